@@ -1,0 +1,8 @@
+"""The one kind of error that is the user's to mend."""
+
+
+class UserError(ValueError):
+    """A mistake in what the user asked for: one line that names the field or file, the value and the remedy.
+
+    Commands print it without a traceback and exit with code 2; in a program it is an ordinary `ValueError`.
+    """
