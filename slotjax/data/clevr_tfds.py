@@ -1,0 +1,152 @@
+"""TFDS `clevr`, read from ArrayRecord files without TensorFlow.
+
+`python -m slotjax.data.prepare_clevr` makes those files from the official archive. The data set has no masks; its
+object codes are TFDS's own (`dataset_info` there lists the names). In the full pictures (crop off) every object is
+present; in the crop those are whose centre lies inside.
+"""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from slotjax.data import cache, preprocess
+from slotjax.errors import UserError
+
+MAX_OBJECTS = 10  # of the CLEVR generator
+_FIELDS = {
+    "3d_coords": (np.float32, 3),
+    "pixel_coords": (np.float32, 3),
+    "rotation": (np.float32, 1),
+    "size": (np.int32, 1),
+    "material": (np.int32, 1),
+    "shape": (np.int32, 1),
+    "color": (np.int32, 1),
+}
+_PREPARE = "prepare it with python -m slotjax.data.prepare_clevr CLEVR_v1.0.zip --data-dir DIR"
+
+
+class ClevrTfds:
+    """Examples of one split: `image` float32 [r, r, 3] in [-1, 1] and `objects` of leading length 10, with `present`.
+
+    Args:
+      directory: the folder of the prepared data set, or the TFDS data directory above it.
+      split: "train" or "validation".
+      max_objects: keep the scenes with at most so many objects (CLEVR6: 6); None keeps all.
+      limit: keep the first so many of those.
+      crop: see `preprocess.clevr_window`.
+    """
+
+    has_segments = False
+    max_objects = MAX_OBJECTS
+
+    def __init__(
+        self,
+        directory: Path,
+        split: str,
+        resolution: tuple[int, int],
+        *,
+        max_objects: int | None = None,
+        limit: int | None = None,
+        crop: bool | str = True,
+    ):
+        self._directory = _prepared(Path(directory))
+        self._source = _open(self._directory, split)
+        self._resolution = resolution
+        self._crop = crop
+        self._indices = np.arange(len(self._source))
+        if max_objects is not None:
+            self._indices = np.flatnonzero(self._count_objects(split) <= max_objects)
+        self._indices = self._indices[:limit]
+        if not len(self._indices):
+            raise UserError(
+                f"{self._directory}: no scene of split {split!r} has at most {max_objects} objects: "
+                "raise data.max_objects or set it to None"
+            )
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __getitem__(self, index: int) -> dict:
+        record = int(self._indices[index])
+        example = self._read(record)
+        picture = _decode(example["image"], f"{self._directory}: the picture of record {record}")
+        window = preprocess.clevr_window(*picture.shape[:2], self._crop)
+        objects = _objects(example["objects"], window)
+        return {"image": preprocess.to_input(picture, window, self._resolution), "objects": objects}
+
+    def _read(self, record: int) -> dict:
+        try:
+            return self._source[record]
+        except Exception as error:  # what a damaged file raises depends on which byte it is
+            raise UserError(f"{self._directory}: record {record} is damaged ({error}): prepare it again") from None
+
+    def _count_objects(self, split: str) -> np.ndarray:
+        """The number of objects of every scene; read once, then kept in a file beside the data."""
+        path = cache.derived_path(self._directory / f"clevr-{split}", ".object_counts.json")
+        kept = cache.read_json(path) or {}
+        counts = kept.get("counts")
+        if kept.get("records") != len(self._source) or not isinstance(counts, list) or len(counts) != kept["records"]:
+            counts = []
+            with cache.progress(f"Counting objects in {split} (once)", len(self._source)) as advance:
+                for record in range(len(self._source)):
+                    counts.append(len(self._read(record)["objects"]["size"]))
+                    advance(record + 1)
+            cache.write_json(path, {"records": len(counts), "counts": counts})
+        return np.asarray(counts, np.int64)
+
+
+def _prepared(directory: Path) -> Path:
+    """The folder with dataset_info.json: the one given, or the newest version of clevr under it."""
+    if not directory.is_dir():
+        raise UserError(f"data.path: {directory} is no folder: {_PREPARE}")
+    candidates = [directory, *directory.glob("[0-9]*.*.*"), *directory.glob("clevr/[0-9]*.*.*")]
+    found = [path for path in candidates if (path / "dataset_info.json").is_file()]
+    if not found:
+        raise UserError(f"data.path: {directory} holds no prepared TFDS clevr: {_PREPARE}")
+    return max(found, key=lambda path: [int(part) if part.isdigit() else 0 for part in path.name.split(".")])
+
+
+def _open(directory: Path, split: str):
+    """The split as a sequence of TFDS examples with the picture still encoded."""
+    import tensorflow_datasets as tfds
+
+    try:
+        builder: Any = tfds.builder_from_directory(str(directory))
+        if split not in builder.info.splits or "objects" not in builder.info.features:
+            raise UserError(f"{directory} is not TFDS clevr with a split {split!r}: {_PREPARE}")
+        return builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
+    except NotImplementedError:
+        raise UserError(f"{directory} is not in ArrayRecord format: {_PREPARE}, with another data directory") from None
+    except UserError:
+        raise
+    except Exception as error:  # TFDS has no common class for what damaged metadata raises
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{directory} is incomplete or damaged ({first}): delete it and {_PREPARE}") from None
+
+
+def _decode(encoded: bytes, where: str) -> np.ndarray:
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(encoded), formats=("PNG", "JPEG")) as picture:
+            return np.asarray(picture.convert("RGB"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UserError(f"{where} is damaged ({error}): prepare the data set again") from None
+
+
+def _objects(stored: dict, window: preprocess.Window) -> dict[str, np.ndarray]:
+    """TFDS's lists as arrays of length `MAX_OBJECTS`; entries without an object in the window hold zeros."""
+    count = min(len(stored["size"]), MAX_OBJECTS)
+    objects = {"present": np.zeros(MAX_OBJECTS, bool)}
+    for name, (dtype, size) in _FIELDS.items():
+        objects[name] = np.zeros((MAX_OBJECTS,) if size == 1 else (MAX_OBJECTS, size), dtype)
+        if count:
+            objects[name][:count] = np.asarray(stored[name][:count])
+    top, bottom, left, right = window
+    x, y, _ = objects["pixel_coords"].T
+    objects["present"][:count] = ((left <= x) & (x < right) & (top <= y) & (y < bottom))[:count]
+    for name in _FIELDS:
+        objects[name][~objects["present"]] = 0
+    return objects
