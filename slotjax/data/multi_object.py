@@ -163,9 +163,11 @@ class Converted:
 
     def __getitem__(self, index: int) -> np.ndarray:
         """The record as a 0-d structured array. Raises UserError where it is damaged."""
+        if not 0 <= index < len(self):
+            raise IndexError(index)
         try:
             record = self._records[index]
-        except RuntimeError as error:
+        except (RuntimeError, ValueError, IndexError) as error:
             raise UserError(f"{self.directory}: record {index} is damaged ({error}): convert it again") from None
         if len(record) != self.schema.dtype.itemsize:
             raise UserError(f"{self.directory}: record {index} has a wrong size: convert the data set again")

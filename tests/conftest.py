@@ -1,0 +1,32 @@
+"""Four fake CPU devices for every test, and the data the tests read."""
+
+import os
+
+os.environ["JAX_PLATFORMS"] = "cpu"  # before anything imports jax
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The small extracts that the repository carries."""
+    return Path(__file__).parent / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The whole test data, from the environment variable SLOTJAX_TEST_DATA; without it the test is skipped."""
+    folder = os.environ.get("SLOTJAX_TEST_DATA")
+    if not folder:
+        pytest.skip("SLOTJAX_TEST_DATA does not name the folder with the whole test data")
+    return Path(folder).resolve(strict=True)
+
+
+@pytest.fixture
+def cache_home(tmp_path, monkeypatch) -> Path:
+    """A user's cache folder of the test's own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache"
