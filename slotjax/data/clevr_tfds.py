@@ -64,6 +64,7 @@ class ClevrTfds:
                 f"{self._directory}: no scene of split {split!r} has at most {max_objects} objects: "
                 "raise data.max_objects or set it to None"
             )
+        self[0]  # so that a crop that does not fit these pictures is refused now
 
     def __len__(self) -> int:
         return len(self._indices)

@@ -1,6 +1,6 @@
 """A folder of the user's own pictures, with or without masks.
 
-Every file below the folder that is not hidden must be a picture Pillow can read. Pictures of any size and mode are
+Every file below the folder that is not hidden must be a picture (see `FORMATS`). Pictures of any size and mode are
 converted (`load_picture` says how): EXIF orientation applied, transparency laid over white, 16-bit greys scaled down,
 everything else turned into RGB; then the largest centred part of the target's proportions is kept (crop=True) or the
 whole is squashed (crop=False), and resized with Pillow's antialiased bilinear filter, which photographs need.
@@ -13,6 +13,8 @@ none.
 import hashlib
 import threading
 import warnings
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
 
 MAX_PIXELS = 2**26  # 8192 x 8192; a larger picture is refused before it is unpacked
 MAX_MASK_IDS = 255
+# What Pillow itself decodes; among its other formats are some that start external programs.
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
+_ORIENTATION = 0x0112  # the EXIF tag
 _LITTER = ("Thumbs.db", "desktop.ini")  # left by file managers; those of others are hidden
 _opening = threading.Lock()  # warnings filters are global to the process
 
@@ -39,7 +44,7 @@ def load_picture(path: Path, resolution: tuple[int, int], crop: bool = True) -> 
     Raises:
       UserError: the file is missing, no picture, damaged, or larger than `MAX_PIXELS`.
     """
-    picture, notes = _to_rgb(_open(path), path)
+    picture, notes = _read_rgb(path)
     box, shape = _box(picture.size, resolution, crop), resolution[::-1]
     if picture.size != shape:
         notes.append(f"{'cropped and ' if box != (0, 0, *picture.size) else ''}resized from {_size(picture)}")
@@ -148,7 +153,7 @@ def _count_objects(
 
 def _read_mask(path: Path) -> tuple[np.ndarray, int]:
     """Ids uint8 [h, w]: 0 for value 0 or black, then 1, 2, ... in the order of the values; and how many there are."""
-    picture = _load(_open(path), path)
+    picture, _ = _upright(path)
     if picture.mode in ("1", "L", "P"):
         values = np.asarray(picture).astype(np.uint8)
         found = np.flatnonzero(np.bincount(values.ravel(), minlength=256)[1:]) + 1
@@ -167,51 +172,51 @@ def _read_mask(path: Path) -> tuple[np.ndarray, int]:
     return inverse[1:].reshape(values.shape).astype(np.uint8), len(found) - 1
 
 
-def _open(path: Path) -> "Image":
-    """The picture with only its header read, its size bounded."""
+@contextmanager
+def _opened(path: Path) -> Generator["Image"]:
+    """The picture with only its header read, its size bounded; what goes wrong then, or inside, is the file's fault."""
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with _opening, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            picture = Image.open(path)
+        with path.open("rb") as file:
+            with _opening, warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                picture = Image.open(file, formats=FORMATS)
+            if picture.width * picture.height > MAX_PIXELS:
+                raise UserError(f"{path} has {_size(picture)} pixels, more than {MAX_PIXELS}: make it smaller")
+            yield picture
+    except UserError:
+        raise
     except UnidentifiedImageError:
-        raise UserError(f"{path} is no picture Pillow can read: remove it or convert it to PNG") from None
+        raise UserError(f"{path} is no picture ({', '.join(FORMATS)}): remove it or convert it to PNG") from None
     except Image.DecompressionBombError:
         raise UserError(f"{path} has more than {MAX_PIXELS} pixels: make it smaller") from None
-    except (OSError, ValueError, SyntaxError) as error:
-        raise UserError(
-            f"{path} cannot be read ({getattr(error, 'strerror', None) or error}): check the file"
-        ) from None
-    if picture.width * picture.height > MAX_PIXELS:
-        raise UserError(f"{path} has {_size(picture)} pixels, more than {MAX_PIXELS}: make it smaller")
-    return picture
+    except Exception as error:  # Pillow's decoders raise many kinds on damaged files
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{path} cannot be read ({reason}): check or replace it") from None
 
 
-def _load(picture: "Image", path: Path) -> "Image":
-    """Unpack it, upright. The file is closed."""
+def _upright(path: Path) -> tuple["Image", bool]:
+    """The picture unpacked, and whether its EXIF data made it turn."""
     from PIL import ImageOps
 
-    try:
-        with picture:
-            return ImageOps.exif_transpose(picture)
-    except Exception as error:  # Pillow's decoders raise many kinds on damaged files
-        raise UserError(f"{path} is damaged ({error}): replace it") from None
+    with _opened(path) as picture:
+        turned = picture.getexif().get(_ORIENTATION, 1) != 1
+        return ImageOps.exif_transpose(picture), turned
 
 
 def _oriented_size(path: Path) -> tuple[int, int]:
-    with _open(path) as picture:
+    with _opened(path) as picture:
         width, height = picture.size
-        sideways = picture.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+        sideways = picture.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
     return (height, width) if sideways else (width, height)
 
 
-def _to_rgb(picture: "Image", path: Path) -> tuple["Image", list[str]]:
+def _read_rgb(path: Path) -> tuple["Image", list[str]]:
     """The picture upright in RGB, and what was changed."""
     from PIL import Image
 
-    turned = picture.getexif().get(0x0112, 1) != 1
-    picture = _load(picture, path)
+    picture, turned = _upright(path)
     notes = ["turned by its EXIF orientation"] if turned else []
     if picture.mode == "F":
         raise UserError(f"{path} holds floating-point pixels, whose range is unknown: save it with 8 or 16 bits")

@@ -1,6 +1,6 @@
 """Stored data sets by name, and batches from them in which batch s is a pure function of (seed, s)."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -201,9 +201,10 @@ def batches(
         step, row = divmod(position, count)
         return stored[order[(start_step + step) * batch_size + first + row]]
 
-    dataset = grain.MapDataset.range(1).repeat().map_with_index(example).batch(count)
-    ahead = grain.ReadOptions(num_threads=num_workers, prefetch_buffer_size=2 * count if num_workers else 0)
-    return iter(dataset.to_iter_dataset(ahead))
+    ahead = max(2 * count, num_workers) if num_workers else 0
+    options = grain.ReadOptions(num_threads=num_workers, prefetch_buffer_size=ahead)
+    examples = grain.MapDataset.range(1).repeat().map_with_index(example)
+    return iter(examples.to_iter_dataset(options).batch(count, batch_fn=stack))
 
 
 def eval_batches(stored: Stored, *, batch_size: int) -> Iterator[dict]:
@@ -216,7 +217,7 @@ def eval_batches(stored: Stored, *, batch_size: int) -> Iterator[dict]:
         yield stack(examples) | {"valid": valid}
 
 
-def stack(examples: list[dict]) -> dict:
+def stack(examples: Sequence[dict]) -> dict:
     """Examples of the same structure as one with a leading axis."""
     return {
         name: stack([example[name] for example in examples])
