@@ -1,0 +1,94 @@
+"""Draws CLEVR worlds by the generator's rules: distances, margins, and every object in sight.
+
+The generator tries 50 places for an object and starts the scene over, with the same camera, lamps and number of
+objects, when none fits or when an object ends up hidden. Here one attempt draws everything at once and a loop repeats
+it until an attempt holds.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from slotjax.data.scenes import clevr_camera as cameras
+from slotjax.data.scenes import clevr_shapes
+from slotjax.data.scenes.clevr_world import COLORS, HALF_EXTENTS, MATERIALS, SHAPES, SIZES, World, sample_lamps
+
+EXTENT = 3.0  # x and y are uniform within +-EXTENT
+MIN_GAP = 0.25  # between the circles around two objects
+MIN_MARGIN = 0.4  # between two centres along the picture's left-right and front-behind directions on the ground
+TRIES = 50  # places tried for each object
+MIN_VISIBLE = 200  # pixels of the 240 x 320 frame that each object must keep
+_COUNT_STRIDE = 2  # visible pixels are counted on every second row and column of the frame ...
+_COUNT_RESERVE = 24  # ... which may err by some pixels: so many more are asked for, to be sure of MIN_VISIBLE
+
+
+class _Attempt(NamedTuple):
+    key: jax.Array
+    world: World
+    accepted: jax.Array
+
+
+def sample_world(key: jax.Array, min_objects: int, max_objects: int) -> World:
+    """Draws a world with min_objects to max_objects objects (uniform), padded to max_objects."""
+    camera_key, lamp_key, count_key, key = jax.random.split(key, 4)
+    camera = cameras.sample_camera_position(camera_key)
+    lamps = sample_lamps(lamp_key)
+    count = jax.random.randint(count_key, (), min_objects, max_objects + 1)
+    present = jnp.arange(max_objects) < count
+
+    def attempt(key: jax.Array) -> _Attempt:
+        key, attribute_key, place_key = jax.random.split(key, 3)
+        attributes = _sample_attributes(attribute_key, max_objects)
+        half_extent = jnp.array(HALF_EXTENTS)[attributes["size"]]
+        position, placed = _place(place_key, camera, half_extent)
+        attributes = jax.tree.map(lambda value: jnp.where(present, value, 0), attributes)
+        position = jnp.where(present[:, None], position, 0.0)
+        world = World(position=position, present=present, camera=camera, lamps=lamps, **attributes)
+        in_sight = visible_pixels(world) >= MIN_VISIBLE + _COUNT_RESERVE
+        return _Attempt(key, world, jnp.all((placed & in_sight) | ~present))
+
+    return jax.lax.while_loop(lambda state: ~state.accepted, lambda state: attempt(state.key), attempt(key)).world
+
+
+def _sample_attributes(key: jax.Array, count: int) -> dict[str, jax.Array]:
+    keys = jax.random.split(key, 5)
+    tables = {"size": SIZES, "material": MATERIALS, "shape": SHAPES, "color": COLORS}
+    codes = {
+        name: jax.random.randint(k, (count,), 0, len(table))
+        for (name, table), k in zip(tables.items(), keys[:4], strict=True)
+    }
+    return {"rotation": jax.random.uniform(keys[4], (count,), maxval=360.0), **codes}
+
+
+def _place(key: jax.Array, camera: jax.Array, half_extent: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Puts one object after the other at the first of TRIES random places that keeps the rules.
+
+    Returns:
+      positions [n, 2], and whether a place was found for each object [n].
+    """
+    count = half_extent.shape[0]
+    candidates = jax.random.uniform(key, (count, TRIES, 2), minval=-EXTENT, maxval=EXTENT)
+    behind = -camera[:2] / jnp.linalg.norm(camera[:2])
+    axes = jnp.stack([behind, jnp.array([behind[1], -behind[0]])], axis=1)  # [2, 2]: columns behind, right
+
+    def add(index: jax.Array, state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        position, placed = state
+        offset = candidates[index][:, None] - position[None]  # [TRIES, n, 2]
+        gap = jnp.linalg.norm(offset, axis=-1) - half_extent[index] - half_extent
+        margin = jnp.min(jnp.abs(offset @ axes), axis=-1)
+        earlier = jnp.arange(count) < index
+        fits = jnp.all(((gap >= MIN_GAP) & (margin >= MIN_MARGIN)) | ~earlier, axis=1)
+        return position.at[index].set(candidates[index, jnp.argmax(fits)]), placed.at[index].set(jnp.any(fits))
+
+    return jax.lax.fori_loop(0, count, add, (jnp.zeros((count, 2)), jnp.zeros(count, bool)))
+
+
+def visible_pixels(world: World) -> jax.Array:
+    """About how many pixels of the 240 x 320 frame show each object, [n]."""
+    camera = cameras.look_at_origin(world.camera)
+    grid = cameras.pixel_grid(cameras.FRAME, crop=False)[:, 0, ::_COUNT_STRIDE, ::_COUNT_STRIDE]
+    _, nearest = clevr_shapes.first_hit(world.solids(), tuple(camera.position), cameras.directions(camera, grid))
+    count = world.present.shape[0]
+    shown = nearest.reshape(1, -1) == jnp.arange(count)[:, None]
+    return jnp.sum(shown, axis=1) * _COUNT_STRIDE**2

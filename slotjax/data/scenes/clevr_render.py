@@ -1,0 +1,109 @@
+"""Draws a CLEVR world: one camera ray and one mirror ray a pixel, and four more rays that only ask what they hit.
+
+Every pixel is shaded once, at its centre. What the four subpixels see decides how the colours of the pixel and of its
+neighbours mix, so edges are smooth without the price of shading every subpixel; segments are what the centre sees.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from slotjax.data.scenes import clevr_camera, clevr_ground, clevr_shapes
+from slotjax.data.scenes.clevr_light import GROUND_ALBEDO, irradiance
+from slotjax.data.scenes.clevr_material import FITTED, Shading, blurred_surroundings, highlights, indirect_light
+from slotjax.data.scenes.clevr_shapes import Solids
+from slotjax.data.scenes.clevr_vector import Vector, along, dot
+from slotjax.data.scenes.clevr_world import MATERIALS, World
+
+
+def render(
+    world: World, *, resolution: tuple[int, int], crop: bool, shading: Shading = FITTED
+) -> tuple[jax.Array, jax.Array]:
+    """Renders a world.
+
+    Returns:
+      image float32 [h, w, 3] in [-1, 1], and segments int32 [h, w]: 0 the ground, i the world's object i - 1.
+    """
+    camera = clevr_camera.look_at_origin(world.camera)
+    solids = world.solids()
+    origin = tuple(camera.position)
+    centers = clevr_camera.directions(camera, clevr_camera.pixel_grid(resolution, crop)[:, 0])
+    color, index = _shade(world, solids, origin, centers, shading)
+    corners = clevr_camera.directions(camera, clevr_camera.pixel_grid(resolution, crop, subsamples=2))
+    _, corner_index = clevr_shapes.first_hit(solids, origin, corners)
+    return _to_srgb(_antialias(color, index, corner_index)) * 2.0 - 1.0, index + 1
+
+
+def _surface(
+    solids: Solids, origin: Vector, direction: Vector, skip: jax.Array | None = None
+) -> tuple[Vector, Vector, jax.Array, jax.Array]:
+    """The first surface along unit rays: point, normal, index of the object (-1: ground), whether there is one."""
+    t, index = clevr_shapes.first_hit(solids, origin, direction, skip)
+    on_object = index >= 0
+    t = jnp.where(on_object, t, clevr_ground.hit_distance(origin, direction))
+    found = jnp.isfinite(t)
+    point = along(origin, jnp.where(found, t, 1.0), direction)
+    own = jax.tree.map(lambda leaf: leaf[jnp.maximum(index, 0)], solids)
+    return point, _select(on_object, clevr_shapes.normal(own, point), clevr_ground.normal(point)), index, found
+
+
+def _shade(
+    world: World, solids: Solids, origin: Vector, direction: Vector, shading: Shading
+) -> tuple[jax.Array, jax.Array]:
+    """Linear colour [..., 3] and object index [...] seen along unit rays.
+
+    Metal shows the matt colour of whatever its mirrored ray meets, so there is exactly one point to light with shadows
+    for every ray: the surface itself, or the one seen in it.
+    """
+    point, normal, index, _ = first = _surface(solids, origin, direction)
+    metal = (index >= 0) & (world.material[index] == MATERIALS.index("metal"))
+    cosine = dot(direction, normal)
+    mirrored = along(direction, -2.0 * cosine, normal)
+    second = _surface(solids, point, mirrored, skip=index)
+    matt_point, matt_normal, matt_index, found = _select(metal, second, first)
+
+    direct = irradiance(world.lamps, solids, matt_point, matt_normal, matt_index)
+    indirect = indirect_light(world.lamps, matt_point, matt_normal, shading)
+    blurred = blurred_surroundings(world.lamps, point, mirrored, shading)
+    backward = -direction[0], -direction[1], -direction[2]
+    shine = highlights(world.lamps, point, normal, backward, metal, shading)
+    albedo = jnp.concatenate([world.base_color, jnp.full((1, 3), GROUND_ALBEDO)])  # index -1 is the ground
+    channels = []
+    for c in range(3):
+        matt = jnp.where(found, albedo[:, c][matt_index] / jnp.pi * (direct[c] + indirect[c]), 0.0)
+        coated = matt + jnp.where(index >= 0, shine[c], 0.0)
+        metallic = albedo[:, c][index] * (shading.sharp * matt + shading.blurred * blurred[c] + shine[c])
+        channels.append(jnp.where(metal, metallic, coated))
+    return jnp.stack(channels, axis=-1), index
+
+
+def _antialias(color: jax.Array, index: jax.Array, corner_index: jax.Array) -> jax.Array:
+    """Mean over four subpixels, each with the colour of the nearest pixel centres that see the same object.
+
+    Args:
+      color: [h, w, 3] at the pixel centres.
+      index: [h, w], what the pixel centres see.
+      corner_index: [4, h, w], what the subpixels see: upper left, upper right, lower left, lower right.
+    """
+    height, width = index.shape
+    color_around = jnp.pad(color, ((1, 1), (1, 1), (0, 0)), mode="edge")
+    index_around = jnp.pad(index, 1, mode="edge")
+    total = jnp.zeros_like(color)
+    for corner, (down, right) in enumerate(((0, 0), (0, 2), (2, 0), (2, 2))):
+        borrowed, matches = jnp.zeros_like(color), jnp.zeros(index.shape)
+        for y, x in ((down, 1), (1, right), (down, right)):
+            same = (index_around[y : y + height, x : x + width] == corner_index[corner]).astype(color.dtype)
+            borrowed = borrowed + same[..., None] * color_around[y : y + height, x : x + width]
+            matches = matches + same
+        keep = (corner_index[corner] == index) | (matches == 0.0)
+        total = total + jnp.where(keep[..., None], color, borrowed / jnp.maximum(matches, 1.0)[..., None])
+    return 0.25 * total
+
+
+def _select(condition: jax.Array, a, b):
+    return jax.tree.map(lambda x, y: jnp.where(condition, x, y), a, b)
+
+
+def _to_srgb(linear: jax.Array) -> jax.Array:
+    """The generator's view transform, plain sRGB; [0, 1] to [0, 1]."""
+    linear = jnp.clip(linear, 0.0, 1.0)
+    return jnp.where(linear <= 0.0031308, 12.92 * linear, 1.055 * jnp.maximum(linear, 0.003) ** (1 / 2.4) - 0.055)
