@@ -230,3 +230,13 @@ def test_damage_of_the_converted_form(tmp_path):
     index.write_text("{")
     with pytest.raises(UserError, match=r"index.json is missing or damaged"):
         multi_object.Converted(folder)
+
+
+def test_a_full_disk_is_said(tmp_path, capsys, monkeypatch):
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(convert, "_write_shard", full)
+    source = write_scenes(tmp_path / "x.tfrecords", TETROMINOES, 1)
+    assert "No space left on device" in one_line_error(capsys, source, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

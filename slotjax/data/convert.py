@@ -44,10 +44,14 @@ def convert(source: Path, destination: Path, dataset: str | None = None) -> Path
         if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
             raise UserError(f"{destination} exists and is no converted data set: choose another destination")
         work = destination.with_name(destination.name + ".partial")
-        index = _convert_shards(source, work, dataset)
-        cache.write_json(work / multi_object.INDEX, index)
-        work.replace(destination)
-        (destination / _PROGRESS).unlink()
+        try:
+            index = _convert_shards(source, work, dataset)
+            cache.write_json(work / multi_object.INDEX, index)
+            work.replace(destination)
+            (destination / _PROGRESS).unlink()
+        except (RuntimeError, OSError) as error:  # ArrayRecord's and Python's
+            reason = str(error).split(";")[0]
+            raise UserError(f"{work} cannot be written ({reason}): make room there and start again") from None
     return destination
 
 
@@ -119,8 +123,6 @@ def _write_shard(path: Path, records: Iterator[tuple[bytes, int]], state: dict) 
             writer.write(record[0])
             counts.append(record[1])
             record = next(records, None) if len(counts) < limit else None
-    except RuntimeError as error:
-        raise UserError(f"{path} cannot be written ({error}): make room on the disk and start again") from None
     finally:
         writer.close()
     with path.open("rb") as file:
