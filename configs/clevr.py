@@ -1,0 +1,60 @@
+"""CLEVR6 at 128x128, as in the paper (Locatello et al., 2020, sec. 4.1, appendix E).
+
+Variants: (none) renders its scenes while it trains; `tfds` reads TFDS `clevr`; `masks` reads CLEVR-with-masks
+TFRecords (`--config.data.path=FILE`); `bf16` computes in bfloat16; `tiny` runs in seconds. They combine: `clevr.py:masks,tiny`.
+"""
+
+from ml_collections import ConfigDict
+
+from slotjax.configuration import apply_variants, defaults, model_defaults, shorten
+
+
+def get_config(variants: str | None = None) -> ConfigDict:
+    config = defaults()
+    config.data.name = "clevr"
+    config.data.options = ConfigDict({"min_objects": 3, "max_objects": 6})
+    config.model = model_defaults(
+        resolution=(128, 128),
+        num_slots=7,
+        encoder={
+            "name": "cnn",
+            "channels": (64, 64, 64, 64),
+            "kernels": (5, 5, 5, 5),
+            "strides": (1, 1, 1, 1),
+            "mlp_dim": 64,
+        },
+        decoder={
+            "name": "spatial_broadcast",
+            "channels": (64, 64, 64, 64, 64),
+            "kernels": (5, 5, 5, 5, 5),
+            "strides": (2, 2, 2, 2, 1),
+            "last_kernel": 3,
+        },
+    )
+    return apply_variants(config, variants, {"tfds": tfds, "masks": masks, "bf16": bf16, "tiny": tiny})
+
+
+def tfds(config: ConfigDict) -> None:
+    stored(config, "clevr_tfds")
+
+
+def masks(config: ConfigDict) -> None:
+    stored(config, "clevr_with_masks")
+
+
+def stored(config: ConfigDict, name: str) -> None:
+    config.data.name = name
+    config.data.options = ConfigDict()
+    config.data.max_objects = 6
+
+
+def bf16(config: ConfigDict) -> None:
+    config.model.dtype = "bfloat16"
+
+
+def tiny(config: ConfigDict) -> None:
+    shorten(config)
+    config.model.resolution = (32, 32)
+    config.model.encoder.update(channels=(8, 8), kernels=(5, 5), strides=(2, 1), mlp_dim=16)
+    config.model.update(slot_dim=16, mlp_dim=16)
+    config.model.decoder.update(channels=(8, 8, 8), kernels=(5, 5, 5), strides=(2, 2, 1))

@@ -1,0 +1,56 @@
+"""multi-dSprites at 64x64, as in the paper (Locatello et al., 2020, appendix E): coloured sprites on grey.
+
+Variants: `binarized` and `colored_on_colored` for the other scenes; `tfrecords` reads the original data set
+(`--config.data.path=FILE`); `tiny` runs in seconds.
+"""
+
+from ml_collections import ConfigDict
+
+from slotjax.configuration import apply_variants, defaults, model_defaults, shorten
+
+
+def get_config(variants: str | None = None) -> ConfigDict:
+    config = defaults()
+    config.data.name = "multi_dsprites"
+    config.data.options = ConfigDict({"variant": "colored_on_grayscale"})
+    config.model = model_defaults(
+        resolution=(64, 64),
+        num_slots=6,
+        encoder={
+            "name": "cnn",
+            "channels": (32, 32, 32, 32),
+            "kernels": (5, 5, 5, 5),
+            "strides": (1, 1, 1, 1),
+            "mlp_dim": 32,
+        },
+        decoder={
+            "name": "spatial_broadcast",
+            "channels": (32, 32, 32),
+            "kernels": (5, 5, 5),
+            "strides": (1, 1, 1),
+            "last_kernel": 3,
+        },
+    )
+    kinds = {"binarized": binarized, "colored_on_colored": colored_on_colored, "tfrecords": tfrecords, "tiny": tiny}
+    return apply_variants(config, variants, kinds)
+
+
+def binarized(config: ConfigDict) -> None:
+    config.data.options.variant = "binarized"
+    config.model.num_slots = 4
+
+
+def colored_on_colored(config: ConfigDict) -> None:
+    config.data.options.variant = "colored_on_colored"
+
+
+def tfrecords(config: ConfigDict) -> None:
+    config.data.name = "multi_dsprites_tfrecords"
+    config.data.options = ConfigDict()
+
+
+def tiny(config: ConfigDict) -> None:
+    shorten(config)
+    config.model.update(slot_dim=16, mlp_dim=16)
+    config.model.encoder.update(channels=(8, 8), kernels=(5, 5), strides=(4, 1), mlp_dim=16)
+    config.model.decoder.update(channels=(8,), kernels=(5,), strides=(1,))

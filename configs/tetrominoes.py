@@ -1,0 +1,44 @@
+"""Tetrominoes at 35x35, as in the paper (Locatello et al., 2020, appendix E).
+
+Variants: (none) renders its scenes while it trains; `tfrecords` reads the original data set (`--config.data.path=FILE`);
+`tiny` runs in seconds.
+"""
+
+from ml_collections import ConfigDict
+
+from slotjax.configuration import apply_variants, defaults, model_defaults, shorten
+
+
+def get_config(variants: str | None = None) -> ConfigDict:
+    config = defaults()
+    config.data.name = "tetrominoes"
+    config.model = model_defaults(
+        resolution=(35, 35),
+        num_slots=4,
+        encoder={
+            "name": "cnn",
+            "channels": (32, 32, 32, 32),
+            "kernels": (5, 5, 5, 5),
+            "strides": (1, 1, 1, 1),
+            "mlp_dim": 32,
+        },
+        decoder={
+            "name": "spatial_broadcast",
+            "channels": (32, 32, 32),
+            "kernels": (5, 5, 5),
+            "strides": (1, 1, 1),
+            "last_kernel": 3,
+        },
+    )
+    return apply_variants(config, variants, {"tfrecords": tfrecords, "tiny": tiny})
+
+
+def tfrecords(config: ConfigDict) -> None:
+    config.data.name = "tetrominoes_tfrecords"
+
+
+def tiny(config: ConfigDict) -> None:
+    shorten(config)
+    config.model.update(slot_dim=16, mlp_dim=16)
+    config.model.encoder.update(channels=(8, 8), kernels=(5, 5), strides=(2, 1), mlp_dim=16)
+    config.model.decoder.update(channels=(8,), kernels=(5,), strides=(1,))

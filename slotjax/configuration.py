@@ -1,0 +1,160 @@
+"""What a config holds: shared defaults, variants, checks, and its form on disk.
+
+An experiment is one file in `configs/` with `get_config(variants)`; it starts from `defaults()` and says what differs.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from slotjax.data.scenes import SCENES
+from slotjax.errors import UserError
+from slotjax.models import build_model, choose
+
+STORED = (  # the names in slotjax.data.loader.STORED, whose readers are imported only when one is used
+    "clevr_tfds",
+    "clevr_with_masks",
+    "tetrominoes_tfrecords",
+    "multi_dsprites_tfrecords",
+    "objects_room_tfrecords",
+    "folder",
+)
+SCHEDULES = ("exponential", "cosine", "constant")
+
+
+def defaults() -> ConfigDict:
+    """A config with every field that is not the model's, set to the paper's numbers (Locatello et al., 2020, appendix E.3)."""
+    config = ConfigDict()
+    config.seed = 0
+    config.parallel = "pmap"  # or "jit"
+    config.data = ConfigDict(
+        {
+            "name": "",  # a scene family or a stored data set
+            "path": "",  # stored data: a file or a folder
+            "options": {},  # scenes: keywords of the family
+            "eval_images": 320,  # held out; the paper's number
+            "max_objects": 0,  # stored data: leave out scenes with more; 0 keeps all
+            "crop": "default",  # stored CLEVR: "default", "reference" (the original's numbers) or "none"
+            "num_workers": 0,  # stored data: worker processes
+        }
+    )
+    config.train = ConfigDict(
+        {
+            "batch_size": 64,  # over all devices
+            "micro_batches": 0,  # the batch in so many parts, one after another; 0: as few as memory allows
+            "num_steps": 500_000,
+            "learning_rate": 4e-4,
+            "schedule": "exponential",  # or "cosine", "constant"; all after a linear warm-up
+            "warmup_steps": 10_000,
+            "decay_rate": 0.5,
+            "decay_steps": 100_000,
+            "clip_norm": 0.0,  # largest norm of the gradient; 0: no clipping
+            "weight_decay": 0.0,
+            "ema_decay": 0.0,  # moving average of the parameters, used for evaluation; 0: none
+            "log_every": 100,
+            "eval_every": 10_000,
+            "checkpoint_every": 5_000,
+            "keep_checkpoints": 3,
+        }
+    )
+    config.eval = ConfigDict({"batch_size": 32, "pictures": 8})
+    return config
+
+
+def model_defaults(**fields) -> ConfigDict:
+    """The model fields that the paper's experiments share, and those given here."""
+    shared = {
+        "name": "object_discovery",
+        "dtype": "float32",  # of the computation; "bfloat16" keeps parameters, norms, softmax and loss in float32
+        "num_iterations": 3,
+        "slot_dim": 64,
+        "mlp_dim": 128,
+        "normalize": "slots",  # "inputs" makes it ordinary attention
+        "update": "mean",  # or "sum"
+        "gradient": "all",  # or "last", "straight_through"
+        "initializer": {"name": "gaussian"},  # or "learned"
+    }
+    return ConfigDict(shared | fields)
+
+
+def apply_variants(config: ConfigDict, chosen: str | None, variants: Mapping[str, Callable[[ConfigDict], None]]) -> ConfigDict:
+    """Changes `config` by the comma-separated variants of `--config configs/x.py:a,b`, in that order, and returns it."""
+    for name in filter(None, (chosen or "").split(",")):
+        choose("variant", variants, name)(config)
+    return config
+
+
+def shorten(config: ConfigDict) -> None:
+    """The part of every `:tiny` variant that is not the model: a few small steps, all of a run in seconds."""
+    config.data.eval_images = 8
+    config.train.update(batch_size=4, num_steps=6, warmup_steps=2, log_every=2, eval_every=3, checkpoint_every=3)
+    config.eval.update(batch_size=8, pictures=2)
+
+
+def validate(config: ConfigDict) -> None:
+    """Raises a `UserError` for what cannot work; what needs devices or data is checked where these are opened."""
+    known = (*SCENES, *STORED)
+    if config.data.name not in known:
+        raise UserError(f"data.name={config.data.name!r}: choose one of {', '.join(known)}")
+    if config.parallel not in ("pmap", "jit"):
+        raise UserError(f"parallel={config.parallel!r}: choose 'pmap' or 'jit'")
+    choose("train.schedule", dict.fromkeys(SCHEDULES), config.train.schedule)
+    for section, names in _POSITIVE.items():
+        for name in names:
+            if config[section][name] < 1:
+                raise UserError(f"{section}.{name}={config[section][name]}: must be at least 1")
+    for name in ("micro_batches", "warmup_steps", "clip_norm", "weight_decay", "ema_decay"):
+        if config.train[name] < 0:
+            raise UserError(f"train.{name}={config.train[name]}: must not be negative")
+    if not config.train.learning_rate > 0:
+        raise UserError(f"train.learning_rate={config.train.learning_rate}: must be above 0")
+    if config.train.ema_decay >= 1:
+        raise UserError(f"train.ema_decay={config.train.ema_decay}: must be below 1, 0.999 say; 0 for none")
+    build_model(config.model)
+
+
+_POSITIVE = {
+    "train": ("batch_size", "num_steps", "decay_steps", "log_every", "eval_every", "checkpoint_every", "keep_checkpoints"),
+    "eval": ("batch_size", "pictures"),
+    "data": ("eval_images",),
+}
+
+
+def save(config: ConfigDict, path: Path) -> None:
+    """Writes `config` as readable JSON, whole or not at all."""
+    temporary = path.with_suffix(".partial")
+    temporary.write_text(json.dumps(config.to_dict(), indent=2) + "\n")
+    temporary.replace(path)
+
+
+def load(path: Path) -> ConfigDict:
+    """Reads what `save` wrote. Data only: nothing in it is imported or run."""
+    try:
+        return ConfigDict(json.loads(path.read_text()))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; is {path.parent} the --workdir of a training run?") from None
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"{path}: not a slotjax config ({error}); restore the file, or train into another workdir") from None
+
+
+def differences(ours: ConfigDict, theirs: ConfigDict) -> list[str]:
+    """Fields in which two configs differ, as "field: ours / theirs"."""
+    a, b = _flat(ours.to_dict()), _flat(theirs.to_dict())
+    missing = "(absent)"
+    return [
+        f"{name}: {a.get(name, missing)} / {b.get(name, missing)}"
+        for name in sorted(a | b)
+        if a.get(name, missing) != b.get(name, missing)
+    ]
+
+
+def _flat(tree: Mapping, prefix: str = "") -> dict[str, str]:
+    flat = {}
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = json.dumps(value)
+    return flat

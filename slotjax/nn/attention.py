@@ -1,0 +1,246 @@
+"""Slot Attention (Locatello et al., 2020, sec. 2.1, algorithm 1): slots compete for the inputs, iteration by iteration.
+
+`slot_attention` is the whole method as a pure function; `SlotAttention` owns its parameters.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+import chex
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from slotjax.errors import UserError
+from slotjax.nn.slots import GaussianSlots, example_keys
+
+EPSILON = 1e-8  # keeps a slot that wins no input from dividing by zero
+NORM_EPSILON = 1e-3  # Keras' default, which the published weights were trained with
+
+Params = Mapping[str, Any]
+
+
+class History(NamedTuple):
+    """Every iteration of one attention call: slots [b, t, k, d] after it, attention [b, t, k, n] within it."""
+
+    slots: jax.Array
+    attention: jax.Array
+
+
+def layer_norm(params: Params, inputs: jax.Array) -> jax.Array:
+    """Normalises the last axis to mean 0, (biased) variance 1, in float32; the result has the inputs' dtype."""
+    x = inputs.astype(jnp.float32)
+    x = x - x.mean(-1, keepdims=True)
+    x = x * jax.lax.rsqrt((x * x).mean(-1, keepdims=True) + NORM_EPSILON)
+    return (x * params["scale"] + params["bias"]).astype(inputs.dtype)
+
+
+def gru(params: Params, inputs: jax.Array, state: jax.Array) -> jax.Array:
+    """A gated recurrent unit (Cho et al., 2014) whose reset gate acts after the recurrent product, as in cuDNN and Keras.
+
+    Args:
+      params: kernels [d, 3d] and biases [3d] for `input` and `recurrent`; blocks update (z), reset (r), candidate (h).
+      inputs, state: [..., d].
+
+    Returns:
+      The new state, [..., d].
+    """
+    from_input = inputs @ params["input_kernel"] + params["input_bias"]
+    from_state = state @ params["recurrent_kernel"] + params["recurrent_bias"]
+    (input_z, input_r, input_h), (state_z, state_r, state_h) = (jnp.split(x, 3, -1) for x in (from_input, from_state))
+    update, reset = jax.nn.sigmoid(input_z + state_z), jax.nn.sigmoid(input_r + state_r)
+    return update * state + (1 - update) * jnp.tanh(input_h + reset * state_h)
+
+
+def mlp(params: Params, inputs: jax.Array) -> jax.Array:
+    """Two dense layers with a ReLU between them, [..., d] -> [..., d]."""
+    hidden = jax.nn.relu(inputs @ params["kernel0"] + params["bias0"])
+    return hidden @ params["kernel1"] + params["bias1"]
+
+
+def attend(params: Params, features: jax.Array, slots: jax.Array, normalize: str, update: str):
+    """One round of competition: what every slot gathers.
+
+    Keys and values are linear in the features, so their projections are applied to the few slots instead of the many
+    inputs: q . (W_k x) = (W_k^T q) . x, and sum_n a_n (W_v x_n) = W_v sum_n a_n x_n. Equal to the textbook form
+    (`tests/test_attention.py`), at a fraction of the cost.
+
+    Args:
+      features: [b, n, d], normalised inputs.
+      slots: [b, k, d].
+
+    Returns:
+      updates [b, k, d] and attention [b, k, n], both float32.
+    """
+    query = layer_norm(params["norm_slots"], slots) @ params["project_q"] * slots.shape[-1] ** -0.5
+    query = (query @ params["project_k"].T).astype(features.dtype)
+    logits = jnp.einsum("bkd,bnd->bkn", query, features, preferred_element_type=jnp.float32)
+    attention = jax.nn.softmax(logits, axis=1 if normalize == "slots" else 2)
+    weights = attention
+    if update == "mean":
+        weights = attention + EPSILON
+        weights = weights / weights.sum(-1, keepdims=True)
+    weights = weights.astype(features.dtype)
+    gathered = jnp.einsum("bkn,bnd->bkd", weights, features, preferred_element_type=jnp.float32)
+    return gathered @ params["project_v"], attention
+
+
+def slot_attention(
+    params: Params,
+    inputs: jax.Array,
+    slots: jax.Array,
+    num_iterations: int = 3,
+    normalize: Literal["slots", "inputs"] = "slots",
+    update: Literal["mean", "sum"] = "mean",
+    *,
+    gradient: Literal["all", "last", "straight_through"] = "all",
+    return_history: bool = False,
+) -> tuple[jax.Array, jax.Array] | tuple[jax.Array, jax.Array, History]:
+    """Refines slots by attending to inputs, `num_iterations` times with the same weights.
+
+    Args:
+      params: the tree of `SlotAttention` (its `initializer` is not needed).
+      inputs: [b, n, d_inputs], before their LayerNorm; float32 or bfloat16.
+      slots: [b, k, d], the start.
+      num_iterations: t >= 1.
+      normalize: the axis of the softmax. "slots": slots compete for every input (the method); "inputs": ordinary
+        attention, where each slot looks on its own.
+      update: "mean" divides by the attention a slot received, "sum" does not (the paper's ablation, sec. 4.3).
+      gradient: "all" differentiates through every iteration; "last" only through the last one, from a stopped fixed
+        point (Chang et al., 2022, sec. 4); "straight_through" also passes the gradient of that last iteration to the
+        initial slots as they are (Jia et al., 2023, sec. 3.2).
+      return_history: also return every iteration.
+
+    Returns:
+      slots [b, k, d] and attention [b, k, n] of the last iteration, float32: the softmax, before the mean's division;
+      with `return_history` also a `History`.
+    """
+    check_options(num_iterations, normalize, update, gradient)
+    chex.assert_rank([inputs, slots], 3)
+    features = layer_norm(params["norm_inputs"], inputs)
+    initial = slots = slots.astype(jnp.float32)
+
+    def iteration(carry, _):
+        slots, _ = carry
+        updates, attention = attend(params, features, slots, normalize, update)
+        slots = gru(params["gru"], updates, slots)
+        slots = slots + mlp(params["mlp"], layer_norm(params["norm_mlp"], slots))
+        return (slots, attention), ((slots, attention) if return_history else None)
+
+    empty = jnp.zeros((*slots.shape[:2], inputs.shape[1]), jnp.float32)
+    if gradient == "all":
+        (slots, attention), history = jax.lax.scan(iteration, (slots, empty), length=num_iterations)
+    else:
+        (slots, attention), history = jax.lax.scan(iteration, (slots, empty), length=num_iterations - 1)
+        slots = jax.lax.stop_gradient(slots)
+        if gradient == "straight_through":
+            slots = slots + initial - jax.lax.stop_gradient(initial)
+        (slots, attention), last = iteration((slots, attention), None)
+        history = jax.tree.map(lambda a, b: jnp.concatenate([a, b[None]]), history, last)
+    if not return_history:
+        return slots, attention
+    return slots, attention, History(*(jnp.swapaxes(x, 0, 1) for x in history))
+
+
+def check_options(num_iterations: int, normalize: str, update: str, gradient: str) -> None:
+    """Raises a `UserError` for an option that `slot_attention` does not have."""
+    if num_iterations < 1:
+        raise UserError(f"num_iterations={num_iterations}: Slot Attention needs at least 1 iteration")
+    choices = {
+        "normalize": (normalize, ("slots", "inputs")),
+        "update": (update, ("mean", "sum")),
+        "gradient": (gradient, ("all", "last", "straight_through")),
+    }
+    for name, (value, allowed) in choices.items():
+        if value not in allowed:
+            raise UserError(f"{name}={value!r}: choose one of {', '.join(map(repr, allowed))}")
+
+
+class SlotAttention(nn.Module):
+    """`slot_attention` with its parameters and a draw of the initial slots.
+
+    Attributes:
+      num_slots: k, how many slots compete; another number may be given at call time.
+      slot_dim: d.
+      num_iterations: t; another number may be given at call time.
+      mlp_dim: width of the residual MLP's hidden layer.
+      initializer: draws the initial slots; `GaussianSlots` (the method) unless given.
+      normalize, update, gradient: as in `slot_attention`.
+    """
+
+    num_slots: int = 7
+    slot_dim: int = 64
+    num_iterations: int = 3
+    mlp_dim: int = 128
+    initializer: nn.Module | None = None
+    normalize: Literal["slots", "inputs"] = "slots"
+    update: Literal["mean", "sum"] = "mean"
+    gradient: Literal["all", "last", "straight_through"] = "all"
+
+    @nn.compact
+    def __call__(
+        self,
+        inputs: jax.Array,
+        slots: jax.Array | None = None,
+        *,
+        key: jax.Array | None = None,
+        num_slots: int | None = None,
+        num_iterations: int | None = None,
+        return_history: bool = False,
+    ):
+        """inputs [b, n, d_inputs] -> slots [b, k, d], attention [b, k, n] (and a `History`).
+
+        The initial slots are `slots` [b, k, d] where given, else drawn with `key` (one key, or one for each example),
+        else with the rng stream "slots".
+        """
+        initializer = self.initializer or GaussianSlots(self.slot_dim, name="initializer")
+        if slots is None or self.is_initializing():
+            keys = example_keys(self.make_rng("slots") if key is None else key, inputs.shape[0])
+            drawn = initializer(keys, num_slots or self.num_slots)
+            slots = drawn if slots is None else slots
+        return slot_attention(
+            self._params(inputs.shape[-1]),
+            inputs,
+            slots,
+            num_iterations or self.num_iterations,
+            self.normalize,
+            self.update,
+            gradient=self.gradient,
+            return_history=return_history,
+        )
+
+    def _params(self, input_dim: int) -> dict[str, Any]:
+        dim, hidden = self.slot_dim, self.mlp_dim
+        glorot, zeros = nn.initializers.glorot_uniform(), nn.initializers.zeros_init()
+
+        def norm(key, size):
+            return {"scale": jnp.ones(size), "bias": jnp.zeros(size)}
+
+        def gru_init(key):
+            keys = jax.random.split(key)
+            return {
+                "input_kernel": glorot(keys[0], (dim, 3 * dim)),
+                "input_bias": zeros(key, (3 * dim,)),
+                "recurrent_kernel": nn.initializers.orthogonal()(keys[1], (dim, 3 * dim)),
+                "recurrent_bias": zeros(key, (3 * dim,)),
+            }
+
+        def mlp_init(key):
+            keys = jax.random.split(key)
+            return {
+                "kernel0": glorot(keys[0], (dim, hidden)),
+                "bias0": zeros(key, (hidden,)),
+                "kernel1": glorot(keys[1], (hidden, dim)),
+                "bias1": zeros(key, (dim,)),
+            }
+
+        return {
+            "norm_inputs": self.param("norm_inputs", norm, input_dim),
+            "norm_slots": self.param("norm_slots", norm, dim),
+            "norm_mlp": self.param("norm_mlp", norm, dim),
+            "project_q": self.param("project_q", glorot, (dim, dim)),
+            "project_k": self.param("project_k", glorot, (input_dim, dim)),
+            "project_v": self.param("project_v", glorot, (input_dim, dim)),
+            "gru": self.param("gru", gru_init),
+            "mlp": self.param("mlp", mlp_init),
+        }

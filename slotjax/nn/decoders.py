@@ -1,0 +1,93 @@
+"""From slots to pictures: every slot is decoded on its own to a component and a mask logit for each pixel."""
+
+import math
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from slotjax.errors import UserError
+from slotjax.nn.convolution import ConvTranspose, depth_to_space
+from slotjax.nn.positions import SoftPositionEmbedding, fourier_grid
+
+
+class SpatialBroadcastDecoder(nn.Module):
+    """A slot repeated over a grid, told apart by position, then transposed convolutions (Watters et al., 2019).
+
+    Attributes:
+      resolution: height and width of the picture; the grid is this over the product of the strides.
+      channels, kernels, strides: one entry for each transposed convolution before the last layer, each with a ReLU.
+      last_kernel: kernel size of the last layer (stride 1), to red, green, blue and mask.
+    """
+
+    resolution: tuple[int, int] = (128, 128)
+    channels: tuple[int, ...] = (64, 64, 64, 64, 64)
+    kernels: tuple[int, ...] = (5, 5, 5, 5, 5)
+    strides: tuple[int, ...] = (2, 2, 2, 2, 1)
+    last_kernel: int = 3
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, slots: jax.Array) -> jax.Array:
+        """slots [m, d] -> [m, h, w, 4]: components and mask logits."""
+        height, width = (size // math.prod(self.strides) for size in self.resolution)
+        x = slots.astype(self.dtype)[:, None, None, :]
+        x = jnp.broadcast_to(x, (x.shape[0], height, width, x.shape[-1]))
+        x = SoftPositionEmbedding(name="position")(x)
+        for i, (channels, size, stride) in enumerate(zip(self.channels, self.kernels, self.strides, strict=True)):
+            x = nn.relu(ConvTranspose(channels, size, stride, self.dtype, name=f"deconv{i}")(x))
+        return ConvTranspose(4, self.last_kernel, 1, self.dtype, name=f"deconv{len(self.channels)}")(x)
+
+    def check(self) -> None:
+        """Raises a `UserError` if no grid gives `resolution`."""
+        _check_multiple(self.resolution, math.prod(self.strides), f"the decoder's strides {self.strides}")
+
+
+class MLPBroadcastDecoder(nn.Module):
+    """A slot repeated over a grid of patches, with Fourier features of their places, and one MLP for all of them.
+
+    As in Dittadi et al., 2022, and DINOSAUR (Seitzer et al., 2023, appendix D); far cheaper than convolutions.
+
+    Attributes:
+      resolution: height and width of the picture.
+      hidden: widths of the hidden layers.
+      patch: every position predicts patch x patch pixels.
+      frequencies: octaves of the position features.
+    """
+
+    resolution: tuple[int, int] = (32, 32)
+    hidden: tuple[int, ...] = (128, 128)
+    patch: int = 2
+    frequencies: int = 4
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, slots: jax.Array) -> jax.Array:
+        """slots [m, d] -> [m, h, w, 4]: components and mask logits."""
+        glorot = nn.initializers.glorot_uniform()
+        height, width = (size // self.patch for size in self.resolution)
+        grid = jnp.asarray(fourier_grid(height, width, self.frequencies))
+        # The first layer is linear in (slot, position), so each is projected once and their sum is what is repeated.
+        place = nn.Dense(self.hidden[0], use_bias=False, kernel_init=glorot, dtype=self.dtype, name="position")(grid)
+        slot = nn.Dense(self.hidden[0], kernel_init=glorot, dtype=self.dtype, name="dense0")(slots)
+        x = nn.relu(slot[:, None, None, :] + place)
+        for i, width_ in enumerate(self.hidden[1:], start=1):
+            x = nn.relu(nn.Dense(width_, kernel_init=glorot, dtype=self.dtype, name=f"dense{i}")(x))
+        last = nn.Dense(4 * self.patch**2, kernel_init=glorot, dtype=self.dtype, name=f"dense{len(self.hidden)}")
+        return depth_to_space(last(x), self.patch)
+
+    def check(self) -> None:
+        """Raises a `UserError` if no grid gives `resolution`."""
+        _check_multiple(self.resolution, self.patch, f"the decoder's patch {self.patch}")
+
+
+def _check_multiple(resolution: tuple[int, int], factor: int, why: str) -> None:
+    if any(size < 1 or size % factor for size in resolution):
+        nearest = tuple(max(factor, round(size / factor) * factor) for size in resolution)
+        raise UserError(
+            f"model.resolution={resolution}: {why} can only reach multiples of {factor}; take {nearest}, or other strides"
+        )
+
+
+DECODERS = {"spatial_broadcast": SpatialBroadcastDecoder, "mlp": MLPBroadcastDecoder}

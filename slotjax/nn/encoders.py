@@ -1,0 +1,46 @@
+"""From an image to tokens."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from slotjax.nn.attention import NORM_EPSILON
+from slotjax.nn.positions import SoftPositionEmbedding, tokens_grid
+
+
+class CNNEncoder(nn.Module):
+    """Convolutions, a soft position embedding, then LayerNorm and an MLP for every token (Locatello et al., 2020, appendix E.2).
+
+    Attributes:
+      channels, kernels, strides: one entry for each SAME convolution, each followed by a ReLU.
+      mlp_dim: width of both layers of the per-token MLP.
+    """
+
+    channels: tuple[int, ...] = (64, 64, 64, 64)
+    kernels: tuple[int, ...] = (5, 5, 5, 5)
+    strides: tuple[int, ...] = (1, 1, 1, 1)
+    mlp_dim: int = 64
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, images: jax.Array) -> jax.Array:
+        """[b, h, w, 3] -> tokens [b, n, d], row by row."""
+        glorot = nn.initializers.glorot_uniform()
+        x = images.astype(self.dtype)
+        for i, (channels, size, stride) in enumerate(zip(self.channels, self.kernels, self.strides, strict=True)):
+            conv = nn.Conv(channels, (size, size), stride, kernel_init=glorot, dtype=self.dtype, name=f"conv{i}")
+            x = nn.relu(conv(x))
+        x = SoftPositionEmbedding(name="position")(x)
+        x = x.reshape(x.shape[0], -1, x.shape[-1])
+        x = nn.LayerNorm(NORM_EPSILON, name="norm")(x).astype(self.dtype)
+        x = nn.relu(nn.Dense(self.mlp_dim, kernel_init=glorot, dtype=self.dtype, name="dense0")(x))
+        return nn.Dense(self.mlp_dim, kernel_init=glorot, dtype=self.dtype, name="dense1")(x)
+
+    def grid(self, resolution: tuple[int, int]) -> tuple[int, int]:
+        """Rows and columns of tokens for an image of this height and width."""
+        return tokens_grid(resolution, self.strides)
+
+
+ENCODERS = {"cnn": CNNEncoder}

@@ -1,0 +1,33 @@
+"""The learning rate over steps, and the optimizer that follows it."""
+
+import jax.numpy as jnp
+import optax
+from ml_collections import ConfigDict
+
+
+def learning_rate(config: ConfigDict) -> optax.Schedule:
+    """step -> learning rate, from `config.train`.
+
+    All schedules rise linearly from 0 over the warm-up. "exponential" halves (or so) every `decay_steps`, smoothly and
+    during the warm-up too, as in the original (Locatello et al., 2020, appendix E.3); "cosine" falls to 0 at the last
+    step; "constant" stays.
+    """
+    decay = {
+        "exponential": lambda step: config.decay_rate ** (step / config.decay_steps),
+        "cosine": lambda step: 0.5 * (1 + jnp.cos(jnp.pi * jnp.minimum(step / config.num_steps, 1.0))),
+        "constant": lambda step: 1.0,
+    }[config.schedule]
+
+    def schedule(step):
+        warmup = jnp.minimum(step / config.warmup_steps, 1.0) if config.warmup_steps else 1.0
+        return config.learning_rate * warmup * decay(step)
+
+    return schedule
+
+
+def build_optimizer(config: ConfigDict) -> optax.GradientTransformation:
+    """Adam (b1 0.9, b2 0.999, epsilon 1e-8) along `learning_rate`, with clipping and decoupled weight decay if asked for."""
+    parts = [optax.clip_by_global_norm(config.clip_norm)] if config.clip_norm else []
+    parts += [optax.scale_by_adam(b1=0.9, b2=0.999, eps=1e-8)]
+    parts += [optax.add_decayed_weights(config.weight_decay)] if config.weight_decay else []
+    return optax.chain(*parts, optax.scale_by_learning_rate(learning_rate(config)))

@@ -1,0 +1,86 @@
+"""One training step: pure functions of one device's share, with a named axis over the devices."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from slotjax.training.parallel import AXIS
+from slotjax.training.rng import example_keys
+from slotjax.training.state import TrainState
+
+Batch = dict[str, Any]
+Loss = Callable[[Any, Batch, jax.Array], tuple[jax.Array, dict[str, jax.Array]]]
+
+
+class Step:
+    """The step of one run: what to minimise, and how.
+
+    Attributes:
+      loss: (params, batch, keys [b]) -> scalar mean over the batch, and scalar metrics.
+      optimizer: its updates.
+      key: of the stream that draws slots.
+      ema_decay: of the moving average; 0 keeps none.
+    """
+
+    def __init__(self, loss: Loss, optimizer: optax.GradientTransformation, key: jax.Array, ema_decay: float = 0.0):
+        self.loss, self.optimizer, self.key, self.ema_decay = loss, optimizer, key, ema_decay
+
+    def train(self, state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
+        """The whole step: gradients, their mean over devices, update."""
+        return self.update(state, *self.gradients(state, batch))
+
+    def gradients(self, state: TrainState, batch: Batch) -> tuple[Any, dict[str, jax.Array]]:
+        """Mean gradients and metrics over all devices. `batch["index"]` [b] is each example's place in the global batch."""
+        keys = example_keys(self.key, state.step, batch["index"])
+        (_, metrics), gradients = jax.value_and_grad(self.loss, has_aux=True)(state.params, batch, keys)
+        return jax.lax.pmean((gradients, metrics), AXIS)
+
+    def update(self, state: TrainState, gradients: Any, metrics: dict) -> tuple[TrainState, dict[str, jax.Array]]:
+        """Applies averaged gradients; adds `grad_norm` to the metrics."""
+        updates, opt_state = self.optimizer.update(gradients, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        ema = state.ema
+        if ema is not None:
+            ema = optax.incremental_update(params, ema, 1 - self.ema_decay)
+        metrics = metrics | {"grad_norm": optax.global_norm(gradients)}
+        return TrainState(state.step + 1, params, opt_state, ema), metrics
+
+
+def build_train_step(step: Step, parallel, micro_batches: int) -> Callable[[TrainState, Batch], tuple[TrainState, dict]]:
+    """The step over all devices; in `micro_batches` parts one after another where more than 1, to the same effect.
+
+    The parts are separate dispatches of one program, not a loop within it: convolutions inside an XLA loop are far
+    slower on CPU, and each part is long enough to hide the dispatch.
+    """
+    if micro_batches == 1:
+        return parallel.over_batch(step.train, donate=(0,))
+
+    def accumulate(carry, batch):
+        state, total = carry
+        return jax.tree.map(jnp.add, total, step.gradients(state, batch))
+
+    def finish(state, total):
+        return step.update(state, *jax.tree.map(lambda x: x / micro_batches, total))
+
+    first = parallel.over_batch(step.gradients)
+    following = parallel.over_batch(accumulate)
+    update = jax.jit(finish, donate_argnums=(0, 1))
+    axis = 1 if parallel.mode == "pmap" else 0
+
+    def train(state: TrainState, batch: Batch) -> tuple[TrainState, dict]:
+        head, *rest = split(batch, micro_batches, axis)
+        total = first(state, head)
+        for piece in rest:
+            total = following((state, total), piece)
+        return update(state, total)
+
+    return train
+
+
+def split(batch: Batch, parts: int, axis: int) -> list[Batch]:
+    """Equal slices of every array along `axis`."""
+    pieces = {name: jnp.split(array, parts, axis) for name, array in batch.items()}
+    return [{name: pieces[name][i] for name in pieces} for i in range(parts)]
