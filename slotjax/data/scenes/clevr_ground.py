@@ -16,6 +16,7 @@ _ORIGIN = (-24.0628, -17.9967)
 _COS, _SIN = math.cos(2.698), math.sin(2.698)
 _LOG_HEIGHT = (0.0013834, 0.02654735, 0.51856999, 0.50531556)
 _FLAT_BEFORE, _TOP = -15.0, 4.1
+_WIDTH, _HEIGHT = 56.5, 23.2  # the sheet ends there; metal shows its ends
 _NEWTON_STEPS = 5
 
 
@@ -27,16 +28,21 @@ def _height(s: jax.Array) -> tuple[jax.Array, jax.Array]:
     return height, height * ((3 * a * s + 2 * b) * s + c)
 
 
+def away(direction: Vector) -> jax.Array:
+    """Horizontal part of `direction` that leads towards the wall."""
+    return _COS * direction[0] + _SIN * direction[1]
+
+
 def _coordinate(point: Vector) -> jax.Array:
     return _COS * (point[0] - _ORIGIN[0]) + _SIN * (point[1] - _ORIGIN[1])
 
 
 def hit_distance(origin: Vector, direction: Vector) -> jax.Array:
-    """Distance along the unit `direction` from `origin` to the backdrop, infinite for rays above it.
+    """Distance along the unit `direction` from `origin` to the backdrop, infinite for rays past it.
 
     Newton's method on a convex height profile, from beyond the surface, converges from that one side.
     """
-    s0, speed = _coordinate(origin), _COS * direction[0] + _SIN * direction[1]
+    s0, speed = _coordinate(origin), away(direction)
     to_floor = jnp.where(direction[2] < -1e-4, -origin[2] / jnp.minimum(direction[2], -1e-4), 1e4)
     to_wall = jnp.where(speed > 1e-4, (_TOP - s0) / jnp.maximum(speed, 1e-4), 1e4)
     t = jnp.minimum(to_floor, to_wall)
@@ -44,7 +50,10 @@ def hit_distance(origin: Vector, direction: Vector) -> jax.Array:
     for _ in range(_NEWTON_STEPS):
         height, slope = _height(s0 + t * speed)
         t = t - (origin[2] + t * direction[2] - height) / jnp.minimum(direction[2] - slope * speed, -1e-3)
-    return jnp.where(above, jnp.inf, t)
+    across = (_COS * direction[1] - _SIN * direction[0]) * t + _COS * (origin[1] - _ORIGIN[1])
+    across = across - _SIN * (origin[0] - _ORIGIN[0])
+    beside = (across > 0.0) | (across < -_WIDTH) | (origin[2] + t * direction[2] > _HEIGHT)
+    return jnp.where(above | beside, jnp.inf, t)
 
 
 def normal(point: Vector) -> Vector:

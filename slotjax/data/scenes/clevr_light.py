@@ -9,13 +9,12 @@ import jax
 import jax.numpy as jnp
 
 from slotjax.data.scenes.clevr_shapes import Solids, clearance
-from slotjax.data.scenes.clevr_vector import Vector, dot, normalize, scale
+from slotjax.data.scenes.clevr_vector import Vector, dot, normalize, scale, unstack
 
 LAMP_SIDE = (0.5, 0.5, 1.0)
 LAMP_POWER = (78.5, 23.6, 39.3)  # W
 LAMP_COLOR = ((1.0, 0.932, 0.817), (0.762, 0.818, 1.0), (1.0, 1.0, 1.0))
 SUN_STRENGTH = 0.45
-SUN_ANGLE = 0.1  # rad, half the angle the sun is seen under
 TO_SUN = (0.4150, -0.1944, 0.8888)  # the z axis rotated by (0.236, 0.417, 0.097) rad about x, y, z
 GROUND_ALBEDO = 0.8
 
@@ -40,7 +39,7 @@ def visibility(
 
 def lamp_geometry(lamps: jax.Array, index: int, point: Vector) -> tuple[Vector, jax.Array, jax.Array]:
     """Unit vector from `point` to a lamp, 1 / distance, and the irradiance that it gives a surface facing it."""
-    position = tuple(lamps[index])
+    position = unstack(lamps[index])
     offset = position[0] - point[0], position[1] - point[1], position[2] - point[2]
     inverse = jax.lax.rsqrt(dot(offset, offset))
     direction = scale(inverse, offset)
@@ -52,10 +51,13 @@ def _add_colored(total: Vector, strength: jax.Array, color: tuple[float, float, 
     return total[0] + strength * color[0], total[1] + strength * color[1], total[2] + strength * color[2]
 
 
-def irradiance(lamps: jax.Array, solids: Solids, point: Vector, normal: Vector, own: jax.Array) -> Vector:
-    """Direct light (red, green, blue) on points of surfaces, with soft shadows."""
-    cosine = jnp.maximum(dot(TO_SUN, normal), 0.0)
-    strength = SUN_STRENGTH * cosine * visibility(solids, point, TO_SUN, SUN_ANGLE, own)
+def irradiance(
+    lamps: jax.Array, solids: Solids, point: Vector, normal: Vector, own: jax.Array, sun_angle: jax.Array | float
+) -> Vector:
+    """Direct light (red, green, blue) on points of surfaces, with soft shadows; `sun_angle`: half what the sun spans."""
+    to_sun = unstack(jnp.array(TO_SUN))
+    cosine = jnp.maximum(dot(to_sun, normal), 0.0)
+    strength = SUN_STRENGTH * cosine * visibility(solids, point, to_sun, sun_angle, own)
     total = strength, strength, strength
     for index in range(3):
         direction, inverse, strength = lamp_geometry(lamps, index, point)
@@ -73,3 +75,22 @@ def bare_ground(lamps: jax.Array, x: jax.Array, y: jax.Array) -> Vector:
         direction, _, strength = lamp_geometry(lamps, index, (x, y, jnp.zeros_like(x)))
         total = _add_colored(total, strength * direction[2], LAMP_COLOR[index])
     return total
+
+
+def light_from_objects(solids: Solids, color: jax.Array, point: Vector, normal: Vector, own: jax.Array) -> Vector:
+    """Light that objects of linear `color` [n, 3] and unit brightness throw on points of other surfaces.
+
+    Each is taken for a glowing ball, which gives a surface facing it pi times its brightness times (radius / distance)
+    squared.
+    """
+
+    def add(total: Vector, indexed: tuple[jax.Array, Solids, jax.Array]):
+        index, solid, shade = indexed
+        offset = solid.x - point[0], solid.y - point[1], solid.z - point[2]
+        inverse2 = 1.0 / jnp.maximum(dot(offset, offset), solid.scale * solid.scale)
+        share = math.pi * jnp.maximum(dot(offset, normal), 0.0) * jnp.sqrt(inverse2) * inverse2 * solid.scale**2
+        share = jnp.where(own == index, 0.0, share)
+        return (total[0] + share * shade[0], total[1] + share * shade[1], total[2] + share * shade[2]), None
+
+    none = jnp.zeros_like(point[0])
+    return jax.lax.scan(add, (none, none, none), (jnp.arange(solids.x.shape[0]), solids, color))[0]

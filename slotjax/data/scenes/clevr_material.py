@@ -10,10 +10,22 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from slotjax.data.scenes.clevr_light import GROUND_ALBEDO, LAMP_COLOR, LAMP_SIDE, bare_ground, lamp_geometry
-from slotjax.data.scenes.clevr_vector import Vector, dot, normalize
+from slotjax.data.scenes import clevr_ground
+from slotjax.data.scenes.clevr_light import (
+    GROUND_ALBEDO,
+    LAMP_COLOR,
+    LAMP_SIDE,
+    SUN_STRENGTH,
+    TO_SUN,
+    bare_ground,
+    lamp_geometry,
+    light_from_objects,
+)
+from slotjax.data.scenes.clevr_shapes import Solids
+from slotjax.data.scenes.clevr_vector import Vector, dot, normalize, unstack
 
-METAL_ROUGHNESS = (0.01, 0.2)  # of its sharp and its blurred lobe
+SHARP_ROUGHNESS = 0.01  # of metal's mirror lobe
+_WALL_SIDE, _WALL_TOP = 0.5, 0.79  # where the backdrop ends seen from the origin: cosine of azimuth, sine of height
 
 
 class Shading(NamedTuple):
@@ -21,65 +33,85 @@ class Shading(NamedTuple):
 
     Attributes:
       bounce: share of the ground's light that reaches downward-facing surfaces.
+      thrown: brightness of the objects' lower sides, in their colour.
       ambient: irradiance from everywhere else.
+      sun_angle: half the angle that the sun spans, rad.
       sharp, blurred: weights of metal's mirror image of its surroundings and of its blurred one.
+      metal_roughness: of the blurred lobe.
       sharp_lamps, blurred_lamps: weights of the lamps' images in the two lobes.
-      horizon: width of the blurred horizon, as a part of the height of the mirrored ray.
+      wall: brightness of the wall in the blurred image.
+      blur: width of the soft edges in the blurred image, as a part of the mirrored unit vector.
       coat, coat_roughness: weight and roughness of the lamps' image in rubber.
     """
 
-    bounce: jax.Array | float = 1.0
-    ambient: jax.Array | float = 0.02
+    bounce: jax.Array | float = 0.7
+    thrown: jax.Array | float = 0.1
+    ambient: jax.Array | float = 0.05
+    sun_angle: jax.Array | float = 0.23
     sharp: jax.Array | float = 0.4
     blurred: jax.Array | float = 0.6
-    sharp_lamps: jax.Array | float = 0.4
-    blurred_lamps: jax.Array | float = 0.6
-    horizon: jax.Array | float = 0.35
-    coat: jax.Array | float = 0.04
-    coat_roughness: jax.Array | float = 0.5
+    metal_roughness: jax.Array | float = 0.2
+    sharp_lamps: jax.Array | float = 0.25
+    blurred_lamps: jax.Array | float = 0.5
+    wall: jax.Array | float = 0.1
+    blur: jax.Array | float = 0.12
+    coat: jax.Array | float = 0.02
+    coat_roughness: jax.Array | float = 0.57
 
 
 FITTED = Shading()
 
 
-def indirect_light(lamps: jax.Array, point: Vector, normal: Vector, shading: Shading) -> Vector:
-    """Light on a surface that came by way of the ground, which is taken as lit without shadows, and of the rest."""
+def indirect_light(
+    lamps: jax.Array, solids: Solids, color: jax.Array, point: Vector, normal: Vector, own: jax.Array, shading: Shading
+) -> Vector:
+    """Light on a surface that came by way of the ground (taken as lit without shadows), other objects, and the rest."""
     around = bare_ground(lamps, point[0] + normal[0] * point[2], point[1] + normal[1] * point[2])
     share = shading.bounce * GROUND_ALBEDO * 0.5 * (1.0 - normal[2])
-    red, green, blue = (shading.ambient + share * light for light in around)
+    thrown = light_from_objects(solids, color, point, normal, own)
+    pairs = zip(around, thrown, strict=True)
+    red, green, blue = (shading.ambient + share * ground + shading.thrown * objects for ground, objects in pairs)
     return red, green, blue
 
 
 def blurred_surroundings(lamps: jax.Array, point: Vector, mirrored: Vector, shading: Shading) -> Vector:
-    """What metal's rough lobe sees along the `mirrored` ray: bright ground below a soft horizon, black above."""
+    """What metal's rough lobe sees along the `mirrored` ray: floor, and the wall far behind, with soft ends."""
     reach = point[2] / jnp.maximum(-mirrored[2], 0.3)
-    ground = bare_ground(lamps, point[0] + reach * mirrored[0], point[1] + reach * mirrored[1])
-    share = GROUND_ALBEDO / jnp.pi * jax.nn.sigmoid(-mirrored[2] / shading.horizon)
-    red, green, blue = (share * light for light in ground)
+    floor = bare_ground(lamps, point[0] + reach * mirrored[0], point[1] + reach * mirrored[1])
+    down = jax.nn.sigmoid(-mirrored[2] / shading.blur)
+    level = jax.lax.rsqrt(mirrored[0] ** 2 + mirrored[1] ** 2 + 1e-3)
+    aside = jax.nn.sigmoid((clevr_ground.away(mirrored) * level - _WALL_SIDE) / shading.blur)
+    over = jax.nn.sigmoid((_WALL_TOP - mirrored[2]) / shading.blur)
+    wall = shading.wall * (1.0 - down) * aside * over
+    red, green, blue = (GROUND_ALBEDO / jnp.pi * down * light + wall for light in floor)
     return red, green, blue
 
 
 def highlights(
     lamps: jax.Array, point: Vector, normal: Vector, view: Vector, metal: jax.Array, shading: Shading
 ) -> Vector:
-    """Light of the lamps reflected towards the unit vector `view`, before metal tints it.
+    """Light of lamps and sun reflected towards the unit vector `view`, before metal tints it.
 
     A lamp of finite size is a point seen in a wider lobe: half its angular radius is added to the roughness.
     """
     cosine_view = jnp.maximum(dot(normal, view), 1e-3)
-    roughness2 = jnp.where(metal, METAL_ROUGHNESS[1] ** 2, shading.coat_roughness**2)
+    roughness2 = jnp.where(metal, shading.metal_roughness**2, shading.coat_roughness**2)
     weight = jnp.where(metal, shading.blurred_lamps, shading.coat)
     sharp_weight = jnp.where(metal, shading.sharp_lamps, 0.0)
-    red = green = blue = jnp.zeros_like(cosine_view)
-    for index in range(3):
-        direction, inverse, strength = lamp_geometry(lamps, index, point)
+
+    def shine(direction: Vector, strength: jax.Array | float, spread: jax.Array | float) -> jax.Array:
         half = normalize((direction[0] + view[0], direction[1] + view[1], direction[2] + view[2]))
         cosine_half = jnp.clip(dot(half, normal), 0.0, 1.0)
         cosine_lamp = jnp.maximum(dot(direction, normal), 0.0)
-        extent2 = (0.25 * LAMP_SIDE[index] * inverse) ** 2
-        sharp = _lobe(cosine_half, cosine_view, cosine_lamp, METAL_ROUGHNESS[0] ** 2 + extent2)
+        extent2 = (0.5 * spread) ** 2
+        sharp = _lobe(cosine_half, cosine_view, cosine_lamp, SHARP_ROUGHNESS**2 + extent2)
         rough = _lobe(cosine_half, cosine_view, cosine_lamp, roughness2 + extent2)
-        strength = strength * (sharp_weight * sharp + weight * rough)
+        return strength * (sharp_weight * sharp + weight * rough)
+
+    red = green = blue = shine(unstack(jnp.array(TO_SUN)), SUN_STRENGTH, shading.sun_angle)
+    for index in range(3):
+        direction, inverse, strength = lamp_geometry(lamps, index, point)
+        strength = shine(direction, strength, 0.5 * LAMP_SIDE[index] * inverse)
         red, green, blue = (t + strength * c for t, c in zip((red, green, blue), LAMP_COLOR[index], strict=True))
     return red, green, blue
 

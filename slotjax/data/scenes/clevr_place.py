@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from slotjax.data.scenes import clevr_camera as cameras
 from slotjax.data.scenes import clevr_shapes
+from slotjax.data.scenes.clevr_vector import unstack
 from slotjax.data.scenes.clevr_world import COLORS, HALF_EXTENTS, MATERIALS, SHAPES, SIZES, World, sample_lamps
 
 EXTENT = 3.0  # x and y are uniform within +-EXTENT
@@ -37,46 +38,44 @@ def sample_world(key: jax.Array, min_objects: int, max_objects: int) -> World:
     count = jax.random.randint(count_key, (), min_objects, max_objects + 1)
     present = jnp.arange(max_objects) < count
 
-    def attempt(key: jax.Array) -> _Attempt:
-        key, attribute_key, place_key = jax.random.split(key, 3)
-        attributes = _sample_attributes(attribute_key, max_objects)
-        half_extent = jnp.array(HALF_EXTENTS)[attributes["size"]]
-        position, placed = _place(place_key, camera, half_extent)
+    def attempt(state: _Attempt) -> _Attempt:
+        key, draw_key = jax.random.split(state.key)
+        draws = jax.random.uniform(draw_key, (max_objects, 5 + 2 * TRIES))
+        attributes = _attributes(draws[:, :5])
+        candidates = EXTENT * (2.0 * draws[:, 5:].reshape(max_objects, TRIES, 2) - 1.0)
+        position, placed = _place(candidates, camera, jnp.array(HALF_EXTENTS)[attributes["size"]])
         attributes = jax.tree.map(lambda value: jnp.where(present, value, 0), attributes)
         position = jnp.where(present[:, None], position, 0.0)
         world = World(position=position, present=present, camera=camera, lamps=lamps, **attributes)
         in_sight = visible_pixels(world) >= MIN_VISIBLE + _COUNT_RESERVE
         return _Attempt(key, world, jnp.all((placed & in_sight) | ~present))
 
-    return jax.lax.while_loop(lambda state: ~state.accepted, lambda state: attempt(state.key), attempt(key)).world
+    nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(attempt, _Attempt(key, 0, 0)))
+    return jax.lax.while_loop(lambda state: ~state.accepted, attempt, nothing._replace(key=key)).world
 
 
-def _sample_attributes(key: jax.Array, count: int) -> dict[str, jax.Array]:
-    keys = jax.random.split(key, 5)
+def _attributes(draws: jax.Array) -> dict[str, jax.Array]:
+    """Codes [n] and rotation [n] from numbers [n, 5] uniform in [0, 1); one draw for all compiles fastest."""
     tables = {"size": SIZES, "material": MATERIALS, "shape": SHAPES, "color": COLORS}
-    codes = {
-        name: jax.random.randint(k, (count,), 0, len(table))
-        for (name, table), k in zip(tables.items(), keys[:4], strict=True)
-    }
-    return {"rotation": jax.random.uniform(keys[4], (count,), maxval=360.0), **codes}
+    codes = {name: (draws[:, i] * len(table)).astype(jnp.int32) for i, (name, table) in enumerate(tables.items())}
+    return {"rotation": 360.0 * draws[:, 4], **codes}
 
 
-def _place(key: jax.Array, camera: jax.Array, half_extent: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Puts one object after the other at the first of TRIES random places that keeps the rules.
+def _place(candidates: jax.Array, camera: jax.Array, half_extent: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Puts one object after the other at the first of its candidate places [n, tries, 2] that keeps the rules.
 
     Returns:
       positions [n, 2], and whether a place was found for each object [n].
     """
     count = half_extent.shape[0]
-    candidates = jax.random.uniform(key, (count, TRIES, 2), minval=-EXTENT, maxval=EXTENT)
     behind = -camera[:2] / jnp.linalg.norm(camera[:2])
     axes = jnp.stack([behind, jnp.array([behind[1], -behind[0]])], axis=1)  # [2, 2]: columns behind, right
 
     def add(index: jax.Array, state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         position, placed = state
-        offset = candidates[index][:, None] - position[None]  # [TRIES, n, 2]
-        gap = jnp.linalg.norm(offset, axis=-1) - half_extent[index] - half_extent
-        margin = jnp.min(jnp.abs(offset @ axes), axis=-1)
+        x, y = (candidates[index, :, None, i] - position[None, :, i] for i in range(2))  # [tries, n]
+        gap = jnp.sqrt(x * x + y * y) - half_extent[index] - half_extent
+        margin = jnp.minimum(*(jnp.abs(x * axes[0, i] + y * axes[1, i]) for i in range(2)))
         earlier = jnp.arange(count) < index
         fits = jnp.all(((gap >= MIN_GAP) & (margin >= MIN_MARGIN)) | ~earlier, axis=1)
         return position.at[index].set(candidates[index, jnp.argmax(fits)]), placed.at[index].set(jnp.any(fits))
@@ -88,7 +87,7 @@ def visible_pixels(world: World) -> jax.Array:
     """About how many pixels of the 240 x 320 frame show each object, [n]."""
     camera = cameras.look_at_origin(world.camera)
     grid = cameras.pixel_grid(cameras.FRAME, crop=False)[:, 0, ::_COUNT_STRIDE, ::_COUNT_STRIDE]
-    _, nearest = clevr_shapes.first_hit(world.solids(), tuple(camera.position), cameras.directions(camera, grid))
+    _, nearest = clevr_shapes.first_hit(world.solids(), unstack(camera.position), cameras.directions(camera, grid))
     count = world.present.shape[0]
     shown = nearest.reshape(1, -1) == jnp.arange(count)[:, None]
     return jnp.sum(shown, axis=1) * _COUNT_STRIDE**2

@@ -4,6 +4,8 @@ Every pixel is shaded once, at its centre. What the four subpixels see decides h
 neighbours mix, so edges are smooth without the price of shading every subpixel; segments are what the centre sees.
 """
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 
@@ -11,7 +13,7 @@ from slotjax.data.scenes import clevr_camera, clevr_ground, clevr_shapes
 from slotjax.data.scenes.clevr_light import GROUND_ALBEDO, irradiance
 from slotjax.data.scenes.clevr_material import FITTED, Shading, blurred_surroundings, highlights, indirect_light
 from slotjax.data.scenes.clevr_shapes import Solids
-from slotjax.data.scenes.clevr_vector import Vector, along, dot
+from slotjax.data.scenes.clevr_vector import Vector, along, dot, unstack
 from slotjax.data.scenes.clevr_world import MATERIALS, World
 
 
@@ -25,44 +27,49 @@ def render(
     """
     camera = clevr_camera.look_at_origin(world.camera)
     solids = world.solids()
-    origin = tuple(camera.position)
-    centers = clevr_camera.directions(camera, clevr_camera.pixel_grid(resolution, crop)[:, 0])
-    color, index = _shade(world, solids, origin, centers, shading)
-    corners = clevr_camera.directions(camera, clevr_camera.pixel_grid(resolution, crop, subsamples=2))
-    _, corner_index = clevr_shapes.first_hit(solids, origin, corners)
-    return _to_srgb(_antialias(color, index, corner_index)) * 2.0 - 1.0, index + 1
+    origin = unstack(camera.position)
+    grid = [clevr_camera.pixel_grid(resolution, crop), clevr_camera.pixel_grid(resolution, crop, subsamples=2)]
+    rays = clevr_camera.directions(camera, jnp.concatenate(grid, axis=1))  # each [5, h, w]: the centre, four corners
+    distance, index = clevr_shapes.first_hit(solids, origin, rays)
+    centers = rays[0][0], rays[1][0], rays[2][0]
+    color = _shade(world, solids, _surface(solids, origin, centers, distance[0], index[0]), centers, shading)
+    return _to_srgb(_antialias(color, index[0], index[1:])) * 2.0 - 1.0, index[0] + 1
 
 
-def _surface(
-    solids: Solids, origin: Vector, direction: Vector, skip: jax.Array | None = None
-) -> tuple[Vector, Vector, jax.Array, jax.Array]:
-    """The first surface along unit rays: point, normal, index of the object (-1: ground), whether there is one."""
-    t, index = clevr_shapes.first_hit(solids, origin, direction, skip)
+class _Surface(NamedTuple):
+    """What rays meet: point, unit normal, index of the object (-1: the ground), and whether they meet anything."""
+
+    point: Vector
+    normal: Vector
+    index: jax.Array
+    found: jax.Array
+
+
+def _surface(solids: Solids, origin: Vector, direction: Vector, distance: jax.Array, index: jax.Array) -> _Surface:
+    """The first surface along unit rays, given the solid that they hit and its distance."""
     on_object = index >= 0
-    t = jnp.where(on_object, t, clevr_ground.hit_distance(origin, direction))
-    found = jnp.isfinite(t)
-    point = along(origin, jnp.where(found, t, 1.0), direction)
+    distance = jnp.where(on_object, distance, clevr_ground.hit_distance(origin, direction))
+    found = jnp.isfinite(distance)
+    point = along(origin, jnp.where(found, distance, 1.0), direction)
     own = jax.tree.map(lambda leaf: leaf[jnp.maximum(index, 0)], solids)
-    return point, _select(on_object, clevr_shapes.normal(own, point), clevr_ground.normal(point)), index, found
+    normal = _select(on_object, clevr_shapes.normal(own, point), clevr_ground.normal(point))
+    return _Surface(point, normal, index, found)
 
 
-def _shade(
-    world: World, solids: Solids, origin: Vector, direction: Vector, shading: Shading
-) -> tuple[jax.Array, jax.Array]:
-    """Linear colour [..., 3] and object index [...] seen along unit rays.
+def _shade(world: World, solids: Solids, first: _Surface, direction: Vector, shading: Shading) -> jax.Array:
+    """Linear colour [..., 3] of what is seen along unit rays.
 
     Metal shows the matt colour of whatever its mirrored ray meets, so there is exactly one point to light with shadows
     for every ray: the surface itself, or the one seen in it.
     """
-    point, normal, index, _ = first = _surface(solids, origin, direction)
+    point, normal, index, _ = first
     metal = (index >= 0) & (world.material[index] == MATERIALS.index("metal"))
-    cosine = dot(direction, normal)
-    mirrored = along(direction, -2.0 * cosine, normal)
-    second = _surface(solids, point, mirrored, skip=index)
+    mirrored = along(direction, -2.0 * dot(direction, normal), normal)
+    second = _surface(solids, point, mirrored, *clevr_shapes.first_hit(solids, point, mirrored, skip=index))
     matt_point, matt_normal, matt_index, found = _select(metal, second, first)
 
-    direct = irradiance(world.lamps, solids, matt_point, matt_normal, matt_index)
-    indirect = indirect_light(world.lamps, matt_point, matt_normal, shading)
+    direct = irradiance(world.lamps, solids, matt_point, matt_normal, matt_index, shading.sun_angle)
+    indirect = indirect_light(world.lamps, solids, world.base_color, matt_point, matt_normal, matt_index, shading)
     blurred = blurred_surroundings(world.lamps, point, mirrored, shading)
     backward = -direction[0], -direction[1], -direction[2]
     shine = highlights(world.lamps, point, normal, backward, metal, shading)
@@ -73,7 +80,7 @@ def _shade(
         coated = matt + jnp.where(index >= 0, shine[c], 0.0)
         metallic = albedo[:, c][index] * (shading.sharp * matt + shading.blurred * blurred[c] + shine[c])
         channels.append(jnp.where(metal, metallic, coated))
-    return jnp.stack(channels, axis=-1), index
+    return jnp.stack(channels, axis=-1)
 
 
 def _antialias(color: jax.Array, index: jax.Array, corner_index: jax.Array) -> jax.Array:

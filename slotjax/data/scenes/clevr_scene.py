@@ -31,8 +31,8 @@ def clevr(
     Returns:
       A `Scene` whose objects are coded as in the TFDS data set `clevr`, padded to max_objects: `3d_coords` [n, 3],
       `pixel_coords` [n, 3] (column and row on the 240 x 320 frame, rounded as the generator does; depth), `rotation`
-      [n] (degrees, applied as radians), `size`, `material`, `shape`, `color` (int32 [n]), `present` (bool [n]). An object
-      may lie outside the crop and is present all the same.
+      [n] (degrees, applied as radians), `size`, `material`, `shape`, `color` (int32 [n]), `present` (bool [n]). An
+      object may lie outside the crop and is present all the same.
 
     Raises:
       UserError: an option out of range.

@@ -6,24 +6,28 @@
 from typing import TypeAlias
 
 import jax
-import jax.numpy as jnp
 
-Scalar: TypeAlias = jax.Array | float
-Vector: TypeAlias = tuple[Scalar, Scalar, Scalar]
+Vector: TypeAlias = tuple[jax.Array, jax.Array, jax.Array]
 
 
 def dot(a: Vector, b: Vector) -> jax.Array:
     """Scalar product."""
-    return jnp.asarray(a[0] * b[0] + a[1] * b[1] + a[2] * b[2])
+    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
 
-def along(origin: Vector, distance: Scalar, direction: Vector) -> Vector:
+def unstack(a: jax.Array) -> Vector:
+    """An array [3] as a vector of three scalars."""
+    x, y, z = a
+    return x, y, z
+
+
+def along(origin: Vector, distance: jax.Array | float, direction: Vector) -> Vector:
     """The point origin + distance * direction."""
     x, y, z = (o + distance * d for o, d in zip(origin, direction, strict=True))
     return x, y, z
 
 
-def scale(factor: Scalar, a: Vector) -> Vector:
+def scale(factor: jax.Array | float, a: Vector) -> Vector:
     """A vector times a scalar."""
     return factor * a[0], factor * a[1], factor * a[2]
 
