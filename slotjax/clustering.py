@@ -1,6 +1,5 @@
 """Where Slot Attention comes from: k-means, and soft k-means, whose loop it makes learnable."""
 
-from functools import partial
 from typing import Literal
 
 import jax
@@ -9,6 +8,7 @@ import jax.numpy as jnp
 from slotjax.errors import UserError
 
 MAX_ITERATIONS = 300
+FEW_FEATURES = 8  # up to here distances are faster feature by feature than as a matrix product, and more exact
 
 
 def kmeans(
@@ -72,8 +72,7 @@ def soft_kmeans(
         initial_centers = jax.random.choice(key, points, (num_clusters,), replace=False)
 
     def iteration(_, centers):
-        weights = responsibilities(points, centers, beta)
-        return (weights.T @ points) / jnp.maximum(weights.sum(0), 1e-8)[:, None]
+        return _weighted_means(points, responsibilities(points, centers, beta).T, centers)
 
     centers = jax.lax.fori_loop(0, num_iterations, iteration, initial_centers.astype(jnp.float32))
     return centers, responsibilities(points, centers, beta)
@@ -81,12 +80,7 @@ def soft_kmeans(
 
 def responsibilities(points: jax.Array, centers: jax.Array, beta: float) -> jax.Array:
     """Softmax over clusters of -|x - mu|^2 / beta: [n, d], [k, d] -> [n, k]."""
-    return jax.nn.softmax(-squared_distances(points, centers) / beta, axis=-1)
-
-
-def squared_distances(points: jax.Array, centers: jax.Array) -> jax.Array:
-    """|x - mu|^2 for every pair: [n, d], [k, d] -> [n, k]."""
-    return ((points[:, None] - centers) ** 2).sum(-1)
+    return jax.nn.softmax(-_squared_distances(points, centers) / beta, axis=0).T
 
 
 def random_means(points: jax.Array, num_clusters: int, key: jax.Array) -> jax.Array:
@@ -110,6 +104,53 @@ def kmeans_plus_plus(points: jax.Array, num_clusters: int, key: jax.Array) -> ja
     return jax.lax.fori_loop(1, num_clusters, draw, (centers, ((points - first) ** 2).sum(-1)))[0]
 
 
+def segment_images(
+    images: jax.Array,
+    num_clusters: int,
+    key: jax.Array,
+    method: Literal["kmeans", "soft_kmeans"] = "kmeans",
+    position_weight: float = 0.0,
+    *,
+    beta: float = 0.1,
+    num_iterations: int = 50,
+) -> jax.Array:
+    """Segments by the colour of the pixels alone, or colour and place: the baseline that learning has to beat.
+
+    Every image is clustered on its own from a k-means++ start; the start depends on the key and the image's index only.
+
+    Args:
+      images: [b, h, w, 3] in [-1, 1].
+      num_clusters: k, the most segments an image can have.
+      method: "kmeans", or "soft_kmeans", whose segments are the likeliest clusters.
+      position_weight: as in `pixel_points`.
+      beta, num_iterations: as in `soft_kmeans`.
+
+    Returns:
+      int32 [b, h, w], ids in [0, num_clusters).
+
+    Raises:
+      UserError: images of another rank, an unknown method, or more clusters than pixels.
+    """
+    if images.ndim != 4:
+        raise UserError(f"images of shape {tuple(images.shape)}: expected [b, h, w, c]")
+    if method not in ("kmeans", "soft_kmeans"):
+        raise UserError(f"method={method!r}: choose 'kmeans' or 'soft_kmeans'")
+
+    def segment(image_and_index):
+        image, index = image_and_index
+        points = pixel_points(image, position_weight)
+        image_key = jax.random.fold_in(key, index)
+        if method == "kmeans":
+            return kmeans(points, num_clusters, image_key, init="k-means++")[1]
+        start = kmeans_plus_plus(points, num_clusters, image_key)
+        _, weights = soft_kmeans(points, num_clusters, beta=beta, num_iterations=num_iterations, initial_centers=start)
+        return weights.argmax(-1).astype(jnp.int32)
+
+    # One after another rather than vmapped: a vmapped loop goes on for all images until the slowest has settled.
+    segments = jax.lax.map(segment, (images.astype(jnp.float32), jnp.arange(len(images))))
+    return segments.reshape(images.shape[:3])
+
+
 def pixel_points(images: jax.Array, position_weight: float = 0.0) -> jax.Array:
     """Pixels as points: [..., h, w, 3] -> [..., h * w, 3 or 5].
 
@@ -124,10 +165,10 @@ def pixel_points(images: jax.Array, position_weight: float = 0.0) -> jax.Array:
     return jnp.concatenate([points, jnp.broadcast_to(place, (*batch, height * width, 2))], -1)
 
 
-@partial(jax.jit, inline=True)
+@jax.jit
 def _lloyd(points: jax.Array, centers: jax.Array) -> tuple[jax.Array, jax.Array]:
     def nearest(centers):
-        return squared_distances(points, centers).argmin(-1).astype(jnp.int32)
+        return _squared_distances(points, centers).argmin(0).astype(jnp.int32)
 
     def unsettled(carry):
         _, _, changed, iteration = carry
@@ -144,11 +185,27 @@ def _lloyd(points: jax.Array, centers: jax.Array) -> tuple[jax.Array, jax.Array]
     return centers, labels
 
 
+def _squared_distances(points: jax.Array, centers: jax.Array) -> jax.Array:
+    """[k, n]: points lie along the last axis, where a few features at a time vectorise well."""
+    if points.shape[1] <= FEW_FEATURES:
+        return sum((points[:, i] - centers[:, i, None]) ** 2 for i in range(points.shape[1]))
+    # |x - mu|^2 = |x|^2 - 2 x.mu + |mu|^2 is one matrix product; about their mean, so that little cancels.
+    mean = points.mean(0)
+    points, centers = points - mean, centers - mean
+    products = jnp.matmul(centers, points.T, precision="highest")
+    return jnp.maximum((points**2).sum(-1) - 2 * products + (centers**2).sum(-1)[:, None], 0)
+
+
 def _means(points: jax.Array, labels: jax.Array, centers: jax.Array) -> jax.Array:
     """The mean of every cluster's points; an empty one stays where it was."""
-    members = jax.nn.one_hot(labels, len(centers), axis=0)
-    counts = members.sum(-1, keepdims=True)
-    return jnp.where(counts > 0, (members @ points) / jnp.maximum(counts, 1), centers)
+    return _weighted_means(points, jax.nn.one_hot(labels, len(centers), axis=0), centers)
+
+
+def _weighted_means(points: jax.Array, weights: jax.Array, centers: jax.Array) -> jax.Array:
+    """weights [k, n] -> centers [k, d]; without any weight a centre stays where it was."""
+    total = weights.sum(-1, keepdims=True)
+    sums = jnp.matmul(weights, points, precision="highest")
+    return jnp.where(total > 0, sums / jnp.where(total > 0, total, 1), centers)
 
 
 def _check(points, num_clusters, key, initial_centers) -> None:
