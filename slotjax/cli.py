@@ -3,18 +3,22 @@
 import sys
 from collections.abc import Callable
 
-from slotjax.errors import UserError
+from slotjax.errors import RunFailed, UserError
 
 EXIT_USER_ERROR = 2
 
 
 def run(main: Callable[[], int | None]) -> None:
-    """Runs `main` and exits: with its code, with 2 and one line for a `UserError`, with 130 when interrupted."""
+    """Runs `main` and exits: with its code, with one line and 2 for a `UserError` or 1 for a
+    `RunFailed`, with 130 when interrupted."""
     try:
         code = main()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         code = EXIT_USER_ERROR
+    except RunFailed as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         code = 130

@@ -21,6 +21,7 @@ STORED = (  # the names in slotjax.data.loader.STORED, whose readers are importe
     "objects_room_tfrecords",
     "folder",
 )
+EVAL_SEED = 0  # held-out scenes are the same for every run
 SCHEDULES = ("exponential", "cosine", "constant")
 
 

@@ -6,3 +6,7 @@ class UserError(ValueError):
 
     Commands print it without a traceback and exit with code 2; in a program it is an ordinary `ValueError`.
     """
+
+
+class RunFailed(RuntimeError):
+    """A run that started and could not go on, such as a loss that is not finite. Commands exit with code 1."""

@@ -1,0 +1,15 @@
+"""What models are trained for. A task is one file (its loss, its scores, its pictures) and one line in `TASKS`.
+
+A task module has
+  loss(model, params, batch, keys) -> (scalar, {name: scalar}), what training minimises;
+  scores(model, params, batch, keys, num_true) -> {name: [b]}, one figure an image, NaN where an image has none;
+  summary({name: [n]}) -> {name: float or None}, over the whole evaluation set;
+  is_better(summary, best) -> bool, which of two evaluations found the better parameters;
+  pictures(model, params, batch, keys) -> uint8 [h, w, 3], a contact sheet.
+"""
+
+from types import ModuleType
+
+from slotjax.tasks import discovery
+
+TASKS: dict[str, ModuleType] = {"object_discovery": discovery}  # by config.model.name

@@ -1,0 +1,118 @@
+"""What a run says and writes down: a progress bar or plain lines, metrics.jsonl, TensorBoard events."""
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+
+class MetricsFile:
+    """`metrics.jsonl`: one JSON object a line. On resuming, lines beyond the restored step are dropped, since they come again."""
+
+    def __init__(self, path: Path, start_step: int):
+        self.path = path
+        kept = [json.dumps(row) for row in read_metrics(path) if row["step"] <= start_step]
+        temporary = path.with_suffix(".partial")
+        temporary.write_text("".join(line + "\n" for line in kept))
+        temporary.replace(path)
+        self._file = path.open("a")
+
+    def write(self, row: dict[str, Any]) -> None:
+        self._file.write(json.dumps(row) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The rows of a metrics file, without a last line that a killed run left half written; [] if there is no file."""
+    rows = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict) and isinstance(row.get("step"), int):
+            rows.append(row)
+    return rows
+
+
+class Logger:
+    """Writes figures to metrics.jsonl and TensorBoard, and shows them: a bar on a terminal, plain lines elsewhere."""
+
+    def __init__(self, workdir: Path, start_step: int, num_steps: int):
+        from rich.console import Console
+        from tensorboardX import SummaryWriter
+
+        self.console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
+        self.metrics = MetricsFile(workdir / "metrics.jsonl", start_step)
+        self.events = SummaryWriter(str(workdir / "tensorboard"), purge_step=start_step + 1)
+        self.num_steps = num_steps
+        self._bar = _progress(self.console) if self.console.is_terminal else None
+        self._task = None
+        if self._bar:
+            self._bar.start()
+            self._task = self._bar.add_task("train", total=num_steps, completed=start_step, figures="")
+
+    def say(self, text: str) -> None:
+        """One line for the reader, above the bar."""
+        self.console.print(text, markup=False)
+
+    def advance(self, step: int) -> None:
+        """Moves the bar."""
+        if self._bar and self._task is not None:
+            self._bar.update(self._task, completed=step)
+
+    def write(self, step: int, figures: dict[str, Any]) -> None:
+        """Writes figures down under their names."""
+        self.metrics.write({"step": step} | figures)
+        for name, value in figures.items():
+            if isinstance(value, int | float):
+                self.events.add_scalar(name, value, step)
+
+    def show(self, step: int, loss: float, images_per_second: float) -> None:
+        """Shows the training figures."""
+        text = f"loss {loss:.5f}  {images_per_second:.1f} images/s"
+        if self._bar and self._task is not None:
+            self._bar.update(self._task, completed=step, figures=text)
+        else:
+            left = (self.num_steps - step) * self._seconds_per_step(step)
+            self.say(f"step {step}/{self.num_steps}  {text}  {duration(left)} left")
+
+    def start_clock(self, step: int) -> None:
+        """From here on time is counted for the estimate of what is left."""
+        self._clock = (time.perf_counter(), step)
+
+    def _seconds_per_step(self, step: int) -> float:
+        start, first = self._clock
+        return (time.perf_counter() - start) / max(step - first, 1)
+
+    def close(self) -> None:
+        if self._bar:
+            self._bar.stop()
+        self.metrics.close()
+        self.events.close()
+
+
+def _progress(console):
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    return Progress(
+        TextColumn("step"),
+        MofNCompleteColumn(),
+        BarColumn(bar_width=None),
+        TextColumn("{task.fields[figures]}"),
+        TimeRemainingColumn(),
+        console=console,
+    )
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people: "42 s", "7 min", "3.5 h", "12 days"."""
+    for limit, unit, name in ((90, 1, "s"), (5400, 60, "min"), (48 * 3600, 3600, "h")):
+        if seconds < limit:
+            value = seconds / unit
+            return f"{value:.1f} {name}" if name == "h" else f"{value:.0f} {name}"
+    return f"{seconds / 86400:.0f} days"

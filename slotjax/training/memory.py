@@ -1,0 +1,77 @@
+"""How much memory a step will take, asked before it is compiled, and the micro-batches that make it fit."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from slotjax.errors import UserError
+
+USABLE = 0.7  # share of the free memory that a step may take
+WORKSPACE = 1.5  # of what the backward pass keeps: gradients in flight, XLA's copies for other layouts
+
+
+def bytes_per_image(loss, params: Any, resolution: tuple[int, int]) -> int:
+    """What one image's step holds at its peak: the residuals that the backward pass keeps, and work space.
+
+    Nothing is compiled or run: the shapes come from tracing `loss(params, batch, keys)` for two images and for one.
+    """
+
+    def residuals(count: int) -> int:
+        batch = {"image": jax.ShapeDtypeStruct((count, *resolution, 3), "float32")}
+        keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), count))
+        pullback = jax.eval_shape(lambda p, b, k: jax.vjp(lambda p: loss(p, b, k)[0], p)[1], params, batch, keys)
+        return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(pullback))
+
+    return int(WORKSPACE * (residuals(2) - residuals(1)))
+
+
+def free_bytes(device: jax.Device) -> int | None:
+    """Memory that a program on this device can still have; None where the platform does not say."""
+    statistics = device.memory_stats() or {}
+    if "bytes_limit" in statistics:
+        return statistics["bytes_limit"] - statistics.get("bytes_in_use", 0)
+    if device.platform != "cpu":
+        return None
+    free = _available_on_host()
+    return free and free // jax.local_device_count()
+
+
+def choose_micro_batches(asked: int, per_device: int, image_bytes: int, free: int | None) -> int:
+    """In how many equal parts each device takes its share of the batch: `asked`, or where that is 0 as few as fit."""
+    if asked:
+        if per_device % asked:
+            raise UserError(
+                f"train.micro_batches={asked}: does not divide the {per_device} images of each device; "
+                "take a divisor, or 0 to choose by memory"
+            )
+        return asked
+    if free is None:
+        return 1
+    for parts in (n for n in range(1, per_device + 1) if per_device % n == 0):
+        if per_device // parts * image_bytes <= USABLE * free:
+            return parts
+    raise UserError(
+        f"model.resolution: one image needs about {in_gib(image_bytes)} and {in_gib(free)} are free; "
+        "use a smaller resolution or fewer slots"
+    )
+
+
+def in_gib(count: int) -> str:
+    """A byte count for people."""
+    return f"{count / 2**30:.1f} GiB"
+
+
+def _available_on_host() -> int | None:
+    limits = []
+    meminfo = Path("/proc/meminfo")
+    if meminfo.exists():
+        lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines() if ":" in line)
+        limits.append(int(lines["MemAvailable"].split()[0]) * 1024)
+    elif hasattr(os, "sysconf"):
+        limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    limit, used = (Path("/sys/fs/cgroup") / name for name in ("memory.max", "memory.current"))
+    if limit.exists() and used.exists() and limit.read_text().strip() != "max":  # a container's share
+        limits.append(int(limit.read_text()) - int(used.read_text()))
+    return min(limits) if limits else None

@@ -1,0 +1,117 @@
+"""Everything a run is made of, opened and checked before anything is compiled or written."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from slotjax import configuration
+from slotjax.api import init
+from slotjax.errors import UserError
+from slotjax.models import build_model
+from slotjax.tasks import TASKS
+from slotjax.training import memory
+from slotjax.training.checkpoint import Checkpoints
+from slotjax.training.feed import SceneFeed, StoredFeed, open_feed
+from slotjax.training.optimizer import build_optimizer
+from slotjax.training.parallel import Parallel
+from slotjax.training.rng import stream_key
+from slotjax.training.state import TrainState, create_state
+from slotjax.training.step import Step, build_train_step
+
+# Fields that may differ when a run is continued: they change how far and how often, not what is learned.
+MAY_CHANGE = (
+    "train.num_steps", "train.micro_batches", "train.log_every", "train.eval_every", "train.checkpoint_every",
+    "train.keep_checkpoints", "eval.batch_size", "eval.pictures", "data.num_workers", "data.path", "parallel",
+)  # fmt: skip
+
+
+@dataclass
+class Run:
+    """A training run, ready to go: see `open_run`."""
+
+    config: ConfigDict
+    workdir: Path
+    task: Any
+    model: nn.Module
+    feed: SceneFeed | StoredFeed
+    parallel: Parallel
+    step: Step
+    micro_batches: int
+    memory_note: str
+
+    def train_step(self):
+        return build_train_step(self.step, self.parallel, self.micro_batches)
+
+
+def open_run(config: ConfigDict, workdir: Path) -> Run:
+    """Checks the config, the workdir, the devices and the data.
+
+    Raises:
+      UserError: anything that would fail later, before anything is compiled or written.
+    """
+    configuration.validate(config)
+    check_workdir(config, workdir)
+    parallel = Parallel(config.parallel, config.train.batch_size)
+    feed = open_feed(config)
+    model, task = build_model(config.model), TASKS[config.model.name]
+
+    def loss(params, batch, keys):
+        return task.loss(model, params, batch, keys)
+
+    shapes = jax.eval_shape(lambda: initial_state(config, model).params)
+    image_bytes = memory.bytes_per_image(loss, shapes, model.resolution)
+    free = memory.free_bytes(parallel.devices[0])
+    parts = memory.choose_micro_batches(config.train.micro_batches, parallel.per_device, image_bytes, free)
+    note = f"memory: about {memory.in_gib(image_bytes * parallel.per_device)} for {parallel.per_device} images a device"
+    if free is not None:
+        note += f", {memory.in_gib(free)} free"
+    if parts > 1:
+        note += f": {parts} micro-batches of {parallel.per_device // parts}, the same loss and gradients"
+    step = Step(loss, build_optimizer(config.train), stream_key(config.seed, "slots"), config.train.ema_decay)
+    return Run(config, workdir, task, model, feed, parallel, step, parts, note)
+
+
+def check_workdir(config: ConfigDict, workdir: Path) -> None:
+    """Refuses a workdir that holds another experiment, or no folder at all."""
+    if workdir.exists() and not workdir.is_dir():
+        raise UserError(f"--workdir {workdir}: is a file; name a directory")
+    path = workdir / "config.json"
+    if not path.exists():
+        return
+    different = [
+        line
+        for line in configuration.differences(config, configuration.load(path))
+        if not line.startswith(tuple(f"{name}:" for name in MAY_CHANGE))
+    ]
+    if different:
+        raise UserError(
+            f"--workdir {workdir}: holds a run with another config ({'; '.join(different[:3])}; ours / there); "
+            "use another --workdir, or the same config to continue it"
+        )
+
+
+def initial_state(config: ConfigDict, model: nn.Module) -> TrainState:
+    """The state before the first step, drawn from the seed."""
+    images = jnp.zeros((1, *model.resolution, 3))
+    params = init(model, stream_key(config.seed, "parameters"), images)
+    return create_state(params, build_optimizer(config.train), config.train.ema_decay > 0)
+
+
+def restore_state(config: ConfigDict, workdir: Path, *, best: bool = False) -> tuple[nn.Module, TrainState]:
+    """The model of a run and its newest (or best) state, on one device."""
+    model = build_model(config.model)
+    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    shapes = jax.eval_shape(lambda: initial_state(config, model))
+    target = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), shapes)
+    if not (workdir / "checkpoints").is_dir():
+        raise UserError(f"{workdir}: no checkpoint in it; train with --workdir {workdir} first")
+    checkpoints = Checkpoints(workdir)
+    try:
+        return model, checkpoints.restore(target, best=best)
+    finally:
+        checkpoints.close()

@@ -1,0 +1,72 @@
+"""Train Slot Attention: python train.py --config configs/NAME.py[:VARIANT,...] [--config.FIELD=VALUE ...] [--workdir DIR]"""
+
+import argparse
+import importlib.util
+from pathlib import Path
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from slotjax import cli
+from slotjax.errors import UserError
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, usage=argparse.SUPPRESS, allow_abbrev=False)
+    parser.add_argument("--config", help="start with configs/quick.py; the file's first lines name its variants")
+    parser.add_argument("--config.FIELD", metavar="VALUE", help="changes one field, as in --config.train.batch_size=32")
+    parser.add_argument("--workdir", help="where everything is written; runs/NAME[_VARIANT] by default")
+    arguments, rest = parser.parse_known_args()
+    if arguments.config is None:
+        raise UserError("--config is missing; start with python train.py --config configs/quick.py")
+    path, _, variants = arguments.config.partition(":")
+    config = read_config(Path(path), variants)
+    override(config, rest)
+    name = "_".join([Path(path).stem, *filter(None, variants.split(","))])
+
+    from slotjax.training.loop import train  # after the flags, so that a wrong one is answered at once
+
+    train(config, Path(arguments.workdir or f"runs/{name}"))
+
+
+def read_config(path: Path, variants: str) -> ConfigDict:
+    """What the file's `get_config(variants)` returns."""
+    if not path.is_file():
+        have = ", ".join(sorted(str(p) for p in Path("configs").glob("*.py"))) or "none in ./configs"
+        raise UserError(f"--config {path}: no such file; there are {have}")
+    spec = importlib.util.spec_from_file_location("config", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config(variants)
+
+
+def override(config: ConfigDict, arguments: list[str]) -> None:
+    """Sets fields from `--config.FIELD=VALUE`, each to a value of the type it has."""
+    for argument in arguments:
+        name = argument.partition("=")[0]
+        if argument.startswith("-") and not name.startswith("--config."):
+            raise UserError(f"{name}: no such flag; there are --config, --config.FIELD=VALUE and --workdir")
+        if argument.startswith("-"):
+            check_field(config, name.removeprefix("--config."))
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=["train.py", *arguments])
+    try:
+        rest = values(["train.py", *arguments])[1:]
+    except (flags.Error, TypeError, ValueError) as error:
+        raise UserError(str(error).splitlines()[0]) from None
+    if rest:
+        raise UserError(f"{rest[0]!r}: not a flag; write --config.FIELD=VALUE")
+
+
+def check_field(config: ConfigDict, field: str) -> None:
+    """Raises a `UserError` that lists the fields there are, if this is none."""
+    section, where = config, ""
+    for name in field.split("."):
+        if not isinstance(section, ConfigDict) or name not in section:
+            have = f"there are {', '.join(section)}" if isinstance(section, ConfigDict) and section else "it has no fields"
+            raise UserError(f"--config.{field}: no field {name!r} in config{where}; {have}")
+        section, where = section[name], f"{where}.{name}"
+
+
+if __name__ == "__main__":
+    cli.run(main)
