@@ -54,7 +54,7 @@ def _add_colored(total: Vector, strength: jax.Array, color: tuple[float, float, 
 def irradiance(
     lamps: jax.Array, solids: Solids, point: Vector, normal: Vector, own: jax.Array, sun_angle: jax.Array | float
 ) -> Vector:
-    """Direct light (red, green, blue) on points of surfaces, with soft shadows; `sun_angle`: half what the sun spans."""
+    """Direct light (red, green, blue) on points of surfaces, with soft shadows; the sun spans twice `sun_angle`."""
     to_sun = unstack(jnp.array(TO_SUN))
     cosine = jnp.maximum(dot(to_sun, normal), 0.0)
     strength = SUN_STRENGTH * cosine * visibility(solids, point, to_sun, sun_angle, own)

@@ -116,7 +116,9 @@ def highlights(
     return red, green, blue
 
 
-def _lobe(cosine_half: jax.Array, cosine_view: jax.Array, cosine_lamp: jax.Array, roughness2: jax.Array) -> jax.Array:
+def _lobe(
+    cosine_half: jax.Array, cosine_view: jax.Array, cosine_lamp: jax.Array, roughness2: jax.Array | float
+) -> jax.Array:
     """The GGX lobe times the lamp's cosine, with Schlick's form of Smith's masking."""
     spread = cosine_half * cosine_half * (roughness2 - 1.0) + 1.0
     density = roughness2 / (jnp.pi * spread * spread)

@@ -5,8 +5,6 @@ objects, when none fits or when an object ends up hidden. Here one attempt draws
 it until an attempt holds.
 """
 
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
 
@@ -24,12 +22,6 @@ _COUNT_STRIDE = 2  # visible pixels are counted on every second row and column o
 _COUNT_RESERVE = 24  # ... which may err by some pixels: so many more are asked for, to be sure of MIN_VISIBLE
 
 
-class _Attempt(NamedTuple):
-    key: jax.Array
-    world: World
-    accepted: jax.Array
-
-
 def sample_world(key: jax.Array, min_objects: int, max_objects: int) -> World:
     """Draws a world with min_objects to max_objects objects (uniform), padded to max_objects."""
     camera_key, lamp_key, count_key, key = jax.random.split(key, 4)
@@ -38,9 +30,8 @@ def sample_world(key: jax.Array, min_objects: int, max_objects: int) -> World:
     count = jax.random.randint(count_key, (), min_objects, max_objects + 1)
     present = jnp.arange(max_objects) < count
 
-    def attempt(state: _Attempt) -> _Attempt:
-        key, draw_key = jax.random.split(state.key)
-        draws = jax.random.uniform(draw_key, (max_objects, 5 + 2 * TRIES))
+    def attempt(key: jax.Array) -> tuple[World, jax.Array]:
+        draws = jax.random.uniform(key, (max_objects, 5 + 2 * TRIES))
         attributes = _attributes(draws[:, :5])
         candidates = EXTENT * (2.0 * draws[:, 5:].reshape(max_objects, TRIES, 2) - 1.0)
         position, placed = _place(candidates, camera, jnp.array(HALF_EXTENTS)[attributes["size"]])
@@ -48,10 +39,15 @@ def sample_world(key: jax.Array, min_objects: int, max_objects: int) -> World:
         position = jnp.where(present[:, None], position, 0.0)
         world = World(position=position, present=present, camera=camera, lamps=lamps, **attributes)
         in_sight = visible_pixels(world) >= MIN_VISIBLE + _COUNT_RESERVE
-        return _Attempt(key, world, jnp.all((placed & in_sight) | ~present))
+        return world, jnp.all((placed & in_sight) | ~present)
 
-    nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(attempt, _Attempt(key, 0, 0)))
-    return jax.lax.while_loop(lambda state: ~state.accepted, attempt, nothing._replace(key=key)).world
+    def again(state: tuple[jax.Array, World, jax.Array]) -> tuple[jax.Array, World, jax.Array]:
+        key, attempt_key = jax.random.split(state[0])
+        return key, *attempt(attempt_key)
+
+    # The loop starts from an empty world, not from a first attempt, so that attempts are compiled once.
+    world, accepted = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(attempt, key))
+    return jax.lax.while_loop(lambda state: ~state[2], again, (key, world, accepted))[1]
 
 
 def _attributes(draws: jax.Array) -> dict[str, jax.Array]:

@@ -1,0 +1,135 @@
+"""Scenes as one GZIP TFRecord file in the layout of the multi-object data sets of Kabra et al. (2019)."""
+
+import gzip
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from slotjax.data.scenes import Scene
+from slotjax.data.scenes.clevr_world import COLORS, MATERIALS, SHAPES, SIZES
+from slotjax.data.tfrecords import frame
+from slotjax.errors import UserError
+
+# CLEVR-with-masks: rows and columns, entities with the background, and the order of its codes, which count from 1
+# (the scenes have TFDS's order).
+FRAME = (240, 320)
+_ENTITIES = 11
+_MASKS_SIZES = ("large", "small")
+_MASKS_COLORS = ("gray", "red", "blue", "green", "brown", "purple", "cyan", "yellow")
+
+
+class TFRecords:
+    """One GZIP file; its parts are joined, and removed, at the end."""
+
+    def __init__(self, name: str, shapes: Scene, out: Path, split: str):
+        if name == "clevr" and shapes.image.shape[:2] != FRAME:
+            raise UserError(f"resolution={shapes.image.shape[:2]}: the schema of CLEVR-with-masks has {FRAME}")
+        self._name = name
+        self._final = out / f"{name}_{split}.tfrecords"
+
+    def part(self, index: int, count: int) -> Path:
+        """Where a part is kept until it is done with."""
+        return self._final.with_name(f".{self._final.name}.part-{index:05d}-of-{count:05d}")
+
+    def has(self, index: int, count: int) -> bool:
+        """Whether a part need not be written any more."""
+        return self._final.is_file() or self.part(index, count).is_file()
+
+    def write(self, path: Path, scenes: Iterator[Scene]) -> None:
+        """Writes scenes of numpy arrays, image and segments uint8, to a new file."""
+        with gzip.open(path, "wb", compresslevel=1) as file:
+            for scene in scenes:
+                file.write(frame(example(features(self._name, scene))))
+
+    def finish(self, sizes: list[int]) -> Path:
+        """Joins the parts, of these numbers of scenes; returns the file."""
+        final, parts = self._final, [self.part(index, len(sizes)) for index in range(len(sizes))]
+        if not final.is_file():
+            partial = final.with_name(f".{final.name}.partial")
+            with gzip.open(partial, "wb", compresslevel=6) as joined:
+                for part in parts:
+                    with gzip.open(part) as file:
+                        shutil.copyfileobj(file, joined)
+            partial.replace(final)
+        for part in parts:
+            part.unlink(missing_ok=True)
+        return final
+
+
+def features(name: str, scene: Scene) -> dict[str, np.ndarray]:
+    """The features of one scene in the layout of the multi-object data sets; entity 0 is the background.
+
+    Args:
+      scene: numpy arrays, image and segments uint8.
+    """
+    objects = {key: np.asarray(value) for key, value in scene.objects.items()}
+    entities = _ENTITIES if name == "clevr" else len(objects["present"]) + 1
+    masks = np.where(np.asarray(scene.segments)[None] == np.arange(entities)[:, None, None], 255, 0).astype(np.uint8)
+    if name == "multi_dsprites":
+        masks = np.moveaxis(masks, 0, 2)
+    attributes = (
+        _masks_attributes(objects)
+        if name == "clevr"
+        else {key: value for key, value in objects.items() if key != "present"}
+    )
+    stored = {"image": np.asarray(scene.image), "mask": masks}
+    for key, values in attributes.items():
+        values = values if values.dtype == np.uint8 else values.astype(np.float32)
+        stored[key] = np.zeros((entities, *values.shape[1:]), values.dtype)
+        stored[key][1 : 1 + len(values)] = values
+    visibility = np.zeros(entities, np.float32)
+    visibility[0] = 1.0
+    visibility[1 : 1 + len(objects["present"])] = objects["present"]
+    return stored | {"visibility": visibility}
+
+
+def _masks_attributes(objects: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """CLEVR's attributes under the names and codes of CLEVR-with-masks."""
+    present = objects["present"]
+
+    def recode(key: str, have: tuple[str, ...], wanted: tuple[str, ...]) -> np.ndarray:
+        codes = np.array([1 + wanted.index(word) for word in have])[objects[key]]
+        return np.where(present, codes, 0).astype(np.uint8)
+
+    x, y, z = objects["3d_coords"].T
+    return {
+        "x": x,
+        "y": y,
+        "z": z,
+        "pixel_coords": objects["pixel_coords"],
+        "rotation": objects["rotation"],
+        "size": recode("size", SIZES, _MASKS_SIZES),
+        "material": recode("material", MATERIALS, MATERIALS),
+        "shape": recode("shape", SHAPES, SHAPES),
+        "color": recode("color", COLORS, _MASKS_COLORS),
+    }
+
+
+def example(features: dict[str, np.ndarray]) -> bytes:
+    """A tf.train.Example: uint8 arrays as lists of one-byte strings, float32 arrays as packed lists."""
+    entries = b""
+    for name, values in features.items():
+        if values.dtype == np.uint8:
+            strings = np.empty((values.size, 3), np.uint8)
+            strings[:] = (0x0A, 1, 0)  # field 1, a string of one byte
+            strings[:, 2] = values.ravel()
+            feature = _field(1, strings.tobytes())
+        else:
+            feature = _field(2, _field(1, values.astype("<f4").tobytes()))
+        entries += _field(1, _field(1, name.encode()) + _field(2, feature))
+    return _field(1, entries)
+
+
+def _field(number: int, payload: bytes) -> bytes:
+    """A length-delimited protocol buffer field."""
+    return bytes([number << 3 | 2]) + _varint(len(payload)) + payload
+
+
+def _varint(value: int) -> bytes:
+    encoded = bytearray()
+    while value > 127:
+        encoded.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*encoded, value])
