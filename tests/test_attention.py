@@ -1,0 +1,276 @@
+"""What Slot Attention must do, whatever its weights."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from slotjax import SlotAttention
+from slotjax import slot_attention as plain_slot_attention
+from slotjax.nn.attention import EPSILON, attend, gru, layer_norm, mlp
+from slotjax.nn.slots import GaussianSlots, LearnedSlots, example_keys
+
+OPTIONS = ("num_iterations", "normalize", "update", "gradient", "return_history")
+slot_attention = jax.jit(plain_slot_attention, static_argnames=OPTIONS)
+BATCH, TOKENS, FEATURES, SLOTS, DIM = 2, 40, 12, 5, 16
+
+
+@pytest.fixture(scope="module")
+def inputs():
+    return 2 * jax.random.normal(jax.random.key(1), (BATCH, TOKENS, FEATURES)) + 0.5
+
+
+@pytest.fixture(scope="module")
+def slots():
+    return jax.random.normal(jax.random.key(2), (BATCH, SLOTS, DIM))
+
+
+@pytest.fixture(scope="module")
+def module():
+    return SlotAttention(num_slots=SLOTS, slot_dim=DIM, num_iterations=3, mlp_dim=24)
+
+
+@pytest.fixture(scope="module")
+def params(module, inputs):
+    """Parameters of which none is at a special value, biases and norms included."""
+    params = jax.jit(module.init)({"params": jax.random.key(0), "slots": jax.random.key(0)}, inputs)["params"]
+    leaves, tree = jax.tree.flatten(params)
+    keys = jax.random.split(jax.random.key(3), len(leaves))
+    return tree.unflatten([x + 0.1 * jax.random.normal(k, x.shape) for x, k in zip(leaves, keys, strict=True)])
+
+
+def textbook(params, inputs, slots, num_iterations, normalize="slots", update="mean"):
+    """Algorithm 1 of the paper, line by line, one image at a time, in float64."""
+    p = jax.tree.map(lambda x: np.asarray(x, np.float64), params)
+
+    def norm(p, x):
+        return (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-3) * p["scale"] + p["bias"]
+
+    def sigmoid(x):
+        return 1 / (1 + np.exp(-x))
+
+    def gru_cell(p, x, h):
+        xz, xr, xh = np.split(x @ p["input_kernel"] + p["input_bias"], 3, -1)
+        hz, hr, hh = np.split(h @ p["recurrent_kernel"] + p["recurrent_bias"], 3, -1)
+        z = sigmoid(xz + hz)
+        return z * h + (1 - z) * np.tanh(xh + sigmoid(xr + hr) * hh)
+
+    results = []
+    for x, s in zip(np.asarray(inputs, np.float64), np.asarray(slots, np.float64), strict=True):
+        x = norm(p["norm_inputs"], x)
+        k, v = x @ p["project_k"], x @ p["project_v"]
+        for _ in range(num_iterations):
+            q = norm(p["norm_slots"], s) @ p["project_q"]
+            weights = np.exp(k @ q.T / np.sqrt(q.shape[-1]))  # [n, k]
+            attention = weights / weights.sum(1 if normalize == "slots" else 0, keepdims=True)
+            weights = attention
+            if update == "mean":
+                weights = (attention + 1e-8) / (attention + 1e-8).sum(0)
+            s = gru_cell(p["gru"], weights.T @ v, s)
+            hidden = np.maximum(norm(p["norm_mlp"], s) @ p["mlp"]["kernel0"] + p["mlp"]["bias0"], 0)
+            s = s + hidden @ p["mlp"]["kernel1"] + p["mlp"]["bias1"]
+        results.append((s, attention.T))
+    return tuple(map(np.stack, zip(*results, strict=True)))
+
+
+@pytest.mark.parametrize("normalize", ["slots", "inputs"])
+@pytest.mark.parametrize("update", ["mean", "sum"])
+def test_equals_the_textbook_form(params, inputs, slots, normalize, update):
+    ours = slot_attention(params, inputs, slots, 3, normalize, update)
+    expected = textbook(params, inputs, slots, 3, normalize, update)
+    for a, b in zip(ours, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+
+
+def test_folded_projections_equal_projected_inputs(params, inputs, slots):
+    features = layer_norm(params["norm_inputs"], inputs)
+    updates, attention = attend(params, features, slots, "slots", "mean")
+    query = layer_norm(params["norm_slots"], slots) @ params["project_q"] / np.sqrt(DIM)
+    expected = jax.nn.softmax(jnp.einsum("bkd,bnd->bkn", query, features @ params["project_k"]), axis=1)
+    weights = (expected + EPSILON) / (expected + EPSILON).sum(-1, keepdims=True)
+    np.testing.assert_allclose(attention, expected, atol=1e-6)
+    np.testing.assert_allclose(updates, weights @ (features @ params["project_v"]), atol=2e-6)
+
+
+def test_permuted_slots_come_out_permuted(params, inputs, slots):
+    order = jnp.array([3, 0, 4, 1, 2])
+    out, attention = slot_attention(params, inputs, slots)
+    permuted, permuted_attention = slot_attention(params, inputs, slots[:, order])
+    np.testing.assert_allclose(permuted, out[:, order], atol=1e-5)
+    np.testing.assert_allclose(permuted_attention, attention[:, order], atol=1e-5)
+    assert jnp.abs(out[:, order] - out).max() > 0.1
+
+
+def test_permuted_inputs_change_nothing(params, inputs, slots):
+    order = jax.random.permutation(jax.random.key(4), TOKENS)
+    out, attention = slot_attention(params, inputs, slots)
+    permuted, permuted_attention = slot_attention(params, inputs[:, order], slots)
+    np.testing.assert_allclose(permuted, out, atol=1e-5)
+    np.testing.assert_allclose(permuted_attention, attention[:, :, order], atol=1e-5)
+
+
+@pytest.mark.parametrize(("normalize", "axis"), [("slots", 1), ("inputs", 2)])
+def test_attention_sums_to_one_over_the_axis_of_the_softmax(params, inputs, slots, normalize, axis):
+    _, attention = slot_attention(params, inputs, slots, normalize=normalize)
+    assert attention.shape == (BATCH, SLOTS, TOKENS)
+    np.testing.assert_allclose(attention.sum(axis), 1, atol=1e-5)
+    assert jnp.abs(attention.sum(3 - axis) - 1).max() > 1e-3
+
+
+def test_a_sum_doubles_with_the_inputs_and_a_mean_does_not(params, inputs, slots):
+    twice = jnp.concatenate([inputs, inputs], 1)
+
+    def gathered(inputs, update):
+        return attend(params, layer_norm(params["norm_inputs"], inputs), slots, "slots", update)[0]
+
+    np.testing.assert_allclose(gathered(twice, "mean"), gathered(inputs, "mean"), atol=1e-5)
+    np.testing.assert_allclose(gathered(twice, "sum"), 2 * gathered(inputs, "sum"), atol=1e-4)
+
+
+@pytest.mark.parametrize("gradient", ["all", "last", "straight_through"])
+def test_history_holds_every_iteration(params, inputs, slots, gradient):
+    out, attention, history = slot_attention(params, inputs, slots, 4, gradient=gradient, return_history=True)
+    assert history.slots.shape == (BATCH, 4, SLOTS, DIM)
+    assert history.attention.shape == (BATCH, 4, SLOTS, TOKENS)
+    np.testing.assert_array_equal(history.slots[:, -1], out)
+    np.testing.assert_array_equal(history.attention[:, -1], attention)
+    for i in range(4):
+        slots, attention = slot_attention(params, inputs, slots, 1)
+        np.testing.assert_allclose(history.slots[:, i], slots, atol=1e-5)
+        np.testing.assert_allclose(history.attention[:, i], attention, atol=1e-5)
+
+
+def test_gradients_of_the_last_iteration(params, inputs, slots):
+    """The last one is differentiated as if its slots were given; "straight_through" hands that on to the start."""
+
+    def gradient(params, slots, **options):
+        def loss(params, slots):
+            return (slot_attention(params, inputs, slots, **options)[0] ** 2).sum()
+
+        return jax.jit(jax.grad(loss, (0, 1)))(params, slots)
+
+    before_last, _ = slot_attention(params, inputs, slots, 2)
+    expected, expected_slots = gradient(params, before_last, num_iterations=1)
+    last, last_slots = gradient(params, slots, gradient="last")
+    through, through_slots = gradient(params, slots, gradient="straight_through")
+    whole, _ = gradient(params, slots)
+    close = partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4)
+    jax.tree.map(close, last, dict(expected))
+    jax.tree.map(close, through, dict(expected))
+    assert not last_slots.any()
+    close(through_slots, expected_slots)
+    assert jnp.abs(whole["project_v"] - last["project_v"]).max() > 1e-3
+
+
+def test_gru_equals_flax_with_the_biases_summed():
+    import flax.linen as nn
+
+    keys = jax.random.split(jax.random.key(5), 6)
+    kernel, recurrent = (jax.random.normal(key, (DIM, 3 * DIM)) / 4 for key in keys[:2])
+    bias, recurrent_bias = (jax.random.normal(key, (3 * DIM,)) for key in keys[2:4])
+    x, state = (jax.random.normal(key, (BATCH, SLOTS, DIM)) for key in keys[4:])
+    (kz, kr, kh), (uz, ur, uh) = jnp.split(kernel, 3, -1), jnp.split(recurrent, 3, -1)
+    (bz, br, bh), (cz, cr, ch) = jnp.split(bias, 3), jnp.split(recurrent_bias, 3)
+    flax_params = {
+        "iz": {"kernel": kz, "bias": bz + cz},
+        "ir": {"kernel": kr, "bias": br + cr},
+        "in": {"kernel": kh, "bias": bh},
+        "hz": {"kernel": uz},
+        "hr": {"kernel": ur},
+        "hn": {"kernel": uh, "bias": ch},
+    }
+    expected, _ = nn.GRUCell(DIM).apply({"params": flax_params}, state, x)
+    ours = {"input_kernel": kernel, "input_bias": bias, "recurrent_kernel": recurrent, "recurrent_bias": recurrent_bias}
+    np.testing.assert_allclose(gru(ours, x, state), expected, atol=1e-5)
+
+
+def test_layer_norm_has_mean_0_and_variance_1_before_scale_and_bias(inputs):
+    scale, bias = jnp.arange(1.0, FEATURES + 1), jnp.arange(FEATURES) / 7
+    normal = (layer_norm({"scale": scale, "bias": bias}, 100 + 50 * inputs) - bias) / scale
+    np.testing.assert_allclose(normal.mean(-1), 0, atol=1e-4)
+    np.testing.assert_allclose(normal.var(-1), 1, atol=1e-3)
+
+
+def test_mlp_is_zero_where_no_hidden_unit_fires():
+    params = {"kernel0": jnp.eye(3), "bias0": -jnp.ones(3), "kernel1": jnp.eye(3), "bias1": jnp.full(3, 0.5)}
+    np.testing.assert_allclose(mlp(params, jnp.array([0.5, 1.0, 3.0])), [0.5, 0.5, 2.5])
+
+
+def test_bfloat16_inputs_stay_close(params, inputs, slots):
+    exact, exact_attention = slot_attention(params, inputs, slots)
+    rough, attention = slot_attention(params, inputs.astype(jnp.bfloat16), slots)
+    assert rough.dtype == attention.dtype == jnp.float32
+    np.testing.assert_allclose(attention, exact_attention, atol=0.03)
+    np.testing.assert_allclose(rough, exact, atol=0.1)
+    np.testing.assert_allclose(attention.sum(1), 1, atol=1e-5)
+
+
+def test_the_module_is_the_function_with_a_draw(module, params, inputs, slots):
+    given = module.apply({"params": params}, inputs, slots)
+    np.testing.assert_allclose(given[0], slot_attention(params, inputs, slots)[0], atol=1e-5)
+
+    stream, again, other = (
+        module.apply({"params": params}, inputs, rngs={"slots": jax.random.key(i)}) for i in (7, 7, 8)
+    )
+    np.testing.assert_array_equal(stream[0], again[0])
+    assert jnp.abs(stream[0] - other[0]).max() > 1e-3
+
+    key = jax.random.key(9)
+    drawn = GaussianSlots(DIM).apply({"params": params["initializer"]}, example_keys(key, BATCH), SLOTS)
+    by_key, _ = module.apply({"params": params}, inputs, key=key)
+    np.testing.assert_allclose(by_key, slot_attention(params, inputs, drawn)[0], atol=1e-5)
+
+
+def test_other_numbers_of_slots_and_iterations(module, params, inputs):
+    out, attention, history = module.apply(
+        {"params": params}, inputs, key=jax.random.key(0), num_slots=9, num_iterations=6, return_history=True
+    )
+    assert out.shape == (BATCH, 9, DIM)
+    assert attention.shape == (BATCH, 9, TOKENS)
+    assert history.slots.shape == (BATCH, 6, 9, DIM)
+
+
+def test_gaussian_slots_follow_their_mean_and_deviation():
+    params = {"mu": jnp.full((1, 1, DIM), 3.0), "log_sigma": jnp.full((1, 1, DIM), np.log(0.5))}
+    slots = GaussianSlots(DIM).apply({"params": params}, jax.random.split(jax.random.key(0), 50), 40)
+    assert abs(slots.mean() - 3) < 0.02
+    assert abs(slots.std() - 0.5) < 0.02
+
+
+def test_a_draw_depends_on_the_examples_key_alone():
+    params = {"mu": jnp.zeros((1, 1, DIM)), "log_sigma": jnp.zeros((1, 1, DIM))}
+    keys = example_keys(jax.random.key(0), 6)
+    draw = GaussianSlots(DIM).apply({"params": params}, keys, 4)
+    np.testing.assert_array_equal(GaussianSlots(DIM).apply({"params": params}, keys[4:], 4), draw[4:])
+    assert len(np.unique(np.asarray(draw[:, 0, 0]))) == 6
+    with pytest.raises(ValueError, match="holds 3 keys for 6 images"):
+        example_keys(keys[:3], 6)
+
+
+@pytest.mark.parametrize("noise", [False, True])
+def test_learned_slots_each_have_a_start(noise):
+    initializer = LearnedSlots(DIM, num_slots=4, noise=noise)
+    keys = example_keys(jax.random.key(0), BATCH)
+    params = initializer.init(jax.random.key(1), keys, 4)["params"]
+    fewer = initializer.apply({"params": params}, keys, 3)
+    assert fewer.shape == (BATCH, 3, DIM)
+    np.testing.assert_allclose(fewer, jnp.broadcast_to(params["mu"][:, :3], fewer.shape), atol=1.0 if noise else 0)
+    assert bool((fewer[0] != fewer[1]).any()) is noise
+    with pytest.raises(ValueError, match="num_slots=5.*at most 4"):
+        initializer.apply({"params": params}, keys, 5)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_iterations": 0}, "num_iterations=0: .* at least 1"),
+        ({"normalize": "slot"}, "normalize='slot': choose one of 'slots', 'inputs'"),
+        ({"update": "max"}, "update='max': choose one of 'mean', 'sum'"),
+        ({"gradient": "none"}, "gradient='none': choose one of"),
+    ],
+)
+def test_impossible_options_are_named(params, inputs, slots, options, message):
+    with pytest.raises(ValueError, match=message):
+        slot_attention(params, inputs, slots, **options)

@@ -1,0 +1,99 @@
+"""The assignment costs what SciPy's costs, on every kind of matrix, under every transform."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.optimize import linear_sum_assignment
+
+from slotjax.matching import assigned, linear_assignment
+
+assign = jax.jit(linear_assignment)
+
+KINDS = {
+    "uniform": lambda rng, shape: rng.uniform(size=shape),
+    "ties": lambda rng, shape: rng.integers(0, 3, shape),
+    "constant": lambda rng, shape: np.full(shape, rng.normal()),
+    "large and small": lambda rng, shape: rng.normal(size=shape) * 10.0 ** rng.integers(-3, 4, (shape[0], 1, 1)),
+    "negative": lambda rng, shape: -rng.exponential(size=shape),
+}
+
+
+def scipy_costs(costs):
+    return np.array([c[linear_sum_assignment(c)].sum() for c in costs.astype(np.float64)])
+
+
+def check_valid(rows, columns, shape):
+    size = min(shape[1:])
+    assert rows.shape == columns.shape == (shape[0], size)
+    assert rows.dtype == columns.dtype == jnp.int32
+    assert (np.diff(rows, axis=1) > 0).all()
+    assert (np.diff(np.sort(columns, axis=1), axis=1) > 0).all()
+    assert rows.min() >= 0 and rows.max() < shape[1] and columns.min() >= 0 and columns.max() < shape[2]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("shape", [(1500, 10, 10), (300, 4, 9), (300, 9, 4), (20, 1, 1)])
+def test_costs_what_scipys_costs(kind, shape):
+    costs = KINDS[kind](np.random.default_rng(0), shape).astype(np.float32)
+    rows, columns = assign(costs)
+    check_valid(rows, columns, shape)
+    ours = np.take_along_axis(
+        np.take_along_axis(costs, np.asarray(rows)[..., None], 1), np.asarray(columns)[..., None], 2
+    )
+    scale = np.maximum(np.abs(costs).max((1, 2)), 1e-6)
+    np.testing.assert_allclose(ours.sum((1, 2)) / scale, scipy_costs(costs) / scale, atol=1e-5)
+
+
+def test_large_matrices():
+    costs = np.random.default_rng(1).uniform(size=(3, 64, 64)).astype(np.float32)
+    rows, columns = assign(costs)
+    check_valid(rows, columns, costs.shape)
+    np.testing.assert_allclose(assigned(costs, rows, columns).sum(1), scipy_costs(costs), rtol=1e-5)
+
+
+def test_forbidden_pairs_are_avoided():
+    rng = np.random.default_rng(2)
+    costs = rng.uniform(size=(1500, 10, 10)).astype(np.float32)
+    costs[rng.uniform(size=costs.shape) < 0.4] = np.inf
+    costs[:, range(10), rng.permutation(10)] = 0.7  # so that a complete assignment exists
+    chosen = assigned(costs, *assign(costs)).sum(1)
+    np.testing.assert_allclose(chosen, scipy_costs(costs), rtol=1e-5)
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+def test_what_cannot_be_assigned_ends_all_the_same(value):
+    costs = np.array([[[1, 2, 3], [4, 5, 7], [value] * 3], [[value] * 3] * 3], np.float32)
+    rows, columns = assign(costs)
+    check_valid(rows, columns, costs.shape)
+    assert np.isfinite(assigned(costs, rows, columns)).sum(1).tolist() == [2, 0]
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (3, 0)])
+def test_nothing_to_assign(shape):
+    rows, columns = linear_assignment(jnp.zeros((2, *shape)))
+    assert rows.shape == columns.shape == (2, 0)
+
+
+def test_vmap_pmap_and_leading_axes_agree():
+    costs = jax.random.uniform(jax.random.key(0), (4, 3, 5, 6))
+    expected = assign(costs)
+    for transformed in (jax.vmap(linear_assignment), jax.pmap(linear_assignment)):
+        jax.tree.map(np.testing.assert_array_equal, transformed(costs), expected)
+
+
+def test_gradients_flow_through_the_costs_chosen():
+    costs = jnp.array([[1.0, 5.0], [2.0, 2.5]])
+    gradient = jax.grad(lambda costs: assigned(costs, *linear_assignment(costs)).sum())(costs)
+    np.testing.assert_array_equal(gradient, [[1, 0], [0, 1]])
+
+
+def test_lowers_for_accelerators():
+    shape = jax.ShapeDtypeStruct((4, 10, 10), jnp.float32)
+    exported = jax.export.export(assign, platforms=("cuda", "tpu"))(shape)
+    assert "callback" not in exported.mlir_module()
+
+
+def test_half_precision_costs():
+    rows, columns = assign(jnp.array([[3, 1], [1, 3]], jnp.bfloat16))
+    assert (rows.tolist(), columns.tolist()) == ([0, 1], [1, 0])
