@@ -1,9 +1,10 @@
-"""Light in the CLEVR scenes: three square lamps and a sun, with soft shadows, and what the ground throws back.
+"""Light in the CLEVR scenes: three square lamps and a sun, with soft shadows, and what surfaces throw at each other.
 
-Powers, colours, sizes and directions are the generator's.
+Powers, colours, sizes and directions are the generator's. The sun is a lamp far away, so that all four are one loop.
 """
 
 import math
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,17 +12,54 @@ import jax.numpy as jnp
 from slotjax.data.scenes.clevr_shapes import Solids, clearance
 from slotjax.data.scenes.clevr_vector import Vector, dot, normalize, scale, unstack
 
-LAMP_SIDE = (0.5, 0.5, 1.0)
+LAMP_SIDE = (0.5, 0.5, 1.0)  # key, fill, back
 LAMP_POWER = (78.5, 23.6, 39.3)  # W
 LAMP_COLOR = ((1.0, 0.932, 0.817), (0.762, 0.818, 1.0), (1.0, 1.0, 1.0))
 SUN_STRENGTH = 0.45
 TO_SUN = (0.4150, -0.1944, 0.8888)  # the z axis rotated by (0.236, 0.417, 0.097) rad about x, y, z
 GROUND_ALBEDO = 0.8
+_SUN_DISTANCE = 1000.0
 
 
-def visibility(
-    solids: Solids, point: Vector, direction: Vector, spread: jax.Array | float, own: jax.Array
-) -> jax.Array:
+class Lamps(NamedTuple):
+    """Square lamps that look at the origin: `position` [4, 3], `power` [4], `side` [4], `color` [4, 3]."""
+
+    position: jax.Array
+    power: jax.Array
+    side: jax.Array
+    color: jax.Array
+
+
+def lamps_and_sun(position: jax.Array, sun_angle: jax.Array | float) -> Lamps:
+    """The three lamps at `position` [3, 3], and the sun, which spans twice `sun_angle`."""
+    far = _SUN_DISTANCE
+    return Lamps(
+        position=jnp.concatenate([position, far * jnp.array([TO_SUN])]),
+        power=jnp.array([*LAMP_POWER, SUN_STRENGTH * math.pi * far * far]),
+        side=jnp.array([*LAMP_SIDE, 2.0 * far * sun_angle]),
+        color=jnp.array([*LAMP_COLOR, (1.0, 1.0, 1.0)]),
+    )
+
+
+class Arrival(NamedTuple):
+    """A lamp's light at points: unit vector towards the lamp, 1 / distance, irradiance of a surface that faces it."""
+
+    direction: Vector
+    inverse: jax.Array
+    strength: jax.Array
+
+
+def arrive(lamp: Lamps, point: Vector) -> Arrival:
+    """Light of one lamp (no leading axis) at points, without shadows."""
+    position = unstack(lamp.position)
+    offset = position[0] - point[0], position[1] - point[1], position[2] - point[2]
+    inverse = jax.lax.rsqrt(dot(offset, offset))
+    direction = scale(inverse, offset)
+    facing = jnp.maximum(dot(normalize(position), direction), 0.0)
+    return Arrival(direction, inverse, lamp.power / math.pi * facing * inverse * inverse)
+
+
+def visibility(solids: Solids, point: Vector, direction: Vector, spread: jax.Array, own: jax.Array) -> jax.Array:
     """Share of a lamp that is seen from `point` past all solids [n] but the one with index `own` [...].
 
     `spread` is half the lamp's extent over its distance, so that spread * t is the half width of the penumbra of an
@@ -37,44 +75,25 @@ def visibility(
     return jax.lax.scan(past, jnp.ones_like(point[0]), (jnp.arange(solids.x.shape[0]), solids))[0]
 
 
-def lamp_geometry(lamps: jax.Array, index: int, point: Vector) -> tuple[Vector, jax.Array, jax.Array]:
-    """Unit vector from `point` to a lamp, 1 / distance, and the irradiance that it gives a surface facing it."""
-    position = unstack(lamps[index])
-    offset = position[0] - point[0], position[1] - point[1], position[2] - point[2]
-    inverse = jax.lax.rsqrt(dot(offset, offset))
-    direction = scale(inverse, offset)
-    facing = jnp.maximum(dot(normalize(position), direction), 0.0)
-    return direction, inverse, LAMP_POWER[index] / math.pi * facing * inverse * inverse
+def irradiance(lamps: Lamps, solids: Solids, point: Vector, normal: Vector, own: jax.Array) -> Vector:
+    """Direct light (red, green, blue) on points of surfaces, with soft shadows."""
+
+    def add(total: Vector, lamp: Lamps):
+        direction, inverse, strength = arrive(lamp, point)
+        seen = visibility(solids, point, direction, 0.56 * lamp.side * inverse, own)  # a disc of the square's area
+        return add_colored(total, strength * jnp.maximum(dot(direction, normal), 0.0) * seen, lamp.color), None
+
+    return jax.lax.scan(add, black(point[0]), lamps)[0]
 
 
-def _add_colored(total: Vector, strength: jax.Array, color: tuple[float, float, float]) -> Vector:
-    return total[0] + strength * color[0], total[1] + strength * color[1], total[2] + strength * color[2]
-
-
-def irradiance(
-    lamps: jax.Array, solids: Solids, point: Vector, normal: Vector, own: jax.Array, sun_angle: jax.Array | float
-) -> Vector:
-    """Direct light (red, green, blue) on points of surfaces, with soft shadows; the sun spans twice `sun_angle`."""
-    to_sun = unstack(jnp.array(TO_SUN))
-    cosine = jnp.maximum(dot(to_sun, normal), 0.0)
-    strength = SUN_STRENGTH * cosine * visibility(solids, point, to_sun, sun_angle, own)
-    total = strength, strength, strength
-    for index in range(3):
-        direction, inverse, strength = lamp_geometry(lamps, index, point)
-        strength = strength * jnp.maximum(dot(direction, normal), 0.0)
-        strength = strength * visibility(solids, point, direction, 0.56 * LAMP_SIDE[index] * inverse, own)
-        total = _add_colored(total, strength, LAMP_COLOR[index])
-    return total
-
-
-def bare_ground(lamps: jax.Array, x: jax.Array, y: jax.Array) -> Vector:
+def bare_ground(lamps: Lamps, x: jax.Array, y: jax.Array) -> Vector:
     """Direct light (red, green, blue) on the empty flat ground at x, y, without any shadow."""
-    sun = jnp.full_like(x, SUN_STRENGTH * TO_SUN[2])
-    total = sun, sun, sun
-    for index in range(3):
-        direction, _, strength = lamp_geometry(lamps, index, (x, y, jnp.zeros_like(x)))
-        total = _add_colored(total, strength * direction[2], LAMP_COLOR[index])
-    return total
+
+    def add(total: Vector, lamp: Lamps):
+        direction, _, strength = arrive(lamp, (x, y, jnp.zeros_like(x)))
+        return add_colored(total, strength * direction[2], lamp.color), None
+
+    return jax.lax.scan(add, black(x), lamps)[0]
 
 
 def light_from_objects(solids: Solids, color: jax.Array, point: Vector, normal: Vector, own: jax.Array) -> Vector:
@@ -89,8 +108,17 @@ def light_from_objects(solids: Solids, color: jax.Array, point: Vector, normal: 
         offset = solid.x - point[0], solid.y - point[1], solid.z - point[2]
         inverse2 = 1.0 / jnp.maximum(dot(offset, offset), solid.scale * solid.scale)
         share = math.pi * jnp.maximum(dot(offset, normal), 0.0) * jnp.sqrt(inverse2) * inverse2 * solid.scale**2
-        share = jnp.where(own == index, 0.0, share)
-        return (total[0] + share * shade[0], total[1] + share * shade[1], total[2] + share * shade[2]), None
+        return add_colored(total, jnp.where(own == index, 0.0, share), shade), None
 
-    none = jnp.zeros_like(point[0])
-    return jax.lax.scan(add, (none, none, none), (jnp.arange(solids.x.shape[0]), solids, color))[0]
+    return jax.lax.scan(add, black(point[0]), (jnp.arange(solids.x.shape[0]), solids, color))[0]
+
+
+def black(like: jax.Array) -> Vector:
+    """No light, for points of this shape."""
+    none = jnp.zeros_like(like)
+    return none, none, none
+
+
+def add_colored(total: Vector, strength: jax.Array, color: jax.Array) -> Vector:
+    """Light `total` and light of a `color` [3]."""
+    return total[0] + strength * color[0], total[1] + strength * color[1], total[2] + strength * color[2]

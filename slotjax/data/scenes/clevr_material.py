@@ -13,18 +13,18 @@ import jax.numpy as jnp
 from slotjax.data.scenes import clevr_ground
 from slotjax.data.scenes.clevr_light import (
     GROUND_ALBEDO,
-    LAMP_COLOR,
-    LAMP_SIDE,
-    SUN_STRENGTH,
-    TO_SUN,
+    Lamps,
+    add_colored,
+    arrive,
     bare_ground,
-    lamp_geometry,
+    black,
     light_from_objects,
 )
 from slotjax.data.scenes.clevr_shapes import Solids
-from slotjax.data.scenes.clevr_vector import Vector, dot, normalize, unstack
+from slotjax.data.scenes.clevr_vector import Vector, dot, normalize
 
 SHARP_ROUGHNESS = 0.01  # of metal's mirror lobe
+HORIZON = 0.2  # height of a mirrored unit vector below which it sees the backdrop blurred
 _WALL_SIDE, _WALL_TOP = 0.5, 0.79  # where the backdrop ends seen from the origin: cosine of azimuth, sine of height
 
 
@@ -45,25 +45,25 @@ class Shading(NamedTuple):
     """
 
     bounce: jax.Array | float = 0.7
-    thrown: jax.Array | float = 0.1
-    ambient: jax.Array | float = 0.05
-    sun_angle: jax.Array | float = 0.23
-    sharp: jax.Array | float = 0.4
-    blurred: jax.Array | float = 0.6
-    metal_roughness: jax.Array | float = 0.2
-    sharp_lamps: jax.Array | float = 0.25
-    blurred_lamps: jax.Array | float = 0.5
-    wall: jax.Array | float = 0.1
-    blur: jax.Array | float = 0.12
-    coat: jax.Array | float = 0.02
-    coat_roughness: jax.Array | float = 0.57
+    thrown: jax.Array | float = 0.06
+    ambient: jax.Array | float = 0.06
+    sun_angle: jax.Array | float = 0.188
+    sharp: jax.Array | float = 0.584
+    blurred: jax.Array | float = 0.364
+    metal_roughness: jax.Array | float = 0.166
+    sharp_lamps: jax.Array | float = 0.5
+    blurred_lamps: jax.Array | float = 0.389
+    wall: jax.Array | float = 0.106
+    blur: jax.Array | float = 0.2
+    coat: jax.Array | float = 0.012
+    coat_roughness: jax.Array | float = 1.0
 
 
 FITTED = Shading()
 
 
 def indirect_light(
-    lamps: jax.Array, solids: Solids, color: jax.Array, point: Vector, normal: Vector, own: jax.Array, shading: Shading
+    lamps: Lamps, solids: Solids, color: jax.Array, point: Vector, normal: Vector, own: jax.Array, shading: Shading
 ) -> Vector:
     """Light on a surface that came by way of the ground (taken as lit without shadows), other objects, and the rest."""
     around = bare_ground(lamps, point[0] + normal[0] * point[2], point[1] + normal[1] * point[2])
@@ -74,7 +74,7 @@ def indirect_light(
     return red, green, blue
 
 
-def blurred_surroundings(lamps: jax.Array, point: Vector, mirrored: Vector, shading: Shading) -> Vector:
+def blurred_surroundings(lamps: Lamps, point: Vector, mirrored: Vector, shading: Shading) -> Vector:
     """What metal's rough lobe sees along the `mirrored` ray: floor, and the wall far behind, with soft ends."""
     reach = point[2] / jnp.maximum(-mirrored[2], 0.3)
     floor = bare_ground(lamps, point[0] + reach * mirrored[0], point[1] + reach * mirrored[1])
@@ -87,9 +87,7 @@ def blurred_surroundings(lamps: jax.Array, point: Vector, mirrored: Vector, shad
     return red, green, blue
 
 
-def highlights(
-    lamps: jax.Array, point: Vector, normal: Vector, view: Vector, metal: jax.Array, shading: Shading
-) -> Vector:
+def highlights(lamps: Lamps, point: Vector, normal: Vector, view: Vector, metal: jax.Array, shading: Shading) -> Vector:
     """Light of lamps and sun reflected towards the unit vector `view`, before metal tints it.
 
     A lamp of finite size is a point seen in a wider lobe: half its angular radius is added to the roughness.
@@ -99,21 +97,17 @@ def highlights(
     weight = jnp.where(metal, shading.blurred_lamps, shading.coat)
     sharp_weight = jnp.where(metal, shading.sharp_lamps, 0.0)
 
-    def shine(direction: Vector, strength: jax.Array | float, spread: jax.Array | float) -> jax.Array:
+    def add(total: Vector, lamp: Lamps):
+        direction, inverse, strength = arrive(lamp, point)
         half = normalize((direction[0] + view[0], direction[1] + view[1], direction[2] + view[2]))
         cosine_half = jnp.clip(dot(half, normal), 0.0, 1.0)
         cosine_lamp = jnp.maximum(dot(direction, normal), 0.0)
-        extent2 = (0.5 * spread) ** 2
+        extent2 = (0.25 * lamp.side * inverse) ** 2
         sharp = _lobe(cosine_half, cosine_view, cosine_lamp, SHARP_ROUGHNESS**2 + extent2)
         rough = _lobe(cosine_half, cosine_view, cosine_lamp, roughness2 + extent2)
-        return strength * (sharp_weight * sharp + weight * rough)
+        return add_colored(total, strength * (sharp_weight * sharp + weight * rough), lamp.color), None
 
-    red = green = blue = shine(unstack(jnp.array(TO_SUN)), SUN_STRENGTH, shading.sun_angle)
-    for index in range(3):
-        direction, inverse, strength = lamp_geometry(lamps, index, point)
-        strength = shine(direction, strength, 0.5 * LAMP_SIDE[index] * inverse)
-        red, green, blue = (t + strength * c for t, c in zip((red, green, blue), LAMP_COLOR[index], strict=True))
-    return red, green, blue
+    return jax.lax.scan(add, black(cosine_view), lamps)[0]
 
 
 def _lobe(

@@ -10,8 +10,15 @@ import jax
 import jax.numpy as jnp
 
 from slotjax.data.scenes import clevr_camera, clevr_ground, clevr_shapes
-from slotjax.data.scenes.clevr_light import GROUND_ALBEDO, irradiance
-from slotjax.data.scenes.clevr_material import FITTED, Shading, blurred_surroundings, highlights, indirect_light
+from slotjax.data.scenes.clevr_light import GROUND_ALBEDO, irradiance, lamps_and_sun
+from slotjax.data.scenes.clevr_material import (
+    FITTED,
+    HORIZON,
+    Shading,
+    blurred_surroundings,
+    highlights,
+    indirect_light,
+)
 from slotjax.data.scenes.clevr_shapes import Solids
 from slotjax.data.scenes.clevr_vector import Vector, along, dot, unstack
 from slotjax.data.scenes.clevr_world import MATERIALS, World
@@ -68,17 +75,21 @@ def _shade(world: World, solids: Solids, first: _Surface, direction: Vector, sha
     second = _surface(solids, point, mirrored, *clevr_shapes.first_hit(solids, point, mirrored, skip=index))
     matt_point, matt_normal, matt_index, found = _select(metal, second, first)
 
-    direct = irradiance(world.lamps, solids, matt_point, matt_normal, matt_index, shading.sun_angle)
-    indirect = indirect_light(world.lamps, solids, world.base_color, matt_point, matt_normal, matt_index, shading)
-    blurred = blurred_surroundings(world.lamps, point, mirrored, shading)
+    lamps = lamps_and_sun(world.lamps, shading.sun_angle)
+    direct = irradiance(lamps, solids, matt_point, matt_normal, matt_index)
+    indirect = indirect_light(lamps, solids, world.base_color, matt_point, matt_normal, matt_index, shading)
+    blurred = blurred_surroundings(lamps, point, mirrored, shading)
     backward = -direction[0], -direction[1], -direction[2]
-    shine = highlights(world.lamps, point, normal, backward, metal, shading)
+    shine = highlights(lamps, point, normal, backward, metal, shading)
     albedo = jnp.concatenate([world.base_color, jnp.full((1, 3), GROUND_ALBEDO)])  # index -1 is the ground
+    # The mirrored horizon is soft: close to it, where no object stands before it, both lobes see the blurred backdrop.
+    crisp = jnp.where(second.index >= 0, 1.0, jnp.clip(jnp.abs(mirrored[2]) / HORIZON, 0.0, 1.0))
     channels = []
     for c in range(3):
         matt = jnp.where(found, albedo[:, c][matt_index] / jnp.pi * (direct[c] + indirect[c]), 0.0)
         coated = matt + jnp.where(index >= 0, shine[c], 0.0)
-        metallic = albedo[:, c][index] * (shading.sharp * matt + shading.blurred * blurred[c] + shine[c])
+        mirror = crisp * matt + (1.0 - crisp) * blurred[c]
+        metallic = albedo[:, c][index] * (shading.sharp * mirror + shading.blurred * blurred[c] + shine[c])
         channels.append(jnp.where(metal, metallic, coated))
     return jnp.stack(channels, axis=-1)
 

@@ -96,9 +96,10 @@ def hit_distance(solid: Solids, origin: Vector, direction: Vector) -> jax.Array:
     start, ray = _relative(solid, origin), _to_local(solid, direction)
     t, reached = _bounds_entry(solid, start, ray)
     for _ in range(_NEWTON_STEPS):
+        t = jax.lax.stop_gradient(t)  # one step from a converged point has the exact derivative
         distance, gradient = _distance(solid, along(start, t, ray))
         slope = jnp.minimum(dot(gradient, ray), -_LEAST_SLOPE)
-        t = t - distance / slope
+        t = t - distance / jax.lax.stop_gradient(slope)
     missed = distance > _TOLERANCE  # the last step still had to approach: the ray grazes by
     return jnp.where(reached & ~missed, t, jnp.inf)
 
