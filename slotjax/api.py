@@ -21,11 +21,15 @@ def init(model: nn.Module, key: jax.Array, images: jax.Array) -> Params:
     _check_images(model, images)
     shape = (1, *images.shape[1:])
 
-    def draw(key):  # jitted, so that only what makes parameters is ever run
+    def draw(key):
         keys = dict(zip(("params", "slots"), jax.random.split(key), strict=True))
         return model.init(keys, jax.numpy.zeros(shape))["params"]
 
-    return jax.jit(draw)(key)
+    if isinstance(key, jax.core.Tracer):
+        return draw(key)
+    # Jitted, so that only what makes parameters is ever run; without LLVM's optimizations, which on CPU take seconds
+    # for every random draw and gain nothing in a program that runs once.
+    return jax.jit(draw, compiler_options={"xla_backend_optimization_level": 0})(key)
 
 
 def apply(

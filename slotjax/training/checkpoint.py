@@ -76,7 +76,8 @@ class Checkpoints:
 def _manager(folder: Path, keep: int) -> ocp.CheckpointManager:
     options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True, enable_async_checkpointing=True)
     metadata = {"format_version": FORMAT_VERSION}
-    return ocp.CheckpointManager(folder.absolute(), options=options, metadata=metadata)
+    handlers = {"state": ocp.StandardCheckpointHandler()}
+    return ocp.CheckpointManager(folder.absolute(), options=options, item_handlers=handlers, metadata=metadata)
 
 
 def _save(manager: ocp.CheckpointManager, step: int, state: Any) -> None:

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from slotjax.data.scenes.draw import Uniform
 from slotjax.data.scenes.scene import Scene
 from slotjax.errors import UserError
 
@@ -12,7 +13,7 @@ VARIANTS = {  # objects a scene, as in Kabra et al., 2019, multi-object datasets
     "colored_on_grayscale": (2, 5),
     "colored_on_colored": (1, 4),
 }
-PROPOSALS = 32
+PROPOSALS = 128  # placements tried at once
 
 
 def multi_dsprites(key: jax.Array, *, variant: str = "colored_on_grayscale", resolution: tuple[int, int] = (64, 64)) -> Scene:
@@ -31,50 +32,70 @@ def multi_dsprites(key: jax.Array, *, variant: str = "colored_on_grayscale", res
         raise UserError(f"variant={variant!r}: multi_dsprites has {', '.join(VARIANTS)}")
     side = _side(resolution)
     low, high = VARIANTS[variant]
-    keys = jax.random.split(key, 8)
-    shape = jax.random.randint(keys[0], (high,), 0, 3)
-    scale = 0.5 + 0.1 * jax.random.randint(keys[1], (high,), 0, 6)
-    angle = jax.random.uniform(keys[2], (high,), maxval=2 * jnp.pi)
-    centre = jax.random.uniform(keys[3], (high, 2), minval=0.2, maxval=0.8)
-    color = _uniform_hsv(keys[4], high)
-    background = _uniform_hsv(keys[5], 1)[0]
+    draw = Uniform(key, 10 * high + 5)
+    shape = draw.integers((high,), 3)
+    scale = 0.5 + 0.1 * draw.integers((high,), 6)
+    angle = draw.floats((high,)) * 2 * jnp.pi
+    centre = 0.2 + 0.6 * draw.floats((high, 2))
+    color = hsv_to_rgb(draw.floats((high, 3)))
+    background = hsv_to_rgb(draw.floats((3,)))
+    grey = draw.floats(())
+    count = low + draw.integers((), high + 1 - low)
     if variant == "binarized":
         color, background = jnp.ones((high, 3)), jnp.zeros(3)
     elif variant == "colored_on_grayscale":
-        background = jnp.broadcast_to(jax.random.uniform(keys[6]), 3)
-    count = jax.random.randint(keys[7], (), low, high + 1)
+        background = jnp.broadcast_to(grey, 3)
     # The sprite at scale 1 spans 30 of 64 pixels, as in dSprites.
     inside = sprite_masks(shape, centre, scale * 0.47 / 2, angle, side)
     return _compose(inside, color, background, count, shape=shape, scale=scale, orientation=angle, centre=centre)
 
 
 def sprites(
-    key: jax.Array, *, resolution: tuple[int, int] = (32, 32), min_objects: int = 2, max_objects: int = 4
+    key: jax.Array,
+    *,
+    resolution: tuple[int, int] = (32, 32),
+    min_objects: int = 2,
+    max_objects: int = 4,
+    background: str = "colored",
 ) -> Scene:
-    """Small scenes that a laptop can learn: discs, squares and triangles that keep apart, on a coloured background.
+    """Small scenes that a laptop can learn: discs, squares and triangles in two colours each, rim and core.
 
-    Six colours for at most four sprites, drawn with replacement, so that sprites often share one.
+    Both colours come from the same four, drawn with replacement: sprites share colours, and one sprite has two, so that
+    pixels cannot be told apart by colour. Sprites keep their centres apart and hide little of one another.
+
+    Args:
+      resolution: height and width in pixels, equal.
+      min_objects, max_objects: the number of sprites is uniform between the two, at most 6.
+      background: "colored" (any hue, dark) or "black".
 
     Returns:
       `Scene`; objects: shape (0 square, 1 disc, 2 triangle), scale (pixels from centre to edge), orientation
-      (radians), x and y (0..1), color [3] (0..1), present.
+      (radians), x and y (0..1, centre), color and core [3] (0..1), present.
     """
     if not 1 <= min_objects <= max_objects <= 6:
         raise UserError(f"min_objects={min_objects}, max_objects={max_objects}: need 1 <= min_objects <= max_objects <= 6")
-    side = _side(resolution)
-    keys = jax.random.split(key, 7)
-    shape = jax.random.randint(keys[0], (max_objects,), 0, 3)
-    radius = jax.random.uniform(keys[1], (max_objects,), minval=0.11, maxval=0.15)
-    angle = jax.random.uniform(keys[2], (max_objects,), maxval=2 * jnp.pi)
-    centre = _apart(keys[3], max_objects, 0.34)
-    color = jnp.asarray(PALETTE)[jax.random.randint(keys[4], (max_objects,), 0, len(PALETTE))]
-    background = hsv_to_rgb(jnp.stack([jax.random.uniform(keys[5]), jnp.float32(0.5), jnp.float32(0.35)]))
-    count = jax.random.randint(keys[6], (), min_objects, max_objects + 1)
-    inside = _simple_masks(shape, centre, radius, angle, side)
-    return _compose(inside, color, background, count, shape=shape, scale=radius * side, orientation=angle, centre=centre)
+    if background not in ("colored", "black"):
+        raise UserError(f"background={background!r}: choose 'colored' or 'black'")
+    side, most = _side(resolution), max_objects
+    draw = Uniform(key, most * (5 + 2 * PROPOSALS) + 2)
+    shape = draw.integers((most,), 3)
+    radius = 0.12 + 0.06 * draw.floats((most,))
+    angle = draw.floats((most,)) * 2 * jnp.pi
+    rim, core = (jnp.asarray(COLORS)[draw.integers((most,), len(COLORS))] for _ in range(2))
+    centre = _apart(0.15 + 0.7 * draw.floats((PROPOSALS, most, 2)), 0.3)
+    hue = draw.floats(())
+    count = min_objects + draw.integers((), most + 1 - min_objects)
+    dark = hsv_to_rgb(jnp.stack([hue, jnp.float32(0.5), jnp.float32(0.35)])) * (background == "colored")
+    attributes = {"shape": shape, "scale": radius * side, "orientation": angle, "centre": centre, "core": core}
+    scene = _compose(_simple_masks(shape, centre, radius, angle, side), rim, dark, count, **attributes)
+    cores = _simple_masks(shape, centre, radius * CORE, angle, side)
+    own = jnp.take_along_axis(jnp.pad(cores, ((1, 0), (0, 0), (0, 0))), scene.segments[None], 0)[0]
+    inner = jnp.concatenate([dark[None], core])[scene.segments] * 2 - 1
+    return scene.replace(image=jnp.where(own[..., None], inner, scene.image))
 
 
-PALETTE = ((0.95, 0.2, 0.2), (0.2, 0.85, 0.25), (0.25, 0.35, 1.0), (1.0, 0.9, 0.2), (0.95, 0.3, 0.9), (0.2, 0.9, 0.95))
+COLORS = ((0.95, 0.2, 0.2), (0.2, 0.85, 0.25), (0.25, 0.35, 1.0), (1.0, 0.9, 0.2))
+CORE = 0.55  # size of the core over the sprite's
 
 
 def hsv_to_rgb(hsv: jax.Array) -> jax.Array:
@@ -118,13 +139,9 @@ def _side(resolution: tuple[int, int]) -> int:
     return height
 
 
-def _uniform_hsv(key: jax.Array, count: int) -> jax.Array:
-    return hsv_to_rgb(jax.random.uniform(key, (count, 3)))
-
-
-def _apart(key: jax.Array, count: int, gap: float) -> jax.Array:
-    """Centres [count, 2] at least `gap` from one another, or the widest apart of the proposals."""
-    proposals = jax.random.uniform(key, (PROPOSALS * 4, count, 2), minval=0.15, maxval=0.85)
+def _apart(proposals: jax.Array, gap: float) -> jax.Array:
+    """The first of the proposed centres [p, e, 2] that are all at least `gap` from one another, or the widest apart."""
+    count = proposals.shape[1]
     distance = jnp.linalg.norm(proposals[:, :, None] - proposals[:, None] + 1e-9, axis=-1) + 9 * jnp.eye(count)
     nearest = jnp.minimum(distance.min((1, 2)), gap)
     return proposals[nearest.argmax()]

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from slotjax.data.scenes.draw import Uniform
 from slotjax.data.scenes.scene import Scene
 
 CELL, CELLS, PIECES = 5, 7, 3  # pixels a cell, cells a side, pieces a scene
@@ -43,11 +44,11 @@ def tetrominoes(key: jax.Array) -> Scene:
       `Scene` of 35x35; objects: shape (0..16), color [3] in {0, 1}, x and y (centre of the bounding box, pixels),
       present (all True).
     """
-    shape_key, color_key, place_key = jax.random.split(key, 3)
-    shape = jax.random.randint(shape_key, (PIECES,), 0, len(SHAPES))
-    color = jnp.asarray(COLORS)[jax.random.randint(color_key, (PIECES,), 0, len(COLORS))]
+    draw = Uniform(key, PIECES * (2 + 2 * PROPOSALS))
+    shape = draw.integers((PIECES,), len(SHAPES))
+    color = jnp.asarray(COLORS)[draw.integers((PIECES,), len(COLORS))]
     extent = jnp.asarray(EXTENTS)[shape]
-    corners = jax.random.randint(place_key, (PROPOSALS, PIECES, 2), 0, CELLS - extent + 1)
+    corners = draw.integers((PROPOSALS, PIECES, 2), CELLS - extent + 1)
     boards = jax.vmap(jax.vmap(_board), in_axes=(None, 0))(jnp.asarray(SHAPES)[shape], corners)  # [p, 3, 7, 7]
     fits = boards.sum(1).max((1, 2)) <= 1
     corner, board = corners[fits.argmax()], boards[fits.argmax()]

@@ -1,0 +1,80 @@
+"""python -m slotjax.segment --workdir DIR IMAGE...: splits your own pictures into slots."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from slotjax import cli, pictures
+from slotjax.api import apply
+from slotjax.errors import UserError
+from slotjax.loading import load
+
+ZOOM_TO = 256  # small results are enlarged to about this many pixels, so that they can be looked at
+
+
+def main() -> None:
+    arguments = parse()
+    if arguments.num_slots is not None and arguments.num_slots < 1:
+        raise UserError(f"--num-slots {arguments.num_slots}: must be at least 1")
+    model, params = load(arguments.workdir)
+    images = [read(Path(path), model.resolution) for path in arguments.images]
+    names = stems([Path(path) for path in arguments.images])
+    folder = Path(arguments.output or Path(arguments.workdir) / "segments")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--output {folder}: cannot be written ({error.strerror}); name another folder") from None
+    run = jax.jit(apply, static_argnames=("model", "num_slots", "num_iterations"))
+    for name, image in zip(names, images, strict=True):
+        key = jax.random.key(arguments.seed)
+        out = run(model, params, image[None], key, num_slots=arguments.num_slots, num_iterations=arguments.num_iterations)
+        write(image, out, folder / name)
+        used = len(np.unique(np.asarray(out.masks[0]).argmax(0)))
+        print(f"wrote {folder / name}_segments.png and {name}_slots.png: {used} of {out.masks.shape[1]} slots win pixels")
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("--workdir", required=True, help="of a training run")
+    parser.add_argument("images", metavar="IMAGE", nargs="+", help="PNG, JPEG, ... of any size")
+    parser.add_argument("--output", help="folder for the results; DIR/segments by default")
+    parser.add_argument("--num-slots", type=int, help="another number than in training")
+    parser.add_argument("--num-iterations", type=int, help="another number than in training")
+    parser.add_argument("--seed", type=int, default=0, help="of the slots' draw")
+    return parser.parse_args()
+
+
+def read(path: Path, resolution: tuple[int, int]) -> np.ndarray:
+    """The picture as the model takes it; says how it was converted."""
+    from slotjax.data.folder import load_picture
+
+    image, note = load_picture(path, resolution)
+    if note:
+        print(f"{path}: {note}")
+    return image
+
+
+def stems(paths: list[Path]) -> list[str]:
+    """A name for each result; pictures of the same name in different folders are numbered."""
+    seen: dict[str, int] = {}
+    names = []
+    for path in paths:
+        count = seen[path.stem] = seen.get(path.stem, 0) + 1
+        names.append(path.stem if count == 1 else f"{path.stem}_{count}")
+    return names
+
+
+def write(image: np.ndarray, out: Any, path: Path) -> None:
+    """`PATH_segments.png`, the picture tinted by slot, and `PATH_slots.png`, every slot on its own."""
+    zoom = max(1, ZOOM_TO // image.shape[0])
+    segments = np.asarray(out.masks[0]).argmax(0)
+    tinted = pictures.overlay(image.repeat(zoom, 0).repeat(zoom, 1), segments.repeat(zoom, 0).repeat(zoom, 1))
+    pictures.save(tinted, path.with_name(f"{path.name}_segments.png"))
+    pictures.save(pictures.contact_sheet(image[None], out), path.with_name(f"{path.name}_slots.png"))
+
+
+if __name__ == "__main__":
+    cli.run(main)
