@@ -1,6 +1,7 @@
 """Where Slot Attention comes from: k-means, and soft k-means, whose loop it makes learnable."""
 
-from typing import Literal
+from functools import partial, reduce
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -35,13 +36,13 @@ def kmeans(
     Raises:
       UserError: neither key nor initial_centers, or a start of another shape.
     """
-    _check(points, num_clusters, key, initial_centers)
+    points, initial_centers = _check(points, num_clusters, key, initial_centers)
     if init not in ("random", "k-means++"):
         raise UserError(f"init={init!r}: choose 'random' or 'k-means++'")
     if initial_centers is None:
         start = random_means if init == "random" else kmeans_plus_plus
         initial_centers = start(points, num_clusters, key)
-    return _lloyd(points.astype(jnp.float32), initial_centers.astype(jnp.float32))
+    return _lloyd(points, initial_centers)
 
 
 def soft_kmeans(
@@ -53,7 +54,7 @@ def soft_kmeans(
     num_iterations: int,
     initial_centers: jax.Array | None = None,
 ) -> tuple[jax.Array, jax.Array]:
-    """Soft k-means (MacKay, 2003, ch. 22): every point belongs to every centre, in proportion to exp(-|x - mu|^2 / beta).
+    """Soft k-means (MacKay, 2003, ch. 22): a point belongs to every centre, in proportion to exp(-|x - mu|^2 / beta).
 
     Args:
       points: [n, d].
@@ -64,18 +65,12 @@ def soft_kmeans(
     Returns:
       centers [k, d] and assignments float32 [n, k], which sum to 1 over k.
     """
-    _check(points, num_clusters, key, initial_centers)
+    points, initial_centers = _check(points, num_clusters, key, initial_centers)
     if beta <= 0 or num_iterations < 1:
         raise UserError(f"beta={beta}, num_iterations={num_iterations}: need beta > 0 and at least 1 iteration")
-    points = points.astype(jnp.float32)
     if initial_centers is None:
-        initial_centers = jax.random.choice(key, points, (num_clusters,), replace=False)
-
-    def iteration(_, centers):
-        return _weighted_means(points, responsibilities(points, centers, beta).T, centers)
-
-    centers = jax.lax.fori_loop(0, num_iterations, iteration, initial_centers.astype(jnp.float32))
-    return centers, responsibilities(points, centers, beta)
+        initial_centers = random_points(points, num_clusters, key)
+    return _soften(points, initial_centers, beta, num_iterations)
 
 
 def responsibilities(points: jax.Array, centers: jax.Array, beta: float) -> jax.Array:
@@ -83,12 +78,20 @@ def responsibilities(points: jax.Array, centers: jax.Array, beta: float) -> jax.
     return jax.nn.softmax(-_squared_distances(points, centers) / beta, axis=0).T
 
 
+@partial(jax.jit, static_argnames="num_clusters")
+def random_points(points: jax.Array, num_clusters: int, key: jax.Array) -> jax.Array:
+    """Distinct points [k, d], any with the same chance."""
+    return jax.random.choice(key, points, (num_clusters,), replace=False)
+
+
+@partial(jax.jit, static_argnames="num_clusters")
 def random_means(points: jax.Array, num_clusters: int, key: jax.Array) -> jax.Array:
     """Centres [k, d] of a random assignment in which every cluster has its share of the points."""
     labels = jax.random.permutation(key, jnp.arange(len(points)) % num_clusters)
     return _means(points, labels, jnp.zeros((num_clusters, points.shape[1]), points.dtype))
 
 
+@partial(jax.jit, static_argnames="num_clusters")
 def kmeans_plus_plus(points: jax.Array, num_clusters: int, key: jax.Array) -> jax.Array:
     """Points [k, d], each drawn in proportion to its squared distance from those already drawn."""
     first_key, key = jax.random.split(key)
@@ -185,10 +188,20 @@ def _lloyd(points: jax.Array, centers: jax.Array) -> tuple[jax.Array, jax.Array]
     return centers, labels
 
 
+@jax.jit
+def _soften(points: jax.Array, centers: jax.Array, beta: float, num_iterations: int) -> tuple[jax.Array, jax.Array]:
+    def iteration(_, centers):
+        return _weighted_means(points, responsibilities(points, centers, beta).T, centers)
+
+    centers = jax.lax.fori_loop(0, num_iterations, iteration, centers)
+    return centers, responsibilities(points, centers, beta)
+
+
 def _squared_distances(points: jax.Array, centers: jax.Array) -> jax.Array:
     """[k, n]: points lie along the last axis, where a few features at a time vectorise well."""
     if points.shape[1] <= FEW_FEATURES:
-        return sum((points[:, i] - centers[:, i, None]) ** 2 for i in range(points.shape[1]))
+        squares = [(points[:, i] - centers[:, i, None]) ** 2 for i in range(points.shape[1])]
+        return reduce(jnp.add, squares, jnp.zeros((len(centers), len(points))))
     # |x - mu|^2 = |x|^2 - 2 x.mu + |mu|^2 is one matrix product; about their mean, so that little cancels.
     mean = points.mean(0)
     points, centers = points - mean, centers - mean
@@ -208,13 +221,17 @@ def _weighted_means(points: jax.Array, weights: jax.Array, centers: jax.Array) -
     return jnp.where(total > 0, sums / jnp.where(total > 0, total, 1), centers)
 
 
-def _check(points, num_clusters, key, initial_centers) -> None:
+def _check(points, num_clusters: int, key, initial_centers) -> tuple[jax.Array, Any]:
+    """Points and centres (or None) in float32, or a `UserError`."""
     if points.ndim != 2:
         raise UserError(f"points of shape {tuple(points.shape)}: expected [n, d]; see pixel_points for images")
     if not 1 <= num_clusters <= len(points):
         raise UserError(f"num_clusters={num_clusters}: must lie between 1 and the {len(points)} points")
     if initial_centers is None and key is None:
         raise UserError("key=None: pass a jax.random.key for the start, or initial_centers [k, d]")
-    if initial_centers is not None and initial_centers.shape != (num_clusters, points.shape[1]):
-        shape = tuple(initial_centers.shape)
-        raise UserError(f"initial_centers of shape {shape}: expected {(num_clusters, points.shape[1])}")
+    if initial_centers is not None:
+        if initial_centers.shape != (num_clusters, points.shape[1]):
+            shape = tuple(initial_centers.shape)
+            raise UserError(f"initial_centers of shape {shape}: expected {(num_clusters, points.shape[1])}")
+        initial_centers = jnp.asarray(initial_centers, jnp.float32)
+    return jnp.asarray(points, jnp.float32), initial_centers
