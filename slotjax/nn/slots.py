@@ -59,4 +59,24 @@ class LearnedSlots(nn.Module):
         return slots + jnp.exp(log_sigma[:, :num_slots]) * noise
 
 
-SLOTS = {"gaussian": GaussianSlots, "learned": LearnedSlots}
+class BackgroundSlots(nn.Module):
+    """One slot from a learned Gaussian of its own, all others from a common one.
+
+    Breaks the symmetry only between the background and the objects: object slots stay exchangeable, and any number of
+    slots can be drawn.
+    """
+
+    slot_dim: int = 64
+
+    @nn.compact
+    def __call__(self, keys: jax.Array, num_slots: int) -> jax.Array:
+        """keys [b] -> slots [b, num_slots, d], the background's first."""
+        shape = (1, 2, self.slot_dim)
+        which = jnp.minimum(jnp.arange(num_slots), 1)
+        mu = self.param("mu", nn.initializers.normal(1.0), shape)[:, which]
+        log_sigma = self.param("log_sigma", nn.initializers.glorot_uniform(), shape)[:, which]
+        noise = jax.vmap(lambda key: jax.random.normal(key, (num_slots, self.slot_dim)))(keys)
+        return mu + jnp.exp(log_sigma) * noise
+
+
+SLOTS = {"gaussian": GaussianSlots, "learned": LearnedSlots, "background": BackgroundSlots}

@@ -45,7 +45,7 @@ class Step:
         ema = state.ema
         if ema is not None:
             ema = optax.incremental_update(params, ema, 1 - self.ema_decay)
-        metrics = metrics | {"grad_norm": optax.global_norm(gradients)}
+        metrics = metrics | {"grad_norm": optax.tree.norm(gradients)}
         return TrainState(state.step + 1, params, opt_state, ema), metrics
 
 
@@ -67,7 +67,7 @@ def build_train_step(step: Step, parallel, micro_batches: int) -> Callable[[Trai
 
     first = parallel.over_batch(step.gradients)
     following = parallel.over_batch(accumulate)
-    update = jax.jit(finish, donate_argnums=(0, 1))
+    update = jax.jit(finish, donate_argnums=(0,))
     axis = 1 if parallel.mode == "pmap" else 0
 
     def train(state: TrainState, batch: Batch) -> tuple[TrainState, dict]:

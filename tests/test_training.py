@@ -1,0 +1,210 @@
+"""Training: the same on one device and many, in parts and whole, in one go and resumed."""
+
+import importlib
+import json
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from slotjax import configuration
+from slotjax.errors import RunFailed, UserError
+from slotjax.models import build_model
+from slotjax.tasks import discovery
+from slotjax.training import memory
+from slotjax.training.checkpoint import Checkpoints
+from slotjax.training.feed import open_feed
+from slotjax.training.logging import MetricsFile, duration, read_metrics
+from slotjax.training.loop import train
+from slotjax.training.optimizer import learning_rate
+from slotjax.training.parallel import Parallel
+from slotjax.training.run import initial_state, open_run, restore_state
+from slotjax.training.step import build_train_step
+
+
+def tiny(name: str, **train_fields):
+    config = importlib.import_module(f"configs.{name}").get_config("tiny")
+    config.data.eval_images = 4
+    config.train.update(train_fields)
+    return config
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Gaussian slots, so that the noise counts, and a batch of 8."""
+    return open_run(tiny("tetrominoes", batch_size=8), tmp_path_factory.mktemp("run"))
+
+
+def one_step(run, devices: int, mode: str, micro_batches: int = 1):
+    parallel = Parallel(mode, 8, jax.devices()[:devices])
+    state = parallel.replicate(initial_state(run.config, run.model).replace(step=jnp.int32(3)))
+    batch = next(run.feed.train_batches(parallel, 3))
+    state, metrics = build_train_step(run.step, parallel, micro_batches)(state, batch)
+    return jax.device_get((state.params, metrics))
+
+
+@pytest.fixture(scope="module")
+def expected_step(run):
+    return one_step(run, 1, "pmap")
+
+
+@pytest.mark.parametrize(
+    ("devices", "mode", "micro_batches"), [(4, "pmap", 1), (4, "jit", 1), (1, "pmap", 4), (2, "jit", 2)]
+)
+def test_step_does_not_depend_on_devices_or_parts(run, expected_step, devices, mode, micro_batches):
+    expected_params, expected = expected_step
+    params, metrics = one_step(run, devices, mode, micro_batches)
+    np.testing.assert_allclose(metrics["loss"], expected["loss"], rtol=1e-6)
+    np.testing.assert_allclose(metrics["grad_norm"], expected["grad_norm"], rtol=1e-5)
+    for ours, theirs in zip(jax.tree.leaves(params), jax.tree.leaves(expected_params), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=2e-6)
+
+
+def test_batches_are_a_function_of_seed_and_step(run):
+    whole, spread = Parallel("jit", 8, jax.devices()[:1]), Parallel("pmap", 8, jax.devices()[:4])
+    batches = run.feed.train_batches(whole, 0)
+    next(batches)
+    second = np.asarray(next(batches)["image"])
+    again = np.asarray(next(run.feed.train_batches(spread, 1))["image"])
+    np.testing.assert_array_equal(second, again.reshape(second.shape))
+    assert np.abs(second - np.asarray(next(run.feed.train_batches(whole, 0))["image"])).max() > 0
+
+
+def test_held_out_scenes_do_not_depend_on_the_seed():
+    first, second = (open_feed(tiny("tetrominoes")) for _ in range(2))
+    second.config.seed = 5
+    np.testing.assert_array_equal(next(first.eval_batches())["image"], next(second.eval_batches())["image"])
+
+
+def test_reference_schedule():
+    config = importlib.import_module("configs.clevr").get_config()
+    schedule = learning_rate(config.train)
+    for step in (0, 1, 5_000, 10_000, 100_000, 400_000):
+        expected = 4e-4 * min(step / 10_000, 1) * 0.5 ** (step / 100_000)
+        np.testing.assert_allclose(schedule(step), expected, rtol=1e-5, atol=1e-12)
+
+
+def test_cosine_ends_at_zero_and_constant_stays():
+    config = tiny("tetrominoes", num_steps=100, warmup_steps=10, schedule="cosine").train
+    assert learning_rate(config)(100) < 1e-9
+    config.schedule = "constant"
+    assert learning_rate(config)(100) == pytest.approx(config.learning_rate)
+
+
+def figures(workdir):
+    rows = read_metrics(workdir / "metrics.jsonl")
+    return [{k: v for k, v in row.items() if k not in ("time", "images_per_second")} for row in rows]
+
+
+def test_stop_and_resume_equals_one_go(tmp_path):
+    config = tiny("tetrominoes", ema_decay=0.9, clip_norm=1.0, weight_decay=1e-4)
+    train(config, tmp_path / "whole")
+    config.train.num_steps = 3
+    train(config, tmp_path / "parts")
+    config.train.num_steps = 6
+    train(config, tmp_path / "parts")
+    assert figures(tmp_path / "whole") == [row for row in figures(tmp_path / "parts") if row["step"] != 3 or "mse" in row]
+    states = [restore_state(config, tmp_path / name)[1] for name in ("whole", "parts")]
+    for whole, parts in zip(*map(jax.tree.leaves, states), strict=True):
+        np.testing.assert_array_equal(whole, parts)
+    assert (tmp_path / "whole" / "pictures" / "step_0000006.png").stat().st_size > 500
+    assert json.loads((tmp_path / "whole" / "config.json").read_text())["train"]["ema_decay"] == 0.9
+    assert list((tmp_path / "whole" / "tensorboard").iterdir())
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
+    config = tiny("tetrominoes", learning_rate=1e30, warmup_steps=0, checkpoint_every=1, eval_every=100, num_steps=50)
+    with pytest.raises(RunFailed, match=r"step \d+: .*not finite; the last good checkpoint is .*checkpoints/\d+"):
+        train(config, tmp_path)
+    step = Checkpoints(tmp_path).latest_step
+    assert step is not None
+    assert step < 50
+
+
+def test_a_workdir_of_another_experiment_is_left_alone(tmp_path):
+    config = tiny("tetrominoes")
+    configuration.save(config, tmp_path / "config.json")
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(1, initial_state(config, build_model(config.model)))
+    checkpoints.close()
+    before = (tmp_path / "config.json").read_text()
+    config.model.slot_dim = 8
+    with pytest.raises(UserError, match=r"model.slot_dim: 8 / 16.*another --workdir"):
+        train(config, tmp_path)
+    assert (tmp_path / "config.json").read_text() == before
+    with pytest.raises(UserError, match=r"another model.*entries differ"):
+        restore_state(config, tmp_path)
+
+
+def test_metrics_file_drops_what_comes_again_and_half_lines(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1, "loss": 2.0}\n{"step": 5, "loss": 1.0}\n{"step": 6, "lo')
+    assert [row["step"] for row in read_metrics(path)] == [1, 5]
+    file = MetricsFile(path, 4)
+    file.write({"step": 5, "loss": 0.5})
+    file.close()
+    assert [row["loss"] for row in read_metrics(path)] == [2.0, 0.5]
+
+
+def test_memory_is_estimated_and_parts_are_chosen(run):
+    shapes = jax.eval_shape(lambda: initial_state(run.config, run.model).params)
+    image = memory.bytes_per_image(run.step.loss, shapes, run.model.resolution)
+    pixels = math.prod(run.model.resolution)
+    assert image > 4 * pixels * 4 * 8  # at least what the decoder's widest layer keeps: 4 slots, 8 channels, float32
+    assert memory.choose_micro_batches(0, 64, image, None) == 1
+    assert memory.choose_micro_batches(0, 64, 100, 64 * 100) == 2
+    assert memory.choose_micro_batches(8, 64, 100, 1) == 8
+    with pytest.raises(UserError, match="does not divide the 64 images"):
+        memory.choose_micro_batches(7, 64, 100, None)
+    with pytest.raises(UserError, match="one image needs about"):
+        memory.choose_micro_batches(0, 64, 2**40, 2**30)
+
+
+def test_clevr_needs_about_what_it_takes():
+    """The paper's batch of 64 at 128x128 wants some 18 GiB in float32."""
+    config = importlib.import_module("configs.clevr").get_config()
+    model = build_model(config.model)
+    shapes = jax.eval_shape(lambda: initial_state(config, model).params)
+    image = memory.bytes_per_image(lambda p, b, k: discovery.loss(model, p, b, k), shapes, (128, 128))
+    assert 12 < 64 * image / 2**30 < 30
+
+
+@pytest.mark.parametrize(
+    ("section", "field", "value", "message"),
+    [
+        ("train", "batch_size", 6, "not divisible by the 4 devices; take 8"),
+        ("train", "num_steps", 0, "train.num_steps=0: must be at least 1"),
+        ("train", "schedule", "linear", "choose one of exponential, cosine, constant"),
+        ("train", "learning_rate", -1.0, "must be above 0"),
+        ("train", "ema_decay", 1.0, "must be below 1"),
+        ("data", "name", "mnist", "data.name='mnist': choose one of tetrominoes"),
+        ("model", "num_slots", 0, "model.num_slots=0: must be at least 1"),
+        ("model", "resolution", (64, 64), "tetrominoes scenes are .35, 35.; set model.resolution"),
+        ("model", "update", "max", "choose one of 'mean', 'sum'"),
+    ],
+)
+def test_what_cannot_work_is_named_before_anything_is_written(tmp_path, section, field, value, message):
+    config = tiny("tetrominoes")
+    config[section][field] = value
+    with pytest.raises(UserError, match=message):
+        train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_lowers_for_accelerators(run):
+    """The whole step, and the scenes it sees, have kernels on TPU and CUDA."""
+    parallel = Parallel("jit", 8, jax.devices()[:1])
+    state = jax.eval_shape(lambda: initial_state(run.config, run.model))
+    batch = {"image": jax.ShapeDtypeStruct((8, 35, 35, 3), jnp.float32), "index": jax.ShapeDtypeStruct((8,), jnp.int32)}
+    step = build_train_step(run.step, parallel, 1)
+    for platform in ("tpu", "cuda"):
+        exported = jax.export.export(step, platforms=[platform])(state, batch)
+        assert exported.platforms == (platform,)
+        keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 4))
+        assert jax.export.export(jax.jit(run.feed.render), platforms=[platform])(keys).platforms == (platform,)
+
+
+def test_durations_for_people():
+    assert [duration(s) for s in (5, 600, 4 * 3600, 5 * 86400)] == ["5 s", "10 min", "4.0 h", "5 days"]
