@@ -1,0 +1,165 @@
+"""The commands as a user types them: what they write, what they say, and how they refuse."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).parent.parent
+ENVIRONMENT = {**os.environ, "XLA_FLAGS": "--xla_backend_optimization_level=0", "PYTHONWARNINGS": "default"}
+
+
+def command(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)], cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, timeout=300
+    )
+
+
+def train(*arguments: str) -> subprocess.CompletedProcess:
+    return command("train.py", *arguments)
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "quick"
+    result = train("--config", "configs/quick.py:tiny", "--workdir", folder)
+    assert result.returncode == 0, result.stderr
+    assert not result.stderr
+    for said in ("parameters, on 1 x cpu", "memory: about", "steps take", "held-out: fg_ari", "python -m slotjax.evaluate"):
+        assert said in result.stdout
+    return folder
+
+
+def test_training_writes_what_it_says(workdir):
+    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    assert {"step", "loss", "grad_norm", "learning_rate", "images_per_second"} <= set(rows[0])
+    assert {"fg_ari", "ari", "miou", "mse", "num_images"} <= set(rows[-1])
+    assert rows[-1]["step"] == 6
+    assert size(workdir / "pictures" / "step_0000006.png")[0] > 500
+
+
+def test_a_finished_run_has_nothing_to_do(workdir):
+    before = (workdir / "metrics.jsonl").read_text()
+    result = train("--config", "configs/quick.py:tiny", "--workdir", workdir)
+    assert result.returncode == 0
+    assert "nothing to do" in result.stdout
+    assert (workdir / "metrics.jsonl").read_text() == before
+
+
+def test_evaluate(workdir):
+    result = command("-m", "slotjax.evaluate", "--workdir", workdir)
+    assert result.returncode == 0, result.stderr
+    assert not result.stderr
+    evaluation = json.loads((workdir / "evaluation.json").read_text())
+    assert evaluation["num_images"] == 8
+    assert all(-1 <= evaluation[name] <= 1 for name in ("fg_ari", "ari", "miou"))
+    assert f"FG-ARI           {evaluation['fg_ari']:.4f}" in result.stdout
+
+
+def test_evaluate_clustering_on_the_same_images(workdir):
+    result = command("-m", "slotjax.evaluate", "--workdir", workdir, "--method", "kmeans")
+    assert result.returncode == 0, result.stderr
+    assert re.search(r"FG-ARI +0\.\d+", result.stdout)
+
+
+def test_segment_the_users_own_pictures(workdir, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (50, 70, 4), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "mine.png")
+    result = command("-m", "slotjax.segment", "--workdir", workdir, tmp_path / "mine.png", "--output", tmp_path / "out")
+    assert result.returncode == 0, result.stderr
+    assert "70x50" in result.stdout
+    assert "mine_segments.png" in result.stdout
+    assert size(tmp_path / "out" / "mine_segments.png") == (256, 256)
+    assert (tmp_path / "out" / "mine_slots.png").exists()
+
+
+def test_load_gives_model_and_parameters(workdir):
+    import jax
+    import jax.numpy as jnp
+
+    import slotjax
+
+    model, params = slotjax.load(workdir)
+    out = slotjax.apply(model, params, jnp.zeros((2, 32, 32, 3)), jax.random.key(0), num_slots=3)
+    assert out.masks.shape == (2, 3, 32, 32)
+    with pytest.raises(ValueError, match="no such directory"):
+        slotjax.load("runs/never")
+
+
+REFUSED = {
+    "no config": ([], "--config is missing"),
+    "no such file": (["--config", "configs/quack.py"], "no such file; there are configs/clevr.py"),
+    "no such variant": (["--config", "configs/clevr.py:big"], "variant='big': choose one of tfds, masks"),
+    "no such field": (["--config", "configs/clevr.py", "--config.train.lr=1"], "no field 'lr' in config.train; there are"),
+    "no such flag": (["--config", "configs/clevr.py", "--steps=1"], "--steps: no such flag"),
+    "no number": (["--config", "configs/clevr.py", "--config.train.num_steps=many"], "num_steps=many"),
+    "no slots": (["--config", "configs/clevr.py", "--config.model.num_slots=0"], "model.num_slots=0: must be at least 1"),
+    "resolution": (["--config", "configs/clevr.py", "--config.model.resolution=(100,100)"], "multiples of 16; take (96, 96)"),
+    "no data": (["--config", "configs/clevr.py:masks"], "data.path is not set"),
+    "no folder": (["--config", "configs/folder.py", "--config.data.path=/nowhere"], "/nowhere"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_wrong_commands_are_one_line(case, tmp_path):
+    arguments, message = REFUSED[case]
+    result = train(*arguments, "--workdir", tmp_path / "run")
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_other_commands_refuse_in_one_line(workdir, tmp_path):
+    (tmp_path / "text.png").write_text("not a picture")
+    cases = [
+        ("slotjax.evaluate", "--workdir", tmp_path / "none"),
+        ("slotjax.segment", "--workdir", tmp_path / "none", tmp_path / "text.png"),
+        ("slotjax.segment", "--workdir", workdir, tmp_path / "text.png"),
+        ("slotjax.segment", "--workdir", workdir, tmp_path / "missing.png"),
+    ]
+    for module, *arguments in cases:
+        result = command("-m", module, *arguments)
+        assert result.returncode == 2, arguments
+        assert result.stderr.startswith("error: ") and result.stderr.count("\n") == 1, result.stderr
+
+
+def test_killed_and_started_again_equals_one_go(workdir, tmp_path):
+    """The same command after a SIGKILL goes on by itself, to the same figures bit for bit."""
+    folder = tmp_path / "killed"
+    arguments = [sys.executable, "train.py", "--config", "configs/quick.py:tiny", "--workdir", str(folder)]
+    process = subprocess.Popen(arguments, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.DEVNULL)
+    deadline = time.time() + 240
+    while not (folder / "checkpoints" / "3").is_dir() and process.poll() is None and time.time() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    result = command(*arguments[1:])
+    assert result.returncode == 0, result.stderr
+    assert untimed(folder) == untimed(workdir)
+
+
+def size(path: Path) -> tuple[int, int]:
+    with Image.open(path) as picture:
+        return picture.size
+
+
+def untimed(folder: Path) -> list[dict]:
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in row.items() if k not in ("time", "images_per_second")} for row in rows]
+
+
+def test_importing_is_light():
+    heavy = ("tensorflow_datasets", "grain", "orbax", "matplotlib", "tensorflow", "PIL")
+    code = f"import sys, slotjax; print([m for m in {heavy} if m in sys.modules])"
+    result = command("-W", "error", "-c", code)
+    assert result.stdout.strip() == "[]", result.stdout + result.stderr
