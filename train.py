@@ -1,7 +1,10 @@
-"""Train Slot Attention: python train.py --config configs/NAME.py[:VARIANT,...] [--config.FIELD=VALUE ...] [--workdir DIR]"""
+"""Train Slot Attention.
+
+python train.py --config configs/NAME.py[:VARIANT,...] [--config.FIELD=VALUE ...] [--workdir DIR]
+"""
 
 import argparse
-import importlib.util
+import runpy
 from pathlib import Path
 
 from absl import flags
@@ -34,10 +37,7 @@ def read_config(path: Path, variants: str) -> ConfigDict:
     if not path.is_file():
         have = ", ".join(sorted(str(p) for p in Path("configs").glob("*.py"))) or "none in ./configs"
         raise UserError(f"--config {path}: no such file; there are {have}")
-    spec = importlib.util.spec_from_file_location("config", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.get_config(variants)
+    return runpy.run_path(str(path))["get_config"](variants)
 
 
 def override(config: ConfigDict, arguments: list[str]) -> None:
@@ -63,7 +63,9 @@ def check_field(config: ConfigDict, field: str) -> None:
     section, where = config, ""
     for name in field.split("."):
         if not isinstance(section, ConfigDict) or name not in section:
-            have = f"there are {', '.join(section)}" if isinstance(section, ConfigDict) and section else "it has no fields"
+            have = (
+                f"there are {', '.join(section)}" if isinstance(section, ConfigDict) and section else "it has no fields"
+            )
             raise UserError(f"--config.{field}: no field {name!r} in config{where}; {have}")
         section, where = section[name], f"{where}.{name}"
 

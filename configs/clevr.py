@@ -1,7 +1,8 @@
 """CLEVR6 at 128x128, as in the paper (Locatello et al., 2020, sec. 4.1, appendix E).
 
 Variants: (none) renders its scenes while it trains; `tfds` reads TFDS `clevr`; `masks` reads CLEVR-with-masks
-TFRecords (`--config.data.path=FILE`); `bf16` computes in bfloat16; `tiny` runs in seconds. They combine: `clevr.py:masks,tiny`.
+TFRecords (`--config.data.path=FILE`); `bf16` computes in bfloat16; `tiny` runs in seconds. They combine, as in
+`clevr.py:masks,tiny`.
 """
 
 from ml_collections import ConfigDict

@@ -1,7 +1,7 @@
 """Tetrominoes at 35x35, as in the paper (Locatello et al., 2020, appendix E).
 
-Variants: (none) renders its scenes while it trains; `tfrecords` reads the original data set (`--config.data.path=FILE`);
-`tiny` runs in seconds.
+Variants: (none) renders its scenes while it trains; `tfrecords` reads the original data set
+(`--config.data.path=FILE`); `tiny` runs in seconds.
 """
 
 from ml_collections import ConfigDict

@@ -9,6 +9,7 @@ from typing import Any
 import chex
 import flax.linen as nn
 import jax
+from jax.core import Tracer
 
 from slotjax.errors import UserError
 from slotjax.models import Output
@@ -25,7 +26,7 @@ def init(model: nn.Module, key: jax.Array, images: jax.Array) -> Params:
         keys = dict(zip(("params", "slots"), jax.random.split(key), strict=True))
         return model.init(keys, jax.numpy.zeros(shape))["params"]
 
-    if isinstance(key, jax.core.Tracer):
+    if isinstance(key, Tracer):
         return draw(key)
     # Jitted, so that only what makes parameters is ever run; without LLVM's optimizations, which on CPU take seconds
     # for every random draw and gain nothing in a program that runs once.
@@ -69,27 +70,24 @@ def apply(
         _check_slots(model, initial_slots, images.shape[0])
         if num_slots not in (None, initial_slots.shape[1]):
             raise UserError(f"num_slots={num_slots}: initial_slots holds {initial_slots.shape[1]}; leave num_slots out")
-    return model.apply(
-        {"params": params},
-        images,
-        initial_slots,
-        key=key,
-        num_slots=num_slots,
-        num_iterations=num_iterations,
-        return_history=return_history,
-    )
+    options = {"num_slots": num_slots, "num_iterations": num_iterations, "return_history": return_history}
+    return _run(model, params, images, initial_slots, key=key, **options)
 
 
 def encode(model: nn.Module, params: Params, images: jax.Array) -> jax.Array:
     """images [b, h, w, 3] in [-1, 1] -> tokens [b, n, d], what the slots compete for."""
     _check_images(model, images)
-    return model.apply({"params": params}, images, method="encode")
+    return _run(model, params, images, method="encode")
 
 
 def decode(model: nn.Module, params: Params, slots: jax.Array) -> Output:
     """slots [b, k, d] -> components, masks and reconstruction (set prediction: predictions)."""
     _check_slots(model, slots, slots.shape[0])
-    return model.apply({"params": params}, slots, method="decode")
+    return _run(model, params, slots, method="decode")
+
+
+def _run(model: nn.Module, params: Params, *arguments: Any, **options: Any) -> Any:
+    return model.apply({"params": params}, *arguments, **options)
 
 
 def _check_images(model: nn.Module, images: jax.Array) -> None:

@@ -26,7 +26,7 @@ SCHEDULES = ("exponential", "cosine", "constant")
 
 
 def defaults() -> ConfigDict:
-    """A config with every field that is not the model's, set to the paper's numbers (Locatello et al., 2020, appendix E.3)."""
+    """A config with all but the model, set to the paper's numbers (Locatello et al., 2020, appendix E.3)."""
     config = ConfigDict()
     config.seed = 0
     config.parallel = "pmap"  # or "jit"
@@ -80,8 +80,10 @@ def model_defaults(**fields) -> ConfigDict:
     return ConfigDict(shared | fields)
 
 
-def apply_variants(config: ConfigDict, chosen: str | None, variants: Mapping[str, Callable[[ConfigDict], None]]) -> ConfigDict:
-    """Changes `config` by the comma-separated variants of `--config configs/x.py:a,b`, in that order, and returns it."""
+def apply_variants(
+    config: ConfigDict, chosen: str | None, variants: Mapping[str, Callable[[ConfigDict], None]]
+) -> ConfigDict:
+    """Changes `config` by the comma-separated variants of `--config configs/x.py:a,b`, in that order; returns it."""
     for name in filter(None, (chosen or "").split(",")):
         choose("variant", variants, name)(config)
     return config
@@ -117,7 +119,15 @@ def validate(config: ConfigDict) -> None:
 
 
 _POSITIVE = {
-    "train": ("batch_size", "num_steps", "decay_steps", "log_every", "eval_every", "checkpoint_every", "keep_checkpoints"),
+    "train": (
+        "batch_size",
+        "num_steps",
+        "decay_steps",
+        "log_every",
+        "eval_every",
+        "checkpoint_every",
+        "keep_checkpoints",
+    ),
     "eval": ("batch_size", "pictures"),
     "data": ("eval_images",),
 }
@@ -137,7 +147,9 @@ def load(path: Path) -> ConfigDict:
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; is {path.parent} the --workdir of a training run?") from None
     except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"{path}: not a slotjax config ({error}); restore the file, or train into another workdir") from None
+        raise UserError(
+            f"{path}: not a slotjax config ({error}); restore the file, or train into another workdir"
+        ) from None
 
 
 def differences(ours: ConfigDict, theirs: ConfigDict) -> list[str]:

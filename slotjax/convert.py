@@ -12,12 +12,12 @@ def from_tf2(weights: Mapping[str, np.ndarray]) -> dict:
     """Parameters of `configs/clevr.py`'s model from the original's Keras weights.
 
     Args:
-      weights: {name: array} with Keras' layouts and the names `encoder_cnn/conv0/kernel`, `slot_attention/project_q/kernel`
-        and so on; a prefix `weight/` is allowed, entries of any other kind are an error.
+      weights: {name: array} with Keras' layouts and the names `encoder_cnn/conv0/kernel`,
+        `slot_attention/project_q/kernel` and so on; a prefix `weight/` is allowed, entries of any other kind are an error.
 
     Returns:
-      The parameter tree, float32. Transposed convolutions are turned from Keras' [h, w, out, in] to [h, w, in, out] with
-      the taps reversed, as `slotjax.nn.convolution` takes them.
+      The parameter tree, float32. Transposed convolutions are turned from Keras' [h, w, out, in] to [h, w, in, out],
+      with the taps reversed, as `slotjax.nn.convolution` takes them.
 
     Raises:
       UserError: a weight is missing or left over.
@@ -36,7 +36,9 @@ class _Weights:
 
     def take(self, name: str):
         if name not in self.arrays:
-            raise UserError(f"weights: {name!r} is missing; expected the original's names, encoder_cnn/conv0/kernel and so on")
+            raise UserError(
+                f"weights: {name!r} is missing; expected the original's names, encoder_cnn/conv0/kernel and so on"
+            )
         return jnp.asarray(self.arrays.pop(name), jnp.float32)
 
     def dense(self, name: str) -> dict:
@@ -46,7 +48,10 @@ class _Weights:
         return {"scale": self.take(f"{name}/gamma"), "bias": self.take(f"{name}/beta")}
 
     def transposed(self, name: str) -> dict:
-        return {"kernel": self.take(f"{name}/kernel")[::-1, ::-1].transpose(0, 1, 3, 2), "bias": self.take(f"{name}/bias")}
+        return {
+            "kernel": self.take(f"{name}/kernel")[::-1, ::-1].transpose(0, 1, 3, 2),
+            "bias": self.take(f"{name}/bias"),
+        }
 
     def layers(self, prefix: str) -> int:
         return sum(name.startswith(prefix) and name.endswith("/kernel") for name in self.arrays)

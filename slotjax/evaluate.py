@@ -46,7 +46,9 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--workdir", required=True, help="of a training run")
     parser.add_argument("--method", choices=METHODS, default="slots", help="the trained model, or clustering of pixels")
-    parser.add_argument("--position-weight", type=float, default=0.0, help="clustering: how much place counts beside colour")
+    parser.add_argument(
+        "--position-weight", type=float, default=0.0, help="clustering: how much place counts beside colour"
+    )
     parser.add_argument("--num-slots", type=int, help="another number than in training")
     parser.add_argument("--num-iterations", type=int, help="another number than in training")
     parser.add_argument("--images", type=int, help="how many held-out images; as in the config by default")
@@ -118,8 +120,8 @@ def warn(summary: dict[str, Any]) -> None:
     high, low = SUSPICIOUS
     if (summary.get("fg_ari") or 0) > high and summary["miou"] < low:
         print(
-            f"warning: FG-ARI {summary['fg_ari']:.2f} with mIoU {summary['miou']:.2f}: objects are told apart, but their "
-            "masks take in the background (stripes or blocks score like this); look at the pictures"
+            f"warning: FG-ARI {summary['fg_ari']:.2f} with mIoU {summary['miou']:.2f}: objects are told apart, but "
+            "their masks take in the background (stripes or blocks score like this); look at the pictures"
         )
 
 

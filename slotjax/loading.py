@@ -22,7 +22,9 @@ def load(name: str | Path) -> tuple[nn.Module, Any]:
     """
     workdir = Path(name)
     if not workdir.is_dir():
-        raise UserError(f"{name}: no such directory; give the --workdir of a training run (this version packages no weights)")
+        raise UserError(
+            f"{name}: no such directory; give the --workdir of a training run (this version packages no weights)"
+        )
     from slotjax.configuration import load as load_config
     from slotjax.training.run import restore_state  # brings orbax, which importing slotjax does not
 

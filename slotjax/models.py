@@ -1,5 +1,6 @@
 """Parts put together into a model, and what a model returns."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,7 +20,7 @@ DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 @struct.dataclass
 class Output:
-    """What a model returns; entries that it does not have are None.
+    """What a model returns: float32 arrays, or None for what it does not have.
 
     Attributes:
       slots: [b, k, d].
@@ -31,14 +32,14 @@ class Output:
       slots_history: [b, t, k, d]; attention_history: [b, t, k, n].
     """
 
-    slots: jax.Array | None = None
-    attention: jax.Array | None = None
-    masks: jax.Array | None = None
-    components: jax.Array | None = None
-    reconstruction: jax.Array | None = None
-    predictions: jax.Array | None = None
-    slots_history: jax.Array | None = None
-    attention_history: jax.Array | None = None
+    slots: Any = None
+    attention: Any = None
+    masks: Any = None
+    components: Any = None
+    reconstruction: Any = None
+    predictions: Any = None
+    slots_history: Any = None
+    attention_history: Any = None
 
 
 def compose(components: jax.Array, mask_logits: jax.Array) -> Output:
@@ -65,9 +66,10 @@ class ObjectDiscovery(nn.Module):
     def __call__(self, images: jax.Array, slots: jax.Array | None = None, **options: Any) -> Output:
         """images [b, h, w, 3] -> `Output`; `slots` and `options` go to `SlotAttention`."""
         slots, attention, *history = self.attention(self.encode(images), slots, **options)
-        out = self.decode(slots).replace(slots=slots, attention=attention)
+        out = dataclasses.replace(self.decode(slots), slots=slots, attention=attention)
         if history:
-            out = out.replace(slots_history=history[0].slots, attention_history=history[0].attention)
+            states, attention = history[0]
+            out = dataclasses.replace(out, slots_history=states, attention_history=attention)
         return out
 
     def encode(self, images: jax.Array) -> jax.Array:
@@ -126,7 +128,9 @@ def build_part(where: str, kinds: Mapping[str, type], fields: Mapping[str, Any],
     known = set(kind.__dataclass_fields__) - {"parent", "name"} - set(given)
     for name, value in fields.items():
         if name not in known:
-            raise UserError(f"{where}.{name}={value!r}: {kind.__name__} has no such field; it has {', '.join(sorted(known))}")
+            raise UserError(
+                f"{where}.{name}={value!r}: {kind.__name__} has no such field; it has {', '.join(sorted(known))}"
+            )
     return kind(**fields, **given)
 
 

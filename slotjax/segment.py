@@ -30,10 +30,14 @@ def main() -> None:
     run = jax.jit(apply, static_argnames=("model", "num_slots", "num_iterations"))
     for name, image in zip(names, images, strict=True):
         key = jax.random.key(arguments.seed)
-        out = run(model, params, image[None], key, num_slots=arguments.num_slots, num_iterations=arguments.num_iterations)
+        out = run(
+            model, params, image[None], key, num_slots=arguments.num_slots, num_iterations=arguments.num_iterations
+        )
         write(image, out, folder / name)
         used = len(np.unique(np.asarray(out.masks[0]).argmax(0)))
-        print(f"wrote {folder / name}_segments.png and {name}_slots.png: {used} of {out.masks.shape[1]} slots win pixels")
+        print(
+            f"wrote {folder / name}_segments.png and {name}_slots.png: {used} of {out.masks.shape[1]} slots win pixels"
+        )
 
 
 def parse() -> argparse.Namespace:

@@ -33,7 +33,13 @@ def workdir(tmp_path_factory):
     result = train("--config", "configs/quick.py:tiny", "--workdir", folder)
     assert result.returncode == 0, result.stderr
     assert not result.stderr
-    for said in ("parameters, on 1 x cpu", "memory: about", "steps take", "held-out: fg_ari", "python -m slotjax.evaluate"):
+    for said in (
+        "parameters, on 1 x cpu",
+        "memory: about",
+        "steps take",
+        "held-out: fg_ari",
+        "python -m slotjax.evaluate",
+    ):
         assert said in result.stdout
     return folder
 
@@ -98,11 +104,20 @@ REFUSED = {
     "no config": ([], "--config is missing"),
     "no such file": (["--config", "configs/quack.py"], "no such file; there are configs/clevr.py"),
     "no such variant": (["--config", "configs/clevr.py:big"], "variant='big': choose one of tfds, masks"),
-    "no such field": (["--config", "configs/clevr.py", "--config.train.lr=1"], "no field 'lr' in config.train; there are"),
+    "no such field": (
+        ["--config", "configs/clevr.py", "--config.train.lr=1"],
+        "no field 'lr' in config.train; there are",
+    ),
     "no such flag": (["--config", "configs/clevr.py", "--steps=1"], "--steps: no such flag"),
     "no number": (["--config", "configs/clevr.py", "--config.train.num_steps=many"], "num_steps=many"),
-    "no slots": (["--config", "configs/clevr.py", "--config.model.num_slots=0"], "model.num_slots=0: must be at least 1"),
-    "resolution": (["--config", "configs/clevr.py", "--config.model.resolution=(100,100)"], "multiples of 16; take (96, 96)"),
+    "no slots": (
+        ["--config", "configs/clevr.py", "--config.model.num_slots=0"],
+        "model.num_slots=0: must be at least 1",
+    ),
+    "resolution": (
+        ["--config", "configs/clevr.py", "--config.model.resolution=(100,100)"],
+        "multiples of 16; take (96, 96)",
+    ),
     "no data": (["--config", "configs/clevr.py:masks"], "data.path is not set"),
     "no folder": (["--config", "configs/folder.py", "--config.data.path=/nowhere"], "/nowhere"),
 }

@@ -105,7 +105,9 @@ def test_stop_and_resume_equals_one_go(tmp_path):
     train(config, tmp_path / "parts")
     config.train.num_steps = 6
     train(config, tmp_path / "parts")
-    assert figures(tmp_path / "whole") == [row for row in figures(tmp_path / "parts") if row["step"] != 3 or "mse" in row]
+    assert figures(tmp_path / "whole") == [
+        row for row in figures(tmp_path / "parts") if row["step"] != 3 or "mse" in row
+    ]
     states = [restore_state(config, tmp_path / name)[1] for name in ("whole", "parts")]
     for whole, parts in zip(*map(jax.tree.leaves, states), strict=True):
         np.testing.assert_array_equal(whole, parts)

@@ -86,7 +86,8 @@ def _check_multiple(resolution: tuple[int, int], factor: int, why: str) -> None:
     if any(size < 1 or size % factor for size in resolution):
         nearest = tuple(max(factor, round(size / factor) * factor) for size in resolution)
         raise UserError(
-            f"model.resolution={resolution}: {why} can only reach multiples of {factor}; take {nearest}, or other strides"
+            f"model.resolution={resolution}: {why} can only reach multiples of {factor}; take {nearest}, "
+            "or other strides"
         )
 
 

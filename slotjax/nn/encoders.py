@@ -11,7 +11,9 @@ from slotjax.nn.positions import SoftPositionEmbedding, tokens_grid
 
 
 class CNNEncoder(nn.Module):
-    """Convolutions, a soft position embedding, then LayerNorm and an MLP for every token (Locatello et al., 2020, appendix E.2).
+    """Convolutions, a soft position embedding, then LayerNorm and an MLP for every token.
+
+    As in Locatello et al., 2020, appendix E.2.
 
     Attributes:
       channels, kernels, strides: one entry for each SAME convolution, each followed by a ReLU.

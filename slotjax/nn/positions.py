@@ -23,7 +23,7 @@ def fourier_grid(height: int, width: int, frequencies: int) -> np.ndarray:
     """
     axes = [(np.arange(size) + 0.5) / size * 2 - 1 for size in (height, width)]
     grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
-    angles = grid[..., None] * (np.pi / 2 * 2.0 ** np.arange(frequencies))
+    angles = grid[..., None] * (np.pi / 2 * np.exp2(np.arange(frequencies)))
     waves = np.concatenate([np.sin(angles), np.cos(angles)], axis=-1).reshape(height, width, -1)
     return np.concatenate([grid, waves], axis=-1).astype(np.float32)
 

@@ -18,7 +18,7 @@ def example_keys(key: jax.Array, batch: int) -> jax.Array:
 
 
 class GaussianSlots(nn.Module):
-    """Every slot drawn from the same learned Gaussian, so that slots are exchangeable (Locatello et al., 2020, sec. 2.1)."""
+    """Every slot drawn from one learned Gaussian, so that slots are exchangeable (Locatello et al., 2020, sec. 2.1)."""
 
     slot_dim: int = 64
 
@@ -35,7 +35,8 @@ class GaussianSlots(nn.Module):
 class LearnedSlots(nn.Module):
     """A learned start for each slot, with a little learned noise around it (or none).
 
-    Slots are no longer exchangeable: one may specialise, on the background say. Queries as in Jia et al., 2023, sec. 3.1.
+    Slots are no longer exchangeable: one may specialise, on the background say. Queries as in Jia et al., 2023,
+    sec. 3.1.
     """
 
     slot_dim: int = 64
@@ -44,7 +45,7 @@ class LearnedSlots(nn.Module):
 
     @nn.compact
     def __call__(self, keys: jax.Array, num_slots: int) -> jax.Array:
-        """keys [b] -> slots [b, num_slots, d], the first `num_slots` starts; more than were learned is a `UserError`."""
+        """keys [b] -> slots [b, num_slots, d], the first starts; more than were learned is a `UserError`."""
         mu = self.param("mu", nn.initializers.glorot_uniform(), (1, self.num_slots, self.slot_dim))
         if num_slots > self.num_slots:
             raise UserError(

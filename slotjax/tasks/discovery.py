@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from slotjax import metrics, pictures as draw
+from slotjax import metrics
+from slotjax import pictures as draw
 from slotjax.api import apply
 from slotjax.losses import reconstruction_loss
 
@@ -32,7 +33,7 @@ def scores(
     """
     out = apply(model, params, batch["image"], keys, **options)
     figures = {"mse": reconstruction_loss(out.reconstruction, batch["image"])}
-    if "segments" in batch:
+    if "segments" in batch and num_true is not None:
         figures |= segmentation_scores(batch["segments"], out.masks.argmax(1), num_true, out.masks.shape[1])
     return figures
 

@@ -60,7 +60,9 @@ class Checkpoints:
             raise
         except Exception as error:  # orbax and tensorstore raise bare exceptions for damaged files
             reason = str(error).splitlines()[0][:200]
-            raise UserError(f"{path}: the checkpoint cannot be read ({reason}); delete that folder to use the one before") from error
+            raise UserError(
+                f"{path}: the checkpoint cannot be read ({reason}); delete that folder to use the one before"
+            ) from error
         return restored["state"]
 
     def wait(self) -> None:
@@ -85,8 +87,8 @@ def _save(manager: ocp.CheckpointManager, step: int, state: Any) -> None:
         manager.save(step, args=ocp.args.Composite(state=ocp.args.StandardSave(state)))
 
 
-def _check_same_tree(path: Path, saved: Any, target: Any) -> None:
-    """Refuses a checkpoint of another model, naming the first entries that differ: orbax would cast or cut in silence."""
+def _check_same_tree(path: Any, saved: Any, target: Any) -> None:
+    """Refuses a checkpoint of another model, naming the entries that differ: orbax would cast or cut in silence."""
     ours, theirs = _shapes(target), _shapes(saved)
     different = [name for name in sorted(ours | theirs) if ours.get(name) != theirs.get(name)]
     if different:

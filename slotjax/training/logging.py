@@ -8,7 +8,10 @@ from typing import Any
 
 
 class MetricsFile:
-    """`metrics.jsonl`: one JSON object a line. On resuming, lines beyond the restored step are dropped, since they come again."""
+    """`metrics.jsonl`: one JSON object a line.
+
+    On resuming, lines beyond the restored step are dropped, since they come again.
+    """
 
     def __init__(self, path: Path, start_step: int):
         self.path = path

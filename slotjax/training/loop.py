@@ -105,7 +105,7 @@ class Loop:
             self._forecast(step)
         if self._due(step, self.config.train.log_every):
             rate = self._images_per_second(step)
-            lr = float(self.schedule(step - 1))
+            lr = float(np.asarray(self.schedule(step - 1)))
             self.log.write(step, figures | {"learning_rate": lr, "images_per_second": rate, "time": time.time()})
             self.log.show(step, figures["loss"], rate)
 
@@ -131,7 +131,9 @@ class Loop:
         batch = next(iter(run.feed.eval_batches()))
         batch = {name: batch[name][:count] for name in ("image", "segments", "index") if name in batch}
         keys = example_keys(stream_key(configuration.EVAL_SEED, "evaluation slots"), 0, batch["index"])
-        pictures.save(run.task.pictures(run.model, params, batch, keys), run.workdir / "pictures" / f"step_{step:07d}.png")
+        pictures.save(
+            run.task.pictures(run.model, params, batch, keys), run.workdir / "pictures" / f"step_{step:07d}.png"
+        )
 
     def _single(self, tree: Any) -> Any:
         """Replicated parameters as one device's."""
@@ -148,7 +150,9 @@ class Loop:
         run, config = self.run_, self.config
         count = sum(x.size for x in jax.tree.leaves(self.state.params))
         devices = run.parallel.devices
-        self.log.say(f"slotjax: {config.model.name}, {count:,} parameters, on {len(devices)} x {devices[0].device_kind}")
+        self.log.say(
+            f"slotjax: {config.model.name}, {count:,} parameters, on {len(devices)} x {devices[0].device_kind}"
+        )
         self.log.say(f"data: {describe_data(config)}; workdir: {run.workdir}")
         self.log.say(run.memory_note)
         if self.start:
@@ -166,8 +170,14 @@ class Loop:
         self.checkpoints.wait()
         last = self.checkpoints.latest_step
         bad = ", ".join(name for name, value in figures.items() if not math.isfinite(value))
-        kept = "no checkpoint was saved" if last is None else f"the last good checkpoint is {self.run_.workdir}/checkpoints/{last}"
-        raise RunFailed(f"step {step}: {bad} is not finite; {kept}; try a lower train.learning_rate or train.clip_norm=1")
+        kept = (
+            "no checkpoint was saved"
+            if last is None
+            else f"the last good checkpoint is {self.run_.workdir}/checkpoints/{last}"
+        )
+        raise RunFailed(
+            f"step {step}: {bad} is not finite; {kept}; try a lower train.learning_rate or train.clip_norm=1"
+        )
 
     def _conclude(self) -> None:
         workdir = self.run_.workdir

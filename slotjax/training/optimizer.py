@@ -26,7 +26,7 @@ def learning_rate(config: ConfigDict) -> optax.Schedule:
 
 
 def build_optimizer(config: ConfigDict) -> optax.GradientTransformation:
-    """Adam (b1 0.9, b2 0.999, epsilon 1e-8) along `learning_rate`, with clipping and decoupled weight decay if asked for."""
+    """Adam (b1 0.9, b2 0.999, epsilon 1e-8) along `learning_rate`, with clipping and weight decay if asked for."""
     parts = [optax.clip_by_global_norm(config.clip_norm)] if config.clip_norm else []
     parts += [optax.scale_by_adam(b1=0.9, b2=0.999, eps=1e-8)]
     parts += [optax.add_decayed_weights(config.weight_decay)] if config.weight_decay else []

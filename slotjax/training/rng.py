@@ -1,4 +1,4 @@
-"""Random keys, derived from (seed, stream, step, the example's index in the global batch); never stored, never global."""
+"""Random keys: derived from (seed, stream, step, the example's index in the global batch), never stored or global."""
 
 import zlib
 

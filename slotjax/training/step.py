@@ -33,7 +33,7 @@ class Step:
         return self.update(state, *self.gradients(state, batch))
 
     def gradients(self, state: TrainState, batch: Batch) -> tuple[Any, dict[str, jax.Array]]:
-        """Mean gradients and metrics over all devices. `batch["index"]` [b] is each example's place in the global batch."""
+        """Mean gradients and metrics over all devices; `batch["index"]` [b] are places in the global batch."""
         keys = example_keys(self.key, state.step, batch["index"])
         (_, metrics), gradients = jax.value_and_grad(self.loss, has_aux=True)(state.params, batch, keys)
         return jax.lax.pmean((gradients, metrics), AXIS)
@@ -49,7 +49,9 @@ class Step:
         return TrainState(state.step + 1, params, opt_state, ema), metrics
 
 
-def build_train_step(step: Step, parallel, micro_batches: int) -> Callable[[TrainState, Batch], tuple[TrainState, dict]]:
+def build_train_step(
+    step: Step, parallel, micro_batches: int
+) -> Callable[[TrainState, Batch], tuple[TrainState, dict]]:
     """The step over all devices; in `micro_batches` parts one after another where more than 1, to the same effect.
 
     The parts are separate dispatches of one program, not a loop within it: convolutions inside an XLA loop are far

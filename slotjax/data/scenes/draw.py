@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 
 class Uniform:
-    """Hands out parts of one draw: on CPU every call of jax.random takes seconds to compile, however little it draws."""
+    """Hands out parts of one draw: on CPU every call of jax.random takes seconds to compile, however small."""
 
     def __init__(self, key: jax.Array, count: int):
         self.left = jax.random.uniform(key, (count,))

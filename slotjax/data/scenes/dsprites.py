@@ -1,5 +1,7 @@
 """Flat sprites: multi-dSprites in its three variants, and the small scenes of `configs/quick.py`."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 
@@ -16,7 +18,9 @@ VARIANTS = {  # objects a scene, as in Kabra et al., 2019, multi-object datasets
 PROPOSALS = 128  # placements tried at once
 
 
-def multi_dsprites(key: jax.Array, *, variant: str = "colored_on_grayscale", resolution: tuple[int, int] = (64, 64)) -> Scene:
+def multi_dsprites(
+    key: jax.Array, *, variant: str = "colored_on_grayscale", resolution: tuple[int, int] = (64, 64)
+) -> Scene:
     """Squares, ellipses and hearts of any size and angle that hide one another (Burgess et al., 2019, appendix).
 
     Args:
@@ -73,7 +77,9 @@ def sprites(
       (radians), x and y (0..1, centre), color and core [3] (0..1), present.
     """
     if not 1 <= min_objects <= max_objects <= 6:
-        raise UserError(f"min_objects={min_objects}, max_objects={max_objects}: need 1 <= min_objects <= max_objects <= 6")
+        raise UserError(
+            f"min_objects={min_objects}, max_objects={max_objects}: need 1 <= min_objects <= max_objects <= 6"
+        )
     if background not in ("colored", "black"):
         raise UserError(f"background={background!r}: choose 'colored' or 'black'")
     side, most = _side(resolution), max_objects
@@ -91,7 +97,7 @@ def sprites(
     cores = _simple_masks(shape, centre, radius * CORE, angle, side)
     own = jnp.take_along_axis(jnp.pad(cores, ((1, 0), (0, 0), (0, 0))), scene.segments[None], 0)[0]
     inner = jnp.concatenate([dark[None], core])[scene.segments] * 2 - 1
-    return scene.replace(image=jnp.where(own[..., None], inner, scene.image))
+    return dataclasses.replace(scene, image=jnp.where(own[..., None], inner, scene.image))
 
 
 COLORS = ((0.95, 0.2, 0.2), (0.2, 0.85, 0.25), (0.25, 0.35, 1.0), (1.0, 0.9, 0.2))
