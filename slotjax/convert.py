@@ -13,7 +13,7 @@ def from_tf2(weights: Mapping[str, np.ndarray]) -> dict:
 
     Args:
       weights: {name: array} with Keras' layouts and the names `encoder_cnn/conv0/kernel`,
-        `slot_attention/project_q/kernel` and so on; a prefix `weight/` is allowed, entries of any other kind are an error.
+        `slot_attention/project_q/kernel` and so on; a prefix `weight/` is allowed, other entries are an error.
 
     Returns:
       The parameter tree, float32. Transposed convolutions are turned from Keras' [h, w, out, in] to [h, w, in, out],

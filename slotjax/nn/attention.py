@@ -36,7 +36,7 @@ def layer_norm(params: Params, inputs: jax.Array) -> jax.Array:
 
 
 def gru(params: Params, inputs: jax.Array, state: jax.Array) -> jax.Array:
-    """A gated recurrent unit (Cho et al., 2014); the reset gate acts after the recurrent product, as in cuDNN and Keras.
+    """A gated recurrent unit (Cho et al., 2014); reset acts after the recurrent product, as in cuDNN and Keras.
 
     Args:
       params: kernels [d, 3d] and biases [3d] for `input` and `recurrent`; blocks update (z), reset (r), candidate (h).

@@ -20,6 +20,7 @@ from slotjax.data.scenes.clevr_material import (
     indirect_light,
 )
 from slotjax.data.scenes.clevr_shapes import Solids
+from slotjax.data.scenes.clevr_texture import textured_color
 from slotjax.data.scenes.clevr_vector import Vector, along, dot, unstack
 from slotjax.data.scenes.clevr_world import MATERIALS, World
 
@@ -81,17 +82,25 @@ def _shade(world: World, solids: Solids, first: _Surface, direction: Vector, sha
     blurred = blurred_surroundings(lamps, point, mirrored, shading)
     backward = -direction[0], -direction[1], -direction[2]
     shine = highlights(lamps, point, normal, backward, metal, shading)
-    albedo = jnp.concatenate([world.base_color, jnp.full((1, 3), GROUND_ALBEDO)])  # index -1 is the ground
+    tint, albedo = _color(world, point, index), _color(world, matt_point, matt_index)
     # The mirrored horizon is soft: close to it, where no object stands before it, both lobes see the blurred backdrop.
     crisp = jnp.where(second.index >= 0, 1.0, jnp.clip(jnp.abs(mirrored[2]) / HORIZON, 0.0, 1.0))
     channels = []
     for c in range(3):
-        matt = jnp.where(found, albedo[:, c][matt_index] / jnp.pi * (direct[c] + indirect[c]), 0.0)
+        matt = jnp.where(found, albedo[c] / jnp.pi * (direct[c] + indirect[c]), 0.0)
         coated = matt + jnp.where(index >= 0, shine[c], 0.0)
         mirror = crisp * matt + (1.0 - crisp) * blurred[c]
-        metallic = albedo[:, c][index] * (shading.sharp * mirror + shading.blurred * blurred[c] + shine[c])
+        metallic = tint[c] * (shading.sharp * mirror + shading.blurred * blurred[c] + shine[c])
         channels.append(jnp.where(metal, metallic, coated))
     return jnp.stack(channels, axis=-1)
+
+
+def _color(world: World, point: Vector, index: jax.Array) -> Vector:
+    """Linear colour of the surfaces with this index at points of theirs; index -1 is the ground."""
+    if world.texture is not None:
+        return textured_color(world.texture, point, index)
+    albedo = jnp.concatenate([world.base_color, jnp.full((1, 3), GROUND_ALBEDO)])
+    return albedo[:, 0][index], albedo[:, 1][index], albedo[:, 2][index]
 
 
 def _antialias(color: jax.Array, index: jax.Array, corner_index: jax.Array) -> jax.Array:
