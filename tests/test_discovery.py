@@ -1,0 +1,81 @@
+"""The task: figures of an image, their summary, which evaluation is better, and the pictures."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from slotjax import pictures
+from slotjax.models import compose
+from slotjax.tasks import discovery
+
+
+def quarters() -> np.ndarray:
+    """An 8x8 picture cut into four quadrants, ids 0 to 3."""
+    return np.kron(np.arange(4).reshape(2, 2), np.ones((4, 4), int))
+
+
+def test_quadrants_fool_fg_ari_alone():
+    """One object inside each quadrant: told apart perfectly, outlined badly."""
+    truth = np.zeros((8, 8), int)
+    for i, (row, column) in enumerate([(1, 1), (1, 5), (5, 1), (5, 5)], start=1):
+        truth[row : row + 2, column : column + 2] = i
+    scores = discovery.segmentation_scores(jnp.asarray(truth[None]), jnp.asarray(quarters()[None]), 5, 4)
+    assert scores["fg_ari"][0] == pytest.approx(1.0)
+    assert scores["ari"][0] < 0.1
+    assert scores["miou"][0] == pytest.approx(4 / 16)
+
+
+def test_images_without_objects_have_no_foreground_figures():
+    truth = jnp.zeros((1, 8, 8), jnp.int32)
+    scores = discovery.segmentation_scores(truth, jnp.asarray(quarters()[None]), 5, 4)
+    assert np.isnan(scores["fg_ari"][0])
+    assert np.isnan(scores["miou"][0])
+    assert scores["ari"][0] == pytest.approx(0.0, abs=1e-6)
+
+
+def test_summary_counts_what_counted():
+    figures = {
+        "mse": np.array([1.0, 2.0, 3.0]),
+        "fg_ari": np.array([0.5, np.nan, 1.0]),
+        "ari": np.array([0.0, 0.5, 1.0]),
+        "miou": np.array([0.2, np.nan, 0.4]),
+    }
+    summary = discovery.summary(figures)
+    assert summary == pytest.approx(
+        {"fg_ari": 0.75, "ari": 0.5, "miou": 0.3, "mse": 2.0, "num_images": 3, "num_with_objects": 2}
+    )
+
+
+def test_without_masks_the_lowest_error_is_best():
+    first, second = (discovery.summary({"mse": np.array([value])}) for value in (0.2, 0.1))
+    assert second["fg_ari"] is None
+    assert discovery.is_better(first, None)
+    assert discovery.is_better(second, first)
+    assert not discovery.is_better(first, second)
+    assert discovery.is_better(dict(first, fg_ari=0.9), dict(second, fg_ari=0.8))
+
+
+def test_contact_sheet_shows_slots_where_their_masks_are():
+    components = jnp.stack([jnp.full((2, 16, 16, 3), value) for value in (-1.0, 1.0)], 1)
+    logits = jnp.zeros((2, 2, 16, 16)).at[:, 0, :, :8].set(50.0).at[:, 1, :, 8:].set(50.0)
+    out = compose(components, logits)
+    sheet = pictures.contact_sheet(jnp.zeros((2, 16, 16, 3)), out, jnp.zeros((2, 16, 16), jnp.int32))
+    assert sheet.dtype == np.uint8
+    zoom = 6
+    panel = 16 * zoom + pictures.GAP
+    assert sheet.shape == (2 * panel - pictures.GAP, 6 * panel - pictures.GAP, 3)
+    reconstruction = sheet[: 16 * zoom, panel : panel + 16 * zoom]
+    assert (reconstruction[:, : 8 * zoom] == 0).all()
+    assert (reconstruction[:, 8 * zoom :] == 255).all()
+
+
+def test_overlay_draws_borders_between_segments():
+    tinted = pictures.overlay(np.zeros((8, 8, 3), np.float32), quarters())
+    assert (tinted[3, :] == 255).all()
+    assert not (tinted[1, 1] == 255).all()
+
+
+def test_loss_is_the_mean_squared_error_of_each_image():
+    out = compose(jnp.zeros((2, 3, 4, 4, 3)), jnp.zeros((2, 3, 4, 4)))
+    images = jnp.stack([jnp.ones((4, 4, 3)), jnp.full((4, 4, 3), -0.5)])
+    np.testing.assert_allclose(discovery.reconstruction_loss(out.reconstruction, images), [1.0, 0.25], atol=1e-6)
