@@ -73,8 +73,20 @@ def test_a_scene_does_not_depend_on_its_batch(scenes):
     chunked = jax.jit(functools.partial(clevr_batch, resolution=SIZE))(jax.random.split(jax.random.key(0), 6)[:2])
     np.testing.assert_allclose(chunked.image, scenes.image[:2], atol=1e-5)
     np.testing.assert_array_equal(chunked.segments, scenes.segments[:2])
+
+
+@pytest.mark.slow
+def test_a_scene_does_not_depend_on_its_device(scenes):
     other_device = jax.device_put(jax.random.split(jax.random.key(0), 6), jax.devices()[1])
     np.testing.assert_array_equal(draw(other_device).image, scenes.image)
+
+
+@pytest.mark.slow
+def test_textures_change_the_picture_alone():
+    keys = jax.random.split(jax.random.key(0), 2)
+    plain, textured = (clevr_batch(keys, resolution=SIZE, textured=option) for option in (False, True))
+    np.testing.assert_array_equal(plain.segments, textured.segments)
+    assert np.isfinite(textured.image).all() and np.abs(plain.image - textured.image).mean() > 0.02
 
 
 def test_segments_agree_with_attributes(scenes):
@@ -128,15 +140,28 @@ def _check_placement(worlds):
         assert np.abs(np.asarray(worlds.camera[i]) - cameras.MEAN_POSITION).max() <= cameras.JITTER
 
 
-def test_gradients_with_respect_to_positions_are_finite(worlds):
+@pytest.fixture(scope="module")
+def brightness_of_positions(worlds):
     world = jax.tree.map(lambda leaf: leaf[0], worlds)
 
     @jax.jit
     def brightness(position):
         return render(world.replace(position=position), resolution=(24, 24), crop=True)[0].mean()
 
-    gradient = np.asarray(jax.grad(brightness)(world.position))
+    return brightness, world.position
+
+
+def test_gradients_with_respect_to_positions_are_finite(brightness_of_positions):
+    brightness, position = brightness_of_positions
+    gradient = np.asarray(jax.jit(jax.jacfwd(brightness))(position))
     assert np.isfinite(gradient).all() and np.abs(gradient).max() > 0
+
+
+@pytest.mark.slow
+def test_gradients_in_reverse_agree(brightness_of_positions):
+    brightness, position = brightness_of_positions
+    forward, backward = jax.jit(jax.jacfwd(brightness))(position), jax.jit(jax.grad(brightness))(position)
+    np.testing.assert_allclose(backward, forward, atol=1e-5)
 
 
 def test_golden_thumbnails(scenes):
