@@ -12,19 +12,18 @@ from slotjax.configuration import apply_variants, defaults, model_defaults, shor
 def get_config(variants: str | None = None) -> ConfigDict:
     config = defaults()
     config.data.name = "sprites"
-    config.data.options = ConfigDict({"min_objects": 2, "max_objects": 4})
+    config.data.options = ConfigDict({"min_objects": 2, "max_objects": 4, "background": "black"})
     config.model = model_defaults(
         resolution=(32, 32),
-        num_slots=5,  # one for the background
-        initializer={"name": "learned", "noise": False},
-        gradient="straight_through",
+        num_slots=5,
+        initializer={"name": "background"},
         encoder={"name": "cnn", "channels": (32, 32, 32), "kernels": (5, 3, 3), "strides": (2, 1, 1), "mlp_dim": 64},
         decoder={"name": "mlp", "hidden": (128, 128), "patch": 4, "frequencies": 4},
     )
     config.train.update(
-        batch_size=32,
-        num_steps=3_000,
-        learning_rate=2e-3,
+        batch_size=16,
+        num_steps=4_000,
+        learning_rate=1e-3,
         schedule="cosine",
         warmup_steps=200,
         clip_norm=1.0,

@@ -53,14 +53,14 @@ def choose_micro_batches(asked: int, per_device: int, image_bytes: int, free: in
         if per_device // parts * image_bytes <= USABLE * free:
             return parts
     raise UserError(
-        f"model.resolution: one image needs about {in_gib(image_bytes)} and {in_gib(free)} are free; "
+        f"model.resolution: one image needs about {readable(image_bytes)} and {readable(free)} are free; "
         "use a smaller resolution or fewer slots"
     )
 
 
-def in_gib(count: int) -> str:
+def readable(count: int) -> str:
     """A byte count for people."""
-    return f"{count / 2**30:.1f} GiB"
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
 
 
 def _available_on_host() -> int | None:
