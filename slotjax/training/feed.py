@@ -19,6 +19,9 @@ from slotjax.training.rng import example_keys, stream_key
 
 Batch = dict[str, Any]
 
+# Scenes rendered side by side, so that memory does not grow with the batch; a CPU's cache holds one at a time.
+CHUNK = {"cpu": 1}
+
 
 def open_feed(config: ConfigDict) -> "SceneFeed | StoredFeed":
     """The feed of `config.data`; a `UserError` if there is no such data."""
@@ -47,7 +50,7 @@ class SceneFeed:
 
     def render(self, keys: jax.Array) -> Batch:
         """keys [b] -> image, segments and objects."""
-        scene = jax.vmap(self.scene)(keys)
+        scene = jax.lax.map(self.scene, keys, batch_size=CHUNK.get(jax.default_backend(), 16))
         return {"image": scene.image, "segments": scene.segments, "objects": scene.objects}
 
     def train_batches(self, parallel: Parallel, start_step: int) -> Iterator[Batch]:
