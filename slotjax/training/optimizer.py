@@ -38,9 +38,9 @@ def scale_by_adam(b1: float, b2: float, epsilon: float) -> optax.GradientTransfo
 
     def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
         del params
-        state = moments.update(updates, state)[1]
-        correction = jnp.sqrt(1 - b2**state.count) / (1 - b1**state.count)
-        return jax.tree.map(lambda m, v: correction * m / (jnp.sqrt(v) + epsilon), state.mu, state.nu), state
+        new: Any = moments.update(updates, state)[1]
+        correction = jnp.sqrt(1 - b2**new.count) / (1 - b1**new.count)
+        return jax.tree.map(lambda m, v: correction * m / (jnp.sqrt(v) + epsilon), new.mu, new.nu), new
 
     return optax.GradientTransformation(moments.init, update)
 

@@ -67,7 +67,8 @@ def open_run(config: ConfigDict, workdir: Path) -> Run:
     image_bytes = memory.bytes_per_image(loss, shapes, model.resolution)
     free = memory.free_bytes(parallel.devices[0])
     parts = memory.choose_micro_batches(config.train.micro_batches, parallel.per_device, image_bytes, free)
-    note = f"memory: about {memory.readable(image_bytes * parallel.per_device)} for {parallel.per_device} images a device"
+    whole = memory.readable(image_bytes * parallel.per_device)
+    note = f"memory: about {whole} for {parallel.per_device} images a device"
     if free is not None:
         note += f", {memory.readable(free)} free"
     if parts > 1:
