@@ -1,0 +1,158 @@
+"""The pure functions over a model: shapes, transforms, and errors before compilation."""
+
+from functools import partial
+
+import golden
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import slotjax
+
+STATIC = ("model", "num_slots", "num_iterations", "return_history")
+apply = jax.jit(slotjax.apply, static_argnames=STATIC)
+BATCH, SLOTS, DIM, SIDE = 4, 7, 16, 32
+KEY = jax.random.key(1)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return slotjax.build_model(golden.load_config_file("clevr").get_config("tiny").model)
+
+
+@pytest.fixture(scope="module")
+def images():
+    return jnp.asarray(np.random.default_rng(0).uniform(-1, 1, (BATCH, SIDE, SIDE, 3)), jnp.float32)
+
+
+@pytest.fixture(scope="module")
+def params(model, images):
+    return slotjax.init(model, jax.random.key(0), images)
+
+
+def normal(*shape):
+    return jnp.asarray(np.random.default_rng(5).normal(size=shape), jnp.float32)
+
+
+def close(a, b):
+    jax.tree.map(partial(np.testing.assert_allclose, atol=1e-5), a, b)
+
+
+def test_shapes_and_sums(model, params, images):
+    out = apply(model, params, images, KEY)
+    tokens = 16 * 16
+    assert out.slots.shape == (BATCH, SLOTS, DIM)
+    assert out.attention.shape == (BATCH, SLOTS, tokens)
+    assert out.masks.shape == (BATCH, SLOTS, SIDE, SIDE)
+    assert out.components.shape == (BATCH, SLOTS, SIDE, SIDE, 3)
+    assert out.reconstruction.shape == images.shape
+    assert out.slots_history is None and out.predictions is None
+    np.testing.assert_allclose(out.masks.sum(1), 1, atol=1e-5)
+    np.testing.assert_allclose(out.attention.sum(1), 1, atol=1e-5)
+    close(out.reconstruction, (out.masks[..., None] * out.components).sum(1))
+
+
+def test_other_numbers_than_in_training_and_their_history(model, params, images):
+    out = apply(model, params, images, KEY, num_slots=4, num_iterations=5, return_history=True)
+    assert out.slots_history.shape == (BATCH, 5, 4, DIM)
+    assert out.attention_history.shape == (BATCH, 5, 4, 256)
+    close(out.slots_history[:, -1], out.slots)
+    close(out.attention_history[:, -1], out.attention)
+    shorter = apply(model, params, images, KEY, num_slots=4, num_iterations=2)
+    close(out.slots_history[:, 1], shorter.slots)
+
+
+def test_initial_slots_replace_the_draw_and_permute_with_the_output(model, params, images):
+    start = normal(BATCH, 3, DIM)
+    order = jnp.array([2, 0, 1])
+    out, permuted = (apply(model, params, images, initial_slots=slots) for slots in (start, start[:, order]))
+    for name in ("slots", "attention", "masks", "components"):
+        close(getattr(permuted, name), getattr(out, name)[:, order])
+    close(permuted.reconstruction, out.reconstruction)
+    with_key = apply(model, params, images, KEY, initial_slots=start)
+    close(with_key, out)
+
+
+def test_the_draw_follows_the_key(model, params, images):
+    first, again, other = (apply(model, params, images, jax.random.key(i)).slots for i in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert jnp.abs(first - other).max() > 1e-3
+
+
+def test_one_key_for_each_image_makes_images_independent_of_their_batch(model, params, images):
+    keys = jax.random.split(KEY, BATCH)
+    whole = apply(model, params, images, keys)
+    half = apply(model, params, images[2:], keys[2:])
+    close(half, jax.tree.map(lambda x: x[2:], whole))
+
+
+def test_encode_and_decode_are_the_halves_of_apply(model, params, images):
+    start = normal(BATCH, SLOTS, DIM)
+    tokens = jax.jit(slotjax.encode, static_argnames="model")(model, params, images)
+    slots, attention = slotjax.slot_attention(params["attention"], tokens, start, model.attention.num_iterations)
+    decoded = jax.jit(slotjax.decode, static_argnames="model")(model, params, slots)
+    out = apply(model, params, images, initial_slots=start)
+    assert tokens.shape == (BATCH, 256, 16)
+    close((slots, attention, decoded.masks), (out.slots, out.attention, out.masks))
+    close((decoded.components, decoded.reconstruction), (out.components, out.reconstruction))
+
+
+def test_pmap_and_vmap_equal_one_call(model, params, images):
+    keys = jax.random.split(KEY, BATCH)
+    expected = apply(model, params, images, keys, num_slots=5, return_history=True)
+    function = partial(slotjax.apply, model, num_slots=5, return_history=True)
+    for transform in (jax.pmap, jax.vmap):
+        out = transform(function, in_axes=(None, 0, 0))(params, images[:, None], keys[:, None])
+        close(jax.tree.map(lambda x: x[:, 0], out), expected)
+    for transform in (jax.pmap, jax.vmap):
+        tokens = transform(partial(slotjax.encode, model), in_axes=(None, 0))(params, images[:, None])
+        decoded = transform(partial(slotjax.decode, model), in_axes=(None, 0))(params, expected.slots[:, None])
+        close(decoded.masks[:, 0], expected.masks)
+        assert tokens.shape == (BATCH, 1, 256, 16)
+
+
+def test_every_parameter_has_a_gradient(model, params, images):
+    def loss(params):
+        out = slotjax.apply(model, params, images, KEY)
+        return ((out.reconstruction - images) ** 2).mean()
+
+    gradients = jax.jit(jax.grad(loss))(params)
+    gradients["attention"]["norm_slots"].pop("bias")  # a shift common to all slots cancels in the softmax
+    for path, gradient in jax.tree_util.tree_leaves_with_path(gradients):
+        assert jnp.abs(gradient).max() > 1e-9, jax.tree_util.keystr(path)
+
+
+IMAGES = jnp.zeros((2, SIDE, SIDE, 3))
+
+
+@pytest.mark.parametrize(
+    ("pictures", "options", "message"),
+    [
+        (IMAGES, {}, r"key=None: pass a jax.random.key .* or initial_slots \[b, k, d\]"),
+        (IMAGES, {"key": KEY, "num_slots": 0}, "num_slots=0: must be at least 1"),
+        (IMAGES, {"key": KEY, "num_iterations": 0}, "num_iterations=0: must be at least 1"),
+        (IMAGES, {"num_slots": 4, "initial_slots": jnp.zeros((2, 3, DIM))}, "num_slots=4: initial_slots holds 3"),
+        (IMAGES, {"initial_slots": jnp.zeros((2, 3, 8))}, r"slots of shape \(2, 3, 8\): expected \[2, k, 16\]"),
+        (IMAGES, {"initial_slots": jnp.zeros((1, 3, DIM))}, r"expected \[2, k, 16\]"),
+        (IMAGES[:, :16], {"key": KEY}, r"images of shape \(2, 16, 32, 3\): this model takes \[b, 32, 32, 3\]"),
+        (IMAGES[0], {"key": KEY}, r"images of shape \(32, 32, 3\)"),
+        (IMAGES, {"key": jax.random.split(KEY, 3)}, "key: holds 3 keys for 2 images"),
+    ],
+)
+def test_impossible_requests_are_named_before_compilation(model, params, pictures, options, message):
+    for function in (slotjax.apply, apply):
+        with pytest.raises(ValueError, match=message):
+            function(model, params, pictures, **options)
+
+
+def test_more_slots_than_were_learned_is_an_error():
+    config = golden.load_config_file("clevr").get_config("tiny").model
+    config.initializer.name = "learned"
+    model = slotjax.build_model(config)
+    params = slotjax.init(model, jax.random.key(0), IMAGES)
+    assert apply(model, params, IMAGES, KEY, num_slots=3).slots.shape == (2, 3, DIM)
+    with pytest.raises(ValueError, match="num_slots=8: this model learned a start for each of 7 slots"):
+        apply(model, params, IMAGES, KEY, num_slots=8)
+    out = apply(model, params, IMAGES, initial_slots=jnp.ones((2, 9, DIM)))
+    assert out.slots.shape == (2, 9, DIM)

@@ -1,0 +1,82 @@
+"""Weights of the original, in its layouts, become parameters of our models, or an error says which does not."""
+
+import golden
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import slotjax
+from slotjax import convert
+from slotjax.nn.convolution import conv_transpose
+
+DIMENSIONS = ("NHWC", "HWIO", "NHWC")
+
+
+def keras_shapes() -> dict[str, tuple[int, ...]]:
+    """The original's weights for `configs/clevr.py`."""
+    shapes = {f"encoder_cnn/conv{i}": (5, 5, 64 if i else 3, 64) for i in range(4)}
+    shapes |= {
+        "encoder_pos/dense": (4, 64),
+        "mlp/dense0": (64, 64),
+        "mlp/dense1": (64, 64),
+        "decoder_pos/dense": (4, 64),
+    }
+    shapes |= {"slot_attention/mlp/dense0": (64, 128), "slot_attention/mlp/dense1": (128, 64)}
+    biases = {f"{name}/bias": shape[-1:] for name, shape in shapes.items()}
+    shapes |= {f"decoder_cnn/deconv{i}": (5, 5, 64, 64) for i in range(5)} | {"decoder_cnn/deconv5": (3, 3, 4, 64)}
+    biases |= {f"decoder_cnn/deconv{i}/bias": (64,) for i in range(5)} | {"decoder_cnn/deconv5/bias": (4,)}
+    shapes |= {f"slot_attention/project_{x}": (64, 64) for x in "qkv"}
+    kernels = {f"{name}/kernel": shape for name, shape in shapes.items()}
+    norms = ["layer_norm", *(f"slot_attention/norm_{x}" for x in ("inputs", "slots", "mlp"))]
+    other = {f"{name}/{part}": (64,) for name in norms for part in ("gamma", "beta")}
+    other |= {f"slot_attention/{name}": (1, 1, 64) for name in ("slots_mu", "slots_log_sigma")}
+    other |= {f"slot_attention/gru/{name}": (64, 192) for name in ("kernel", "recurrent_kernel")}
+    return kernels | biases | other | {"slot_attention/gru/bias": (2, 192)}
+
+
+@pytest.fixture(scope="module")
+def weights() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return {name: rng.normal(size=shape).astype(np.float32) for name, shape in keras_shapes().items()}
+
+
+@pytest.mark.parametrize("prefix", ["", "weight/"])
+def test_gives_the_parameters_of_the_clevr_model(weights, prefix):
+    model = slotjax.build_model(golden.load_config_file("clevr").get_config().model)
+    images = jnp.zeros((1, 128, 128, 3))
+    expected = jax.eval_shape(lambda key: slotjax.init(model, key, images), jax.random.key(0))
+    params = convert.from_tf2({prefix + name: array for name, array in weights.items()})
+    ours = jax.tree.map(lambda x: (x.shape, str(x.dtype)), params)
+    assert ours == jax.tree.map(lambda x: (x.shape, str(x.dtype)), expected)
+
+
+def test_every_number_arrives(weights):
+    params = convert.from_tf2(weights)
+    ours = np.sort(np.concatenate([np.ravel(x) for x in jax.tree.leaves(params)]))
+    np.testing.assert_array_equal(ours, np.sort(np.concatenate([x.ravel() for x in weights.values()])))
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_transposed_kernels_mean_what_they_meant_to_keras(weights, stride):
+    """Keras' layer is the gradient of a SAME convolution with the same kernel [h, w, out, in]."""
+    kernel = convert.from_tf2(weights)["decoder"]["deconv5"]["kernel"]
+    inputs = jnp.asarray(np.random.default_rng(1).normal(size=(1, 6, 5, 64)), jnp.float32)
+
+    def convolution(x):
+        original = weights["decoder_cnn/deconv5/kernel"]
+        return jax.lax.conv_general_dilated(x, original, (stride, stride), "SAME", dimension_numbers=DIMENSIONS)
+
+    (expected,) = jax.vjp(convolution, jnp.zeros((1, 6 * stride, 5 * stride, 4)))[1](inputs)
+    np.testing.assert_allclose(conv_transpose(inputs, kernel, stride), expected, atol=1e-3)
+
+
+def test_a_missing_weight_is_named(weights):
+    short = {name: array for name, array in weights.items() if name != "mlp/dense1/bias"}
+    with pytest.raises(ValueError, match="weights: 'mlp/dense1/bias' is missing"):
+        convert.from_tf2(short)
+
+
+def test_a_weight_left_over_is_named(weights):
+    with pytest.raises(ValueError, match="nothing in the model takes decoder_cnn/extra"):
+        convert.from_tf2(weights | {"decoder_cnn/extra": np.zeros(3)})

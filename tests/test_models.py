@@ -1,0 +1,126 @@
+"""Models built from configs: equal when their numbers are, counted, and refused where they cannot work."""
+
+import copy
+import json
+import subprocess
+import sys
+
+import golden
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+import slotjax
+from slotjax.models import ObjectDiscovery, compose
+
+PARAMETERS = {  # per config and variant; a change of a model shows here
+    "clevr": 890_308,
+    "clevr:tiny": 12_556,
+    "folder": 787_844,
+    "folder:tiny": 12_556,
+    "multi_dsprites": 235_812,
+    "multi_dsprites:tiny": 9_340,
+    "multi_dsprites:binarized": 235_812,
+    "quick": 117_280,
+    "quick:tiny": 6_416,
+    "tetrominoes": 235_812,
+    "tetrominoes:tiny": 9_340,
+}
+
+
+def model_config(name: str) -> ConfigDict:
+    file, _, variants = name.partition(":")
+    return golden.load_config_file(file).get_config(variants or None).model
+
+
+def images_of(model, batch: int = 2) -> jax.Array:
+    return jnp.asarray(np.random.default_rng(0).uniform(-1, 1, (batch, *model.resolution, 3)), jnp.float32)
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_parameter_counts(name):
+    model = slotjax.build_model(model_config(name))
+    params = jax.eval_shape(lambda key: slotjax.init(model, key, images_of(model)), jax.random.key(0))
+    assert sum(leaf.size for leaf in jax.tree.leaves(params)) == PARAMETERS[name]
+
+
+def test_every_config_has_its_counts_pinned():
+    names = {path.stem for path in (golden.ROOT / "configs").glob("*.py")} - {"__init__"}
+    assert {f"{name}{variant}" for name in names for variant in ("", ":tiny")} <= set(PARAMETERS)
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_a_model_equals_itself_rebuilt_from_json(name):
+    config = model_config(name)
+    model = slotjax.build_model(config)
+    again = slotjax.build_model(json.loads(json.dumps(config.to_dict())))
+    assert model == again and hash(model) == hash(again)
+    other = copy.deepcopy(config)
+    other.num_slots += 1
+    assert slotjax.build_model(other) != model
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"slot_size": 4}, "slot_size"),
+        ({"encoder.widths": (4,)}, "model.encoder.widths=.*no such field; it has channels, "),
+        ({"decoder.name": "transformer"}, "model.decoder.name='transformer': choose one of spatial_broadcast, mlp"),
+        ({"name": "unheard_of"}, "model.name='unheard_of': choose one of"),
+        ({"dtype": "float8"}, "model.dtype='float8': choose one of float32, bfloat16"),
+        ({"initializer.name": "zeros"}, "model.initializer.name='zeros'"),
+        ({"resolution": (34, 32)}, r"model.resolution=\(34, 32\): .* multiples of 4; take "),
+        ({"num_slots": 0}, "model.num_slots=0: must be at least 1"),
+        ({"num_iterations": 0}, "model.num_iterations=0"),
+        ({"normalize": "pixels"}, "normalize='pixels'"),
+    ],
+)
+def test_impossible_models_are_named(change, message):
+    config = model_config("clevr:tiny")
+    with config.unlocked():
+        config.update_from_flattened_dict(change)
+    with pytest.raises(ValueError, match=message):
+        slotjax.build_model(config)
+
+
+def test_composition_weighs_components_with_a_softmax():
+    components = jnp.stack([jnp.full((1, 2, 2, 3), value) for value in (-1.0, 0.5)], 1)
+    logits = jnp.zeros((1, 2, 2, 2)).at[:, 1, 0, 0].set(jnp.log(3.0))
+    out = compose(components, logits)
+    np.testing.assert_allclose(out.masks.sum(1), 1, rtol=1e-6)
+    np.testing.assert_allclose(out.masks[0, 1], [[0.75, 0.5], [0.5, 0.5]], rtol=1e-6)
+    np.testing.assert_allclose(out.reconstruction[0, ..., 0], [[0.125, -0.25], [-0.25, -0.25]], atol=1e-6)
+
+
+def test_the_mlp_decoder_draws_at_full_resolution():
+    config = model_config("clevr:tiny")
+    config.decoder = ConfigDict({"name": "mlp", "hidden": (8, 8), "patch": 4, "frequencies": 2})
+    model = slotjax.build_model(config)
+    assert isinstance(model, ObjectDiscovery)
+    params = slotjax.init(model, jax.random.key(0), images_of(model))
+    out = slotjax.apply(model, params, images_of(model), jax.random.key(1))
+    assert out.reconstruction.shape == (2, 32, 32, 3)
+    np.testing.assert_allclose(out.masks.sum(1), 1, atol=1e-5)
+
+
+def test_bfloat16_outputs_are_close_to_float32():
+    config = model_config("clevr:tiny")
+    exact = slotjax.build_model(config)
+    config.dtype = "bfloat16"
+    rough = slotjax.build_model(config)
+    params, images = slotjax.init(exact, jax.random.key(0), images_of(exact)), images_of(exact)
+    apply = jax.jit(slotjax.apply, static_argnames="model")
+    a, b = (apply(model, params, images, jax.random.key(1)) for model in (exact, rough))
+    for name in ("slots", "attention", "masks", "reconstruction"):
+        assert getattr(b, name).dtype == jnp.float32
+        np.testing.assert_allclose(getattr(b, name), getattr(a, name), atol=0.06, err_msg=name)
+
+
+def test_importing_slotjax_brings_no_data_or_checkpoint_libraries():
+    """Those are slow to import, and whoever only applies a model should not wait for them."""
+    heavy = ("tensorflow_datasets", "tensorflow", "grain", "orbax", "matplotlib", "tensorboardX")
+    code = f"import sys, slotjax; print([name for name in {heavy} if name in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
