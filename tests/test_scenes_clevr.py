@@ -165,7 +165,7 @@ def test_gradients_in_reverse_agree(brightness_of_positions):
 
 
 def test_golden_thumbnails(scenes):
-    """Pictures of fixed keys stay what they are; after a change on purpose, look at the new ones and save them there."""
+    """Pictures of fixed keys stay what they are; after a change on purpose, look at the new ones and save those."""
     path = Path(__file__).parent / "data" / "clevr_thumbnails.npz"
     image = np.asarray(scenes.image)[:4, ::3, ::3]
     thumbnails = np.round((image + 1) * 127.5).astype(np.uint8)
