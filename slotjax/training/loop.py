@@ -101,7 +101,7 @@ class Loop:
         if step == self.start + 1:  # compiling is over
             self.clock, self.pause = (time.perf_counter(), step), 0.0
             self.log.start_clock(step)
-        if step == min(self.start + 4, self.config.train.num_steps):
+        if step == self.start + 4 < self.config.train.num_steps:
             self._forecast(step)
         if self._due(step, self.config.train.log_every):
             rate = self._images_per_second(step)
