@@ -1,9 +1,8 @@
 """Objects in minutes on two CPU cores, without a data set: discs, squares and triangles at 32x32.
 
 The method is the paper's; the model is small: half-resolution tokens, an MLP decoder that predicts patches, and one
-slot with a start of its own, which comes to take most of the background. On black the objects part within 1,000 steps;
-a coloured background (`--config.data.options.background=colored`) takes several times as long. Variants: `tiny` runs
-in seconds.
+slot with a start of its own, for the background. On black the objects part early; on a coloured background
+(`--config.data.options.background=colored`) that takes longer. Variants: `tiny` runs in seconds.
 """
 
 from ml_collections import ConfigDict
