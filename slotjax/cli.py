@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 
+from slotjax.compilation import keep_compiled_programs
 from slotjax.errors import RunFailed, UserError
 
 EXIT_USER_ERROR = 2
@@ -11,6 +12,7 @@ EXIT_USER_ERROR = 2
 def run(main: Callable[[], int | None]) -> None:
     """Runs `main` and exits: with its code, with one line and 2 for a `UserError` or 1 for a
     `RunFailed`, with 130 when interrupted."""
+    keep_compiled_programs()
     try:
         code = main()
     except UserError as error:

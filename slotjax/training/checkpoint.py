@@ -19,7 +19,7 @@ class Checkpoints:
     """
 
     def __init__(self, workdir: Path, keep: int = 3):
-        logging.getLogger("absl").setLevel(logging.WARNING)  # orbax reports every save at INFO
+        logging.getLogger("absl").setLevel(logging.ERROR)  # orbax reports every save, and every wait for one
         self.workdir = workdir
         self._latest = _manager(workdir / "checkpoints", keep)
         self._best = _manager(workdir / "best", 1)
