@@ -1,14 +1,15 @@
 """Scoring parameters on the held-out images."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from slotjax.clustering import segment_images
 from slotjax.configuration import EVAL_SEED
-from slotjax.tasks import TASKS
+from slotjax.tasks import TASKS, discovery
 from slotjax.training.rng import example_keys, stream_key
 
 Figures = dict[str, np.ndarray]
@@ -24,6 +25,23 @@ def build_score(config: ConfigDict, model: Any, num_true: int | None, **options:
     def score(params, batch):
         keys = example_keys(key, 0, batch["index"])
         return task.scores(model, params, batch, keys, num_true, **options)
+
+    return score
+
+
+def build_clustering_score(
+    method: Literal["kmeans", "soft_kmeans"], num_clusters: int, num_true: int, position_weight: float = 0.0
+) -> Score:
+    """A compiled (ignored, batch) -> {figure: [b]} of clustering the pixels, the baseline; `mse` is NaN."""
+    key = stream_key(EVAL_SEED, "clustering")
+
+    @jax.jit
+    def score(params, batch):
+        del params
+        batch_key = jax.random.fold_in(key, batch["index"][0])
+        found = segment_images(batch["image"], num_clusters, batch_key, method, position_weight)
+        mse = np.nan * batch["image"][:, 0, 0, 0]
+        return {"mse": mse} | discovery.segmentation_scores(batch["segments"], found, num_true, num_clusters)
 
     return score
 
