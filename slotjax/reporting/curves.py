@@ -5,6 +5,7 @@ import logging
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from markupsafe import Markup, escape
@@ -14,7 +15,7 @@ logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # it annou
 INK, FAINT = "#010203", "#040506"  # stand-ins that the page's own colours replace
 SERIES = tuple(f"#0a0b{i:02x}" for i in range(8))
 WIDTH, HEIGHT = 4.6, 2.7  # inches of 72 points; the page scales it
-DRAWING = {
+DRAWING: dict[Any, Any] = {
     "svg.fonttype": "none", "font.size": 9, "text.parse_math": False,
     "text.color": INK, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK, "axes.edgecolor": FAINT,
     "grid.color": FAINT, "axes.grid": True, "axes.axisbelow": True, "grid.linewidth": 0.5, "axes.linewidth": 0.5,
@@ -67,8 +68,8 @@ def draw_chart(chart: Chart) -> Markup:
             marker = "o" if len(steps) == 1 else None
             style = {"linewidth": line.width, "alpha": line.opacity, "marker": marker, "markersize": 4}
             axes.plot(steps, values, color=SERIES[line.colour % 8], **style)
-        for value, colour in chart.levels:
-            axes.axhline(value, color=SERIES[colour % 8], linewidth=1.2, linestyle=(0, (4, 3)))
+        for i, (value, colour) in enumerate(chart.levels):  # in turns, so that equal levels are both seen
+            axes.axhline(value, color=SERIES[colour % 8], linewidth=1.3, linestyle=(5 * i, (5, 5)))
         if chart.marked is not None:
             axes.axvline(chart.marked, color=INK, linewidth=0.8, linestyle=(0, (1, 2)))
         axes.set_xlabel("step")
@@ -85,7 +86,9 @@ def draw_histogram(values: dict[int, np.ndarray], label: str, name: str) -> Mark
 
     def draw(axes) -> None:
         for i, (colour, array) in enumerate(finite.items()):
-            style = {"alpha": 0.75} if i == 0 else {"histtype": "step", "linewidth": 1.5, "linestyle": ("-", "--")[i % 2]}
+            style = (
+                {"alpha": 0.75} if i == 0 else {"histtype": "step", "linewidth": 1.5, "linestyle": ("-", "--")[i > 1]}
+            )
             axes.hist(array, bins=edges, color=SERIES[colour % 8], **style)
         axes.set_xlabel(name)
         axes.set_ylabel("images")

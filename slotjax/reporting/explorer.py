@@ -30,20 +30,28 @@ class Explorer:
 
 
 def explore(record: Record, trained: Trained, judgement: Judgement) -> tuple[gallery.Gallery, Explorer]:
-    """The best, median and worst held-out images as the model sees them, from the slots they were scored with.
-
-    Pictures are made smaller, then fewer, until they fit the budget.
-    """
+    """The best, median and worst held-out images as the model sees them, from the slots they were scored with."""
     chosen = gallery.choose(judgement)
     batch = trained.feed.held_out(chosen.indices)
     keys = example_keys(stream_key(EVAL_SEED, "evaluation slots"), 0, batch["index"])
     run = jax.jit(apply, static_argnames=("model", "return_history"))
     out = jax.device_get(run(trained.model, trained.params, batch["image"], keys, return_history=True))
-    batch = jax.device_get(batch)
+    return fit(record, trained, judgement, chosen.indices, jax.device_get(batch), out)
+
+
+def fit(
+    record: Record,
+    trained: Trained,
+    judgement: Judgement,
+    indices: np.ndarray,
+    batch: dict[str, Any],
+    out: Output,
+) -> tuple[gallery.Gallery, Explorer]:
+    """The largest explorer within the budget: pictures are made smaller, then fewer; `indices` are in the batch."""
     for each in (3, 1):
         fewer = gallery.choose(judgement, each)
         for side in SIDES:
-            explorer = build(record, trained, judgement, fewer, chosen.indices, batch, out, side)
+            explorer = build(record, trained, judgement, fewer, indices, batch, out, side)
             if explorer.size <= BUDGET:
                 return fewer, explorer
     return fewer, explorer
@@ -83,11 +91,8 @@ def build(
             truth = batch["segments"][position] if "segments" in batch else None
             example = _panels(batch["image"][position], one, truth, grid, size, small_grid)
             examples.append(example | {"index": index, "group": group} | _words(record, judgement, index, one, truth))
-    return Explorer(settings, examples, sum(len(uri) for example in examples for uri in example.values() if _is(uri)))
-
-
-def _is(value: Any) -> bool:
-    return isinstance(value, str) and value.startswith("data:")
+    size = sum(len(v) for example in examples for v in example.values() if isinstance(v, str) and v.startswith("data:"))
+    return Explorer(settings, examples, size)
 
 
 def _panels(
@@ -139,6 +144,7 @@ def _words(
     scores = judgement.scores["slots"]
     pairs = [(title(name, record.task), shown(float(scores[name][index]))) for name in judgement.figures]
     words: dict[str, str | list] = {"figures": [f"{name} {value}" for name, value in pairs]}
+    words["rank"] = pairs[0][1] if pairs else str(index)
     if out.masks is not None:
         owner = np.argmax(out.masks, 0)
         words["claims"] = [describe(owner == k, truth) for k in range(len(out.masks))]

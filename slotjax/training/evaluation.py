@@ -1,6 +1,7 @@
 """Scoring parameters on the held-out images."""
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, Literal
 
 import jax
@@ -13,7 +14,10 @@ from slotjax.tasks import TASKS, discovery
 from slotjax.training.rng import example_keys, stream_key
 
 Figures = dict[str, np.ndarray]
-Score = Callable[[Any, dict], dict[str, jax.Array]]
+Score = Callable[[Any, dict], dict[str, Any]]
+
+# Compiled once for all kinds of clustering: the matching takes seconds to compile.
+_segmentation_scores = jax.jit(discovery.segmentation_scores, static_argnames=("num_true", "num_pred"))
 
 
 def build_score(config: ConfigDict, model: Any, num_true: int | None, **options: Any) -> Score:
@@ -34,14 +38,15 @@ def build_clustering_score(
 ) -> Score:
     """A compiled (ignored, batch) -> {figure: [b]} of clustering the pixels, the baseline; `mse` is NaN."""
     key = stream_key(EVAL_SEED, "clustering")
+    segment = jax.jit(
+        partial(segment_images, num_clusters=num_clusters, method=method, position_weight=position_weight)
+    )
 
-    @jax.jit
     def score(params, batch):
         del params
-        batch_key = jax.random.fold_in(key, batch["index"][0])
-        found = segment_images(batch["image"], num_clusters, batch_key, method, position_weight)
-        mse = np.nan * batch["image"][:, 0, 0, 0]
-        return {"mse": mse} | discovery.segmentation_scores(batch["segments"], found, num_true, num_clusters)
+        found = segment(batch["image"], key=jax.random.fold_in(key, batch["index"][0]))
+        figures = _segmentation_scores(batch["segments"], found, num_true=num_true, num_pred=num_clusters)
+        return {"mse": np.full(len(found), np.nan, np.float32)} | figures
 
     return score
 

@@ -43,8 +43,11 @@
     for (const layer of layers) context.drawImage(layer, 0, 0, canvas.width, canvas.height);
     return context;
   };
-  // What hides the input where a slot's weights [h * w] are low.
-  const veil = (weights, h, w) => paint(h, w, (i) => [12, 14, 18, 0.86 * (255 - weights[i])]);
+  // Hides the input where a slot's weights [h * w] are low, and tints it where they are high, so that black shows too.
+  const glow = (weights, h, w, slot) => paint(h, w, (i) => {
+    const part = weights[i] / 255, tint = 0.55 * part, dim = 0.85 * (1 - part), alpha = tint + dim;
+    return [0, 1, 2].map((c) => (tint * rgb[slot][c] + dim * 14) / alpha).concat(255 * alpha);
+  });
 
   // The border of the pixels that a slot wins, on a canvas already drawn.
   const outline = (context, owner, slot) => {
@@ -70,7 +73,7 @@
     if (!picture) return;
     const shown = find("input");
     if (lit === null) show(shown, picture.input);
-    else outline(show(shown, picture.input, veil(picture.masks[lit], height, width)), picture.owner, lit);
+    else outline(show(shown, picture.input, glow(picture.masks[lit], height, width, lit)), picture.owner, lit);
     shown.setAttribute("aria-label", lit === null ? "Input" : `Input, lit where slot ${lit + 1} is`);
     shown.dataset.lit = lit === null ? "" : lit + 1;
 
@@ -84,7 +87,7 @@
         const total = slots.reduce((sum, k) => sum + maps[k][i], 0) || 1;
         return [0, 1, 2].map((c) => slots.reduce((sum, k) => sum + maps[k][i] * rgb[k][c], 0) / total).concat(255);
       }));
-    else show(find("attention"), picture.input, veil(maps[lit], rows, columns));
+    else show(find("attention"), picture.input, glow(maps[lit], rows, columns, lit));
     const whose = lit === null ? "of all slots, mixed by their colours" : `of slot ${lit + 1}`;
     find("attention").setAttribute("aria-label", `Attention ${whose}, iteration ${iteration}`);
 
@@ -109,7 +112,7 @@
         context.imageSmoothingEnabled = false;
         context.drawImage(picture.slots, k * width, 0, width, height, 0, 0, drawn.width, drawn.height);
       }
-      show(card.querySelector(".attends"), picture.input, veil(picture.attention[iteration - 1][k], rows, columns));
+      show(card.querySelector(".attends"), picture.input, glow(picture.attention[iteration - 1][k], rows, columns, k));
       card.querySelector("small").textContent = picture.claims ? picture.claims[k] : "";
     }
     draw();
