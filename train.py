@@ -31,8 +31,8 @@ def main() -> None:
     from slotjax.training.loop import train  # after the flags, so that a wrong one is answered at once
 
     workdir = Path(arguments.workdir or f"runs/{name}")
-    train(config, workdir)
-    report_after_training(workdir)
+    if train(config, workdir) or not (workdir / "report.html").exists():
+        report_after_training(workdir)
 
 
 def read_config(path: Path, variants: str) -> ConfigDict:

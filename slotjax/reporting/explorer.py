@@ -50,24 +50,28 @@ def fit(
     """The largest explorer within the budget: pictures are made smaller, then fewer; `indices` are in the batch."""
     for each in (3, 1):
         fewer = gallery.choose(judgement, each)
+        members = [(group, index) for group, some in fewer.groups.items() for index in some]
         for side in SIDES:
-            explorer = build(record, trained, judgement, fewer, indices, batch, out, side)
+            first = build(record, trained, judgement, members[:1], indices, batch, out, side)
+            if first.size * len(members) > 1.2 * BUDGET:
+                continue  # the others will not make up for it
+            explorer = build(record, trained, judgement, members, indices, batch, out, side)
             if explorer.size <= BUDGET:
                 return fewer, explorer
-    return fewer, explorer
+    return fewer, build(record, trained, judgement, members[:1], indices, batch, out, min(SIDES))
 
 
 def build(
     record: Record,
     trained: Trained,
     judgement: Judgement,
-    chosen: gallery.Gallery,
+    members: list[tuple[str, int]],
     indices: np.ndarray,
     batch: dict[str, Any],
     out: Output,
     side: int,
 ) -> Explorer:
-    """The explorer of the chosen images, with pictures of at most `side` pixels; `indices` are those in the batch."""
+    """The explorer of some (group, index), with pictures of at most `side` pixels; `indices` are in the batch."""
     resolution = tuple(trained.model.resolution)
     num_iterations, num_slots = out.attention_history.shape[1:3]
     side = min(side, pixels.MAX_WEBP_SIDE // max(num_slots, num_iterations))
@@ -84,13 +88,12 @@ def build(
         "draws": out.components is not None,
     }
     examples = []
-    for group, members in chosen.groups.items():
-        for index in members:
-            position = int(np.flatnonzero(indices == index)[0])
-            one = jax.tree.map(lambda leaf, position=position: leaf[position], out)
-            truth = batch["segments"][position] if "segments" in batch else None
-            example = _panels(batch["image"][position], one, truth, grid, size, small_grid)
-            examples.append(example | {"index": index, "group": group} | _words(record, judgement, index, one, truth))
+    for group, index in members:
+        position = int(np.flatnonzero(indices == index)[0])
+        one = jax.tree.map(lambda leaf, position=position: leaf[position], out)
+        truth = batch["segments"][position] if "segments" in batch else None
+        example = _panels(batch["image"][position], one, truth, grid, size, small_grid)
+        examples.append(example | {"index": index, "group": group} | _words(record, judgement, index, one, truth))
     size = sum(len(v) for example in examples for v in example.values() if isinstance(v, str) and v.startswith("data:"))
     return Explorer(settings, examples, size)
 
