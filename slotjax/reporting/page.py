@@ -21,12 +21,13 @@ def render(template: str, **values: Any) -> str:
     )
     environment.filters["shown"] = shown
     return environment.get_template(template).render(
-        style=_asset("style.css"),
-        script=_asset("explorer.js"),
+        style=asset("style.css"),
+        script=asset("explorer.js"),
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         **values,
     )
 
 
-def _asset(name: str) -> Markup:
+def asset(name: str) -> Markup:
+    """A file of the package, as it is."""
     return Markup(resources.files("slotjax.reporting").joinpath("templates", name).read_text("utf-8"))

@@ -41,6 +41,7 @@ def build(record: Record) -> tuple[str, list[str]]:
         notes=notes,
         seen=seen,
         explorer=for_script(seen.explorer),
+        resolution=tuple(record.config.model.resolution),
         ranked_by=seen.gallery and seen.gallery.ranked_by and figures.title(seen.gallery.ranked_by, record.task),
         lower_is_better=bool(seen.gallery and seen.gallery.ranked_by in figures.LOWER_IS_BETTER),
         charts=charts(record, seen),

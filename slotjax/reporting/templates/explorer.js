@@ -45,7 +45,7 @@
   };
   // Hides the input where a slot's weights [h * w] are low, and tints it where they are high, so that black shows too.
   const glow = (weights, h, w, slot) => paint(h, w, (i) => {
-    const part = weights[i] / 255, tint = 0.55 * part, dim = 0.85 * (1 - part), alpha = tint + dim;
+    const part = weights[i] / 255, tint = 0.38 * part, dim = 0.85 * (1 - part), alpha = tint + dim;
     return [0, 1, 2].map((c) => (tint * rgb[slot][c] + dim * 14) / alpha).concat(255 * alpha);
   });
 
