@@ -462,6 +462,12 @@ def test_regions_in_words():
     assert explorer.describe(truth > 1, truth) == "wins no pixel"
 
 
+def test_figures_for_people():
+    values = {0.9431: "0.943", -0.25: "-0.250", 0: "0.000", 3.2e-5: "3e-05", 12.345: "12.3", 1240.4: "1240"}
+    assert {value: figures.shown(value) for value in values} == values
+    assert {figures.shown(value) for value in (None, float("nan"), "x", True)} == {"–"}
+
+
 def test_default_output():
     assert default_output([Path("runs/a")]) == Path("runs/a/report.html")
     assert default_output([Path("runs/a"), Path("runs/b")]) == Path("runs/comparison.html")

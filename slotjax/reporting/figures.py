@@ -35,12 +35,14 @@ def number(value: Any) -> float | None:
 
 
 def shown(value: Any, digits: int = 3) -> str:
-    """A figure for people: "0.943", "1240", "3.2e-05", or a dash where there is none."""
+    """A figure for people: "0.943", "1240", "3e-05", or a dash where there is none."""
     value = number(value)
     if value is None:
         return "–"
     if value == 0 or 10**-digits <= abs(value) < 10:
         return f"{value:.{digits}f}"
+    if abs(value) < 10**-digits:
+        return f"{value:.1g}"
     return f"{value:.0f}" if 100 <= abs(value) < 1e6 else f"{value:.{digits}g}"
 
 
