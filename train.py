@@ -27,9 +27,12 @@ def main() -> None:
     override(config, rest)
     name = "_".join([Path(path).stem, *filter(None, variants.split(","))])
 
+    from slotjax.report import report_after_training
     from slotjax.training.loop import train  # after the flags, so that a wrong one is answered at once
 
-    train(config, Path(arguments.workdir or f"runs/{name}"))
+    workdir = Path(arguments.workdir or f"runs/{name}")
+    if train(config, workdir) or not (workdir / "report.html").exists():
+        report_after_training(workdir)
 
 
 def read_config(path: Path, variants: str) -> ConfigDict:

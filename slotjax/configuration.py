@@ -154,7 +154,7 @@ def load(path: Path) -> ConfigDict:
 
 def differences(ours: ConfigDict, theirs: ConfigDict) -> list[str]:
     """Fields in which two configs differ, as "field: ours / theirs"."""
-    a, b = _flat(ours.to_dict()), _flat(theirs.to_dict())
+    a, b = flat(ours.to_dict()), flat(theirs.to_dict())
     missing = "(absent)"
     return [
         f"{name}: {a.get(name, missing)} / {b.get(name, missing)}"
@@ -163,11 +163,12 @@ def differences(ours: ConfigDict, theirs: ConfigDict) -> list[str]:
     ]
 
 
-def _flat(tree: Mapping, prefix: str = "") -> dict[str, str]:
-    flat = {}
+def flat(tree: Mapping, prefix: str = "") -> dict[str, str]:
+    """Fields by their dotted names, their values as JSON."""
+    fields = {}
     for name, value in tree.items():
         if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{name}.")
+            fields |= flat(value, f"{prefix}{name}.")
         else:
-            flat[prefix + name] = json.dumps(value)
-    return flat
+            fields[prefix + name] = json.dumps(value)
+    return fields

@@ -5,20 +5,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-import jax
-import numpy as np
 from ml_collections import ConfigDict
 
 from slotjax import cli, configuration
-from slotjax.clustering import segment_images
 from slotjax.errors import UserError
 from slotjax.tasks import TASKS, discovery
-from slotjax.training.evaluation import Figures, build_score, collect
+from slotjax.training.evaluation import Figures, build_clustering_score, build_score, collect
 from slotjax.training.feed import open_feed
-from slotjax.training.rng import stream_key
 
 METHODS = ("slots", "kmeans", "soft_kmeans")
-SUSPICIOUS = (0.8, 0.4)  # FG-ARI above and mIoU below these: objects found, but not their outlines
 
 
 def main() -> None:
@@ -34,7 +29,8 @@ def main() -> None:
         figures, step = score_clustering(config, feed, arguments), None
     summary = TASKS[config.model.name].summary(figures)
     print_table(summary)
-    warn(summary)
+    if suspicion := discovery.suspicion(summary):
+        print(f"warning: {suspicion}")
     if arguments.method == "slots":
         path = arguments.output or workdir / "evaluation.json"
         save({**summary, "step": step, "data": config.data.to_dict()}, Path(path))
@@ -87,21 +83,7 @@ def score_clustering(config: ConfigDict, feed: Any, arguments: argparse.Namespac
     clusters = arguments.num_slots or config.model.num_slots
     where = "colour and position" if arguments.position_weight else "colour"
     print(f"{arguments.method} on {where}, {clusters} clusters, {config.data.eval_images} images of {config.data.name}")
-    key = stream_key(configuration.EVAL_SEED, "clustering")
-
-    @jax.jit
-    def score(params, batch):
-        del params
-        found = segment_images(
-            batch["image"],
-            clusters,
-            jax.random.fold_in(key, batch["index"][0]),
-            method=arguments.method,
-            position_weight=arguments.position_weight,
-        )
-        mse = np.nan * batch["image"][:, 0, 0, 0]
-        return {"mse": mse} | discovery.segmentation_scores(batch["segments"], found, feed.num_true, clusters)
-
+    score = build_clustering_score(arguments.method, clusters, feed.num_true, arguments.position_weight)
     return collect(score, None, feed.eval_batches())
 
 
@@ -113,16 +95,6 @@ def print_table(summary: dict[str, Any]) -> None:
         shown = "no masks" if value is None and name != "mse" else "-" if value is None else f"{value:.4f}"
         print(f"  {names.get(name, name):16} {shown}")
     print(f"  {'images':16} {summary['num_images']}, of which {summary['num_with_objects']} have objects in view")
-
-
-def warn(summary: dict[str, Any]) -> None:
-    """Says when FG-ARI looks better than the segmentation is."""
-    high, low = SUSPICIOUS
-    if (summary.get("fg_ari") or 0) > high and summary["miou"] < low:
-        print(
-            f"warning: FG-ARI {summary['fg_ari']:.2f} with mIoU {summary['miou']:.2f}: objects are told apart, but "
-            "their masks take in the background (stripes or blocks score like this); look at the pictures"
-        )
 
 
 def save(figures: dict[str, Any], path: Path) -> None:

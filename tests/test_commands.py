@@ -39,6 +39,7 @@ def workdir(tmp_path_factory):
         "steps take",
         "held-out: fg_ari",
         "python -m slotjax.evaluate",
+        "report.html (",
     ):
         assert said in result.stdout
     return folder
@@ -68,6 +69,7 @@ def test_evaluate(workdir):
     assert evaluation["num_images"] == 8
     assert all(-1 <= evaluation[name] <= 1 for name in ("fg_ari", "ari", "miou"))
     assert f"FG-ARI           {evaluation['fg_ari']:.4f}" in result.stdout
+    assert f"<td>{evaluation['fg_ari']:.4f}</td>" in (workdir / "report.html").read_text("utf-8")
 
 
 def test_evaluate_clustering_on_the_same_images(workdir):
@@ -141,6 +143,7 @@ def test_other_commands_refuse_in_one_line(workdir, tmp_path):
         ("slotjax.segment", "--workdir", tmp_path / "none", tmp_path / "text.png"),
         ("slotjax.segment", "--workdir", workdir, tmp_path / "text.png"),
         ("slotjax.segment", "--workdir", workdir, tmp_path / "missing.png"),
+        ("slotjax.report", "--workdir", workdir, tmp_path / "none"),
     ]
     for module, *arguments in cases:
         result = command("-m", module, *arguments)
@@ -174,7 +177,7 @@ def untimed(folder: Path) -> list[dict]:
 
 
 def test_importing_is_light():
-    heavy = ("tensorflow_datasets", "grain", "orbax", "matplotlib", "tensorflow", "PIL")
+    heavy = ("tensorflow_datasets", "grain", "orbax", "matplotlib", "jinja2", "tensorflow", "PIL")
     code = f"import sys, slotjax; print([m for m in {heavy} if m in sys.modules])"
     result = command("-W", "error", "-c", code)
     assert result.stdout.strip() == "[]", result.stdout + result.stderr

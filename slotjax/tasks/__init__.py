@@ -6,6 +6,9 @@ A task module has
   summary({name: [n]}) -> {name: float or None}, over the whole evaluation set;
   is_better(summary, best) -> bool, which of two evaluations found the better parameters;
   pictures(model, params, batch, keys) -> uint8 [h, w, 3], a contact sheet.
+It may have
+  TITLES, {figure: what people call it}, for reports;
+  suspicion(summary) -> str or None, what to say when the figures look better than the result is.
 """
 
 from types import ModuleType

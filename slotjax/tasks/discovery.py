@@ -14,6 +14,7 @@ from slotjax.api import apply
 from slotjax.losses import reconstruction_loss
 
 Batch = Mapping[str, Any]
+SUSPICIOUS = (0.8, 0.4)  # FG-ARI above and mIoU below these: objects found, but not their outlines
 
 
 def loss(model: nn.Module, params: Any, batch: Batch, keys: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
@@ -61,6 +62,18 @@ def summary(figures: Mapping[str, np.ndarray]) -> dict[str, float | int | None]:
     scored = figures.get("fg_ari")
     means["num_with_objects"] = 0 if scored is None else int((~np.isnan(scored)).sum())
     return means
+
+
+def suspicion(summary: Mapping[str, Any]) -> str | None:
+    """What to say when FG-ARI looks better than the segmentation is; else None."""
+    high, low = SUSPICIOUS
+    fg_ari, miou = summary.get("fg_ari"), summary.get("miou")
+    if fg_ari is None or miou is None or fg_ari <= high or miou >= low:
+        return None
+    return (
+        f"FG-ARI {fg_ari:.2f} with mIoU {miou:.2f}: objects are told apart, but "
+        "their masks take in the background (stripes or blocks score like this); look at the pictures"
+    )
 
 
 def is_better(candidate: Mapping[str, Any], best: Mapping[str, Any] | None) -> bool:

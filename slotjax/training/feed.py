@@ -72,6 +72,14 @@ class SceneFeed:
             index = np.arange(start, start + size, dtype=np.int32)
             yield self._render_held_out(index) | {"index": index, "valid": index < count}
 
+    def held_out(self, index: np.ndarray) -> Batch:
+        """The held-out scenes of these numbers [n]."""
+        size = self.config.eval.batch_size  # the batch that is already compiled
+        padded = np.resize(np.asarray(index, np.int32), -(-len(index) // size) * size)
+        parts = [self._render_held_out(padded[start : start + size]) for start in range(0, len(padded), size)]
+        whole = jax.tree.map(lambda *leaves: np.concatenate(leaves)[: len(index)], *parts)
+        return whole | {"index": padded[: len(index)]}
+
 
 class StoredFeed:
     """A stored data set, in an order that is a pure function of (seed, step)."""
@@ -104,6 +112,10 @@ class StoredFeed:
         size = self.config.eval.batch_size
         for i, batch in enumerate(self.loader.eval_batches(self.eval, batch_size=size)):
             yield batch | {"index": np.arange(i * size, (i + 1) * size, dtype=np.int32)}
+
+    def held_out(self, index: np.ndarray) -> Batch:
+        """The held-out images of these numbers [n]."""
+        return self.loader.stack([self.eval[int(i)] for i in index]) | {"index": np.asarray(index, np.int32)}
 
 
 def scene_function(config: ConfigDict) -> Callable[[jax.Array], Scene]:

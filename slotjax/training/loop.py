@@ -22,8 +22,10 @@ from slotjax.training.run import Run, initial_state, open_run
 PATIENT_SECONDS = 3600  # on a CPU, a longer run than this deserves a hint
 
 
-def train(config: ConfigDict, workdir: Path) -> None:
+def train(config: ConfigDict, workdir: Path) -> int:
     """Trains from the newest checkpoint in `workdir`, or from the start, to `config.train.num_steps`.
+
+    Returns how many steps that took: 0 for a run that was finished before.
 
     Writes config.json, metrics.jsonl, tensorboard/, pictures/, checkpoints/ and best/ into `workdir`.
 
@@ -35,9 +37,11 @@ def train(config: ConfigDict, workdir: Path) -> None:
     configuration.save(config, workdir / "config.json")
     checkpoints = Checkpoints(workdir, config.train.keep_checkpoints)
     try:
-        Loop(run, checkpoints).run()
+        loop = Loop(run, checkpoints)
+        loop.run()
     finally:
         checkpoints.close()
+    return max(config.train.num_steps - loop.start, 0)
 
 
 class Loop:

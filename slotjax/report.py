@@ -1,0 +1,112 @@
+"""python -m slotjax.report --workdir DIR [DIR ...]: a page about a run, or one that compares several.
+
+The page is one file that needs no network: curves, scores, baselines, and an explorer of what every slot sees.
+"""
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from slotjax import cli
+from slotjax.errors import UserError
+
+
+def main() -> None:
+    arguments = parse()
+    workdirs = [Path(workdir) for workdir in arguments.workdir]
+    report(workdirs, arguments.output and Path(arguments.output), arguments.failed_below)
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--workdir", required=True, nargs="+", metavar="DIR", help="of a training run; several are compared"
+    )
+    parser.add_argument(
+        "--output", help="the file to write; DIR/report.html, or comparison.html in the folder that holds the runs"
+    )
+    parser.add_argument(
+        "--failed-below", type=float, metavar="X", help="comparison: runs that end below count as failed; FG-ARI 0.9"
+    )
+    return parser.parse_args()
+
+
+def report(workdirs: Sequence[Path], output: Path | None = None, failed_below: float | None = None) -> Path:
+    """Writes the page, says what is in it, and returns where it is.
+
+    Args:
+      workdirs: one training run, or several to compare.
+      output: the file to write; see `default_output`.
+      failed_below: when a compared run counts as failed; see `slotjax.reporting.comparison.build`.
+
+    Raises:
+      UserError: a workdir that holds no run, the same one twice, or an output that cannot be written.
+    """
+    from slotjax.reporting import comparison, record, single  # they bring matplotlib and jinja2
+
+    check_distinct(workdirs)
+    output = output or default_output(workdirs)
+    check_writable(output)
+    records = [record.read(workdir) for workdir in workdirs]
+    if len(records) == 1:
+        html, notes = single.build(records[0])
+    else:
+        html, notes = comparison.build(records, failed_below)
+    write(html, output)
+    for note in notes:
+        print(f"note: {note}")
+    print(f"wrote {output} ({len(html.encode()) / 1e6:.1f} MB); open it in a browser")
+    return output
+
+
+def default_output(workdirs: Sequence[Path]) -> Path:
+    """DIR/report.html; for several runs comparison.html in the folder they share, or else in the current one."""
+    if len(workdirs) == 1:
+        return workdirs[0] / "report.html"
+    parents = {workdir.absolute().parent for workdir in workdirs}
+    return (workdirs[0].parent if len(parents) == 1 else Path()) / "comparison.html"
+
+
+def check_distinct(workdirs: Sequence[Path]) -> None:
+    seen: dict[str, Path] = {}
+    for workdir in workdirs:
+        if (name := os.path.realpath(workdir)) in seen:
+            raise UserError(f"--workdir {workdir}: given twice; name every run once")
+        seen[name] = workdir
+
+
+def check_writable(output: Path) -> None:
+    """Refuses an output before work is done for it; a missing workdir is left to whoever reads it."""
+    if output.is_dir():
+        raise UserError(f"--output {output}: is a directory; name a file, such as {output / 'report.html'}")
+    if output.parent.is_dir() and not os.access(output.parent, os.W_OK):
+        raise UserError(f"--output {output}: {output.parent} cannot be written to; name another --output")
+
+
+def write(html: str, output: Path) -> None:
+    """Whole or not at all."""
+    temporary = output.with_name(output.name + ".partial")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(html, "utf-8")
+        temporary.replace(output)
+    except OSError as error:
+        raise UserError(f"--output {output}: cannot be written ({error.strerror}); name another --output") from None
+
+
+def report_after_training(workdir: Path) -> None:
+    """The report of a run that has just ended. Whatever befalls it, the run stays a success; it says so."""
+    try:
+        report([workdir])
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else "no reason given"
+        kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
+        print(f"report.html was not written ({kind}{reason})")
+        print(f"the run itself is complete; try again with python -m slotjax.report --workdir {workdir}")
+
+
+if __name__ == "__main__":
+    cli.run(main)
