@@ -14,6 +14,11 @@ os.environ["XLA_FLAGS"] = " ".join(
 
 from pathlib import Path
 
+# What one test, worker or subprocess has compiled serves the others, and the next run.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parent.parent / ".pytest_cache" / "jax"))
+os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(2**30))  # this also makes it take a lock
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+
 import pytest
 
 

@@ -98,8 +98,31 @@ def test_load_gives_model_and_parameters(workdir):
     model, params = slotjax.load(workdir)
     out = slotjax.apply(model, params, jnp.zeros((2, 32, 32, 3)), jax.random.key(0), num_slots=3)
     assert out.masks.shape == (2, 3, 32, 32)
-    with pytest.raises(ValueError, match="no such directory"):
+    with pytest.raises(ValueError, match="no such directory or file, and no packaged weights of that name"):
         slotjax.load("runs/never")
+
+
+def test_pack_writes_one_file_that_load_takes(workdir, tmp_path):
+    import jax
+    import numpy as np
+
+    import slotjax
+
+    result = command("-m", "slotjax.pack", "--workdir", workdir, "--output", tmp_path / "model.npz")
+    assert "slotjax.load" in result.stdout
+    packed_model, packed = slotjax.load(tmp_path / "model.npz")
+    model, params = slotjax.load(workdir)
+    assert packed_model == model
+    jax.tree.map(np.testing.assert_array_equal, packed, params)
+
+
+def test_load_refuses_a_damaged_file(tmp_path):
+    import slotjax
+
+    path = tmp_path / "model.npz"
+    path.write_bytes(b"PK\x03\x04 not really")
+    with pytest.raises(ValueError, match="model.npz: not a file of weights, or a damaged one"):
+        slotjax.load(path)
 
 
 REFUSED = {

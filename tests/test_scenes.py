@@ -176,7 +176,7 @@ def test_hue_saturation_value():
         (multi_dsprites, {"variant": "grey"}, "variant='grey': multi_dsprites has binarized, "),
         (multi_dsprites, {"resolution": (64, 32)}, r"resolution=\(64, 32\)"),
         (sprites, {"min_objects": 3, "max_objects": 2}, "min_objects=3, max_objects=2: need"),
-        (sprites, {"max_objects": 7}, "max_objects=7"),
+        (sprites, {"max_objects": 9}, "max_objects=9"),
         (sprites, {"background": "white"}, "background='white': choose"),
     ],
 )

@@ -69,16 +69,16 @@ def sprites(
 
     Args:
       resolution: height and width in pixels, equal.
-      min_objects, max_objects: the number of sprites is uniform between the two, at most 6.
+      min_objects, max_objects: the number of sprites is uniform between the two, at most 8.
       background: "colored" (any hue, dark) or "black".
 
     Returns:
       `Scene`; objects: shape (0 square, 1 disc, 2 triangle), scale (pixels from centre to edge), orientation
       (radians), x and y (0..1, centre), color and core [3] (0..1), present.
     """
-    if not 1 <= min_objects <= max_objects <= 6:
+    if not 1 <= min_objects <= max_objects <= 8:
         raise UserError(
-            f"min_objects={min_objects}, max_objects={max_objects}: need 1 <= min_objects <= max_objects <= 6"
+            f"min_objects={min_objects}, max_objects={max_objects}: need 1 <= min_objects <= max_objects <= 8"
         )
     if background not in ("colored", "black"):
         raise UserError(f"background={background!r}: choose 'colored' or 'black'")

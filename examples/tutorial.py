@@ -1,0 +1,217 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation: {extension: .py, format_name: percent}
+#   kernelspec: {display_name: Python 3, language: python, name: python3}
+# ---
+
+# %% [markdown]
+# # From k-means to Slot Attention
+#
+# Three ways to split the same picture into groups of pixels, each a small change of the one before: **k-means** puts
+# every pixel into the nearest cluster; **soft k-means** lets clusters share a pixel; **Slot Attention** (Locatello et
+# al., 2020) learns what "near" means. Then we take the learned slots apart: remove one, add one, swap two.
+#
+# The trained model comes with the library, so everything here runs in a minute on a laptop:
+# `python examples/tutorial.py`, or as a notebook: `jupytext --to ipynb examples/tutorial.py`.
+
+# %%
+import os
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import matplotlib.pyplot as plt
+import numpy as np
+
+import slotjax
+from slotjax.data.scenes import sprites
+from slotjax.metrics import adjusted_rand_index
+from slotjax.pictures import colour_segments, slot_panel, to_uint8
+
+FIGURES = Path(os.environ.get("SLOTJAX_FIGURES", "figures"))  # where the pictures go
+FIGURES.mkdir(parents=True, exist_ok=True)
+
+
+def show(name, rows, titles, side=1.3):
+    """Draws rows of pictures, the first row under `titles`, and keeps the figure as NAME.png."""
+    columns = max(map(len, rows))
+    figure, axes = plt.subplots(
+        len(rows), columns, figsize=(side * columns, side * len(rows) + 0.3), squeeze=False, layout="constrained"
+    )
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for i, row in enumerate(rows):
+        for j, picture in enumerate(row):
+            gray = {"cmap": "gray", "vmin": 0, "vmax": 1} if picture.ndim == 2 else {}
+            axes[i, j].imshow(picture, interpolation="nearest", **gray)
+    for axis, title in zip(axes[0], titles, strict=False):
+        axis.set_title(title, fontsize=8)
+    figure.savefig(FIGURES / f"{name}.png", dpi=110)
+    plt.close(figure) if not plt.isinteractive() else plt.show()
+
+
+def ids(segments):
+    """Segment numbers as colours."""
+    return colour_segments(np.asarray(segments), background=False)
+
+
+def fg_ari(scene, segments, count):
+    """Agreement of a segmentation with the true objects: 1 is perfect, 0 is chance."""
+    sizes = {"num_true": scene.objects["present"].shape[0] + 1, "num_pred": count, "ignore_background": True}
+    return float(adjusted_rand_index(scene.segments[None], jnp.asarray(segments)[None], **sizes)[0])
+
+
+# %% [markdown]
+# ## A picture
+# Sprites in two colours each, a rim and a core, on black. Both colours come from the same four, so that colour alone
+# does not say what belongs together.
+
+# %%
+NUM_SLOTS = 5
+scene = sprites(jax.random.key(5), min_objects=4, max_objects=4)
+picture = to_uint8(np.asarray(scene.image))
+height, width = scene.segments.shape
+
+# %% [markdown]
+# ## k-means
+# Assign every pixel to the nearest centre, move each centre to the mean of its pixels, repeat until nothing changes.
+# First on colours, then on colours and positions.
+
+# %%
+rows, columns = jnp.meshgrid(jnp.linspace(-1, 1, height), jnp.linspace(-1, 1, width), indexing="ij")
+colors = scene.image.reshape(-1, 3)
+points = jnp.concatenate([colors, 2 * jnp.stack([rows, columns], -1).reshape(-1, 2)], axis=-1)
+
+_, by_color = slotjax.kmeans(colors, NUM_SLOTS, jax.random.key(0), init="k-means++")
+_, by_both = slotjax.kmeans(points, NUM_SLOTS, jax.random.key(0), init="k-means++")
+found = {
+    "k-means, colour": by_color.reshape(height, width),
+    "k-means, colour + place": by_both.reshape(height, width),
+}
+titles = ["picture", "truth"] + [f"{name}\nFG-ARI {fg_ari(scene, x, NUM_SLOTS):.2f}" for name, x in found.items()]
+truth = colour_segments(np.asarray(scene.segments), background=True)
+show("kmeans", [[picture, truth, *map(ids, found.values())]], titles, side=1.8)
+
+# %% [markdown]
+# Colour alone puts one sprite's rim with another's core. Place alone cuts the black into blocks, and sprites with it.
+#
+# ## Soft k-means
+# Every pixel is now shared: it belongs to cluster $i$ in proportion to $\exp(-|x - \mu_i|^2 / \beta)$, normalised **over
+# the clusters**, and each centre is the weighted mean of all pixels. Small $\beta$ is k-means again; large $\beta$ makes
+# all clusters the same.
+
+# %%
+start, _ = slotjax.kmeans(points, NUM_SLOTS, jax.random.key(0), init="k-means++")
+shares = {
+    beta: slotjax.soft_kmeans(points, NUM_SLOTS, beta=beta, num_iterations=20, initial_centers=start)[1]
+    for beta in (0.1, 0.5, 2.0)
+}
+panels = [[np.asarray(share[:, i]).reshape(height, width) for i in range(NUM_SLOTS)] for share in shares.values()]
+show("soft_kmeans", panels, [f"cluster {i + 1}" for i in range(NUM_SLOTS)])
+
+# %% [markdown]
+# Rows: $\beta$ = 0.1, 0.5, 2.
+#
+# ## Slot Attention
+# The same loop with learned parts. Pixels become *tokens* by a CNN, centres become *slots*; the distance becomes a dot
+# product of a learned query and a learned key; the mean is taken over learned values; and instead of being replaced, a
+# slot is updated by a GRU and a small MLP. It is trained only to redraw the picture from its slots.
+
+# %%
+model, params = slotjax.load("quick")
+images = scene.image[None]
+apply = jax.jit(slotjax.apply, static_argnames=("model", "num_slots", "num_iterations", "return_history"))
+out = apply(model, params, images, jax.random.key(1), num_slots=NUM_SLOTS, return_history=True)
+masks = np.asarray(out.masks[0])
+score = fg_ari(scene, masks.argmax(0), NUM_SLOTS)
+panels = [slot_panel(*slot) for slot in zip(np.asarray(out.components[0]), masks, strict=True)]
+redrawn = to_uint8(np.asarray(out.reconstruction[0]))
+titles = ["picture", "redrawn", f"FG-ARI {score:.2f}", *(f"slot {i + 1}" for i in range(NUM_SLOTS))]
+show("slots", [[picture, redrawn, ids(masks.argmax(0)), *panels]], titles)
+
+# %% [markdown]
+# ## Competition, iteration by iteration
+# The slots start as random draws from one Gaussian, so in the first iteration they want much the same. The softmax over
+# slots lets only one win a token for good: whatever slot is slightly ahead gets the token's value, and is further ahead
+# the next time.
+
+
+# %%
+def attention_maps(attention):
+    """[k, n] to k pictures."""
+    side = int(attention.shape[-1] ** 0.5)
+    return list(np.asarray(attention).reshape(-1, side, side))
+
+
+history = out.attention_history[0]
+show("iterations", [attention_maps(step) for step in history], [f"slot {i + 1}" for i in range(NUM_SLOTS)])
+
+# %% [markdown]
+# ## Softmax over slots, softmax over inputs
+# Ordinary attention normalises over the *inputs*: every slot looks where it likes, and nothing keeps two from looking
+# at the same. With the same weights and the same start, competition is gone.
+
+# %%
+tokens = slotjax.encode(model, params, images)
+initial = jax.random.normal(jax.random.key(1), (1, NUM_SLOTS, 64))
+initial = params["attention"]["initializer"]["mu"] + jnp.exp(params["attention"]["initializer"]["log_sigma"]) * initial
+rows = []
+for normalize in ("slots", "inputs"):
+    _, attention = slotjax.slot_attention(params["attention"], tokens, initial, normalize=normalize)
+    maps = attention_maps(attention[0])
+    rows.append([map_ / max(map_.max(), 1e-6) for map_ in maps])
+show("normalization", rows, [f"slot {i + 1}" for i in range(NUM_SLOTS)])
+
+# %% [markdown]
+# Above over slots, below over inputs (each map scaled to its own maximum).
+#
+# ## Seven objects, seven slots
+# The model was trained on two to four sprites with five slots. Slots are draws from one Gaussian, so there can be any
+# number of them: here are seven sprites.
+
+# %%
+crowd = sprites(jax.random.key(12), min_objects=7, max_objects=7)
+rows, titles = [], ["picture", "truth", "5 slots", "7 slots", "8 slots"]
+results = []
+for count in (5, 7, 8):
+    many = apply(model, params, crowd.image[None], jax.random.key(3), num_slots=count, num_iterations=5)
+    results.append(many.masks[0].argmax(0))
+titles[2:] = [f"{n} slots\nFG-ARI {fg_ari(crowd, x, n):.2f}" for n, x in zip((5, 7, 8), results, strict=True)]
+truth = colour_segments(np.asarray(crowd.segments), background=True)
+show("seven", [[to_uint8(np.asarray(crowd.image)), truth, *map(ids, results)]], titles, side=1.8)
+
+# %% [markdown]
+# ## A slot removed, a slot added, two slots swapped
+# `decode` draws any set of slots. Leave one out, and its object is gone; take one of another scene, and its object
+# appears, at its own place.
+
+# %%
+other = sprites(jax.random.key(21), min_objects=3, max_objects=3)
+pair = jnp.stack([scene.image, other.image])
+slots = apply(model, params, pair, jax.random.key(1), num_slots=NUM_SLOTS).slots
+masks = slotjax.decode(model, params, slots).masks
+
+
+def object_slot(index, which):
+    """The slot that claims most of one object."""
+    inside = (scene.segments, other.segments)[index] == which
+    return int((masks[index] * inside).sum((1, 2)).argmax())
+
+
+def draw(chosen):
+    """The picture that these slots [k, d] make."""
+    return to_uint8(np.asarray(slotjax.decode(model, params, chosen[None]).reconstruction[0]))
+
+
+ours, theirs = object_slot(0, 1), object_slot(1, 1)
+removed = jnp.delete(slots[0], ours, axis=0)
+added = jnp.concatenate([slots[0], slots[1, theirs][None]])
+swapped = [slots[0].at[ours].set(slots[1, theirs]), slots[1].at[theirs].set(slots[0, ours])]
+titles = ["picture", "redrawn", "one slot removed", "one added", "swapped"]
+first = [picture, draw(slots[0]), draw(removed), draw(added), draw(swapped[0])]
+second = [to_uint8(np.asarray(other.image)), draw(slots[1]), draw(jnp.delete(slots[1], theirs, axis=0))]
+second += [draw(jnp.concatenate([slots[1], slots[0, ours][None]])), draw(swapped[1])]
+show("editing", [first, second], titles, side=1.6)
+print(f"wrote {len(list(FIGURES.glob('*.png')))} figures to {FIGURES}")
