@@ -17,7 +17,6 @@
 
 # %%
 import os
-from functools import partial
 from pathlib import Path
 
 import jax
@@ -98,9 +97,9 @@ show("kmeans", [[picture, truth, *map(ids, found.values())]], titles, side=1.8)
 # Colour alone puts one sprite's rim with another's core. Place alone cuts the black into blocks, and sprites with it.
 #
 # ## Soft k-means
-# Every pixel is now shared: it belongs to cluster $i$ in proportion to $\exp(-|x - \mu_i|^2 / \beta)$, normalised **over
-# the clusters**, and each centre is the weighted mean of all pixels. Small $\beta$ is k-means again; large $\beta$ makes
-# all clusters the same.
+# Every pixel is now shared: it belongs to cluster $i$ in proportion to $\exp(-|x - \mu_i|^2 / \beta)$, normalised
+# **over the clusters**, and each centre is the weighted mean of all pixels. Small $\beta$ is k-means again; large
+# $\beta$ makes all clusters the same.
 
 # %%
 start, _ = slotjax.kmeans(points, NUM_SLOTS, jax.random.key(0), init="k-means++")

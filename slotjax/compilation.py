@@ -10,7 +10,7 @@ MIN_SECONDS = 0.3  # what compiles faster is not worth a file
 
 
 def keep_compiled_programs() -> None:
-    """Turns on JAX's persistent compilation cache, in `$XDG_CACHE_HOME/slotjax` (~/.cache/slotjax), private to the user.
+    """Turns on JAX's persistent compilation cache, in `$XDG_CACHE_HOME/slotjax` (~/.cache/slotjax), the user's alone.
 
     What the user has set through JAX's own variables (JAX_COMPILATION_CACHE_DIR and so on) stays. A folder that others
     could write to is not used, since compiled programs are run as they are: a note says so.
