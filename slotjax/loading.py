@@ -63,9 +63,8 @@ def load_weights(path: Path) -> tuple[nn.Module, Any]:
             entries = {entry: file[entry] for entry in file.files}
         config = json.loads(str(entries.pop(CONFIG)))["model"]
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(
-            f"{path}: not a file of weights, or a damaged one ({error}); write it with slotjax.pack"
-        ) from None
+        reason = str(error).split(".")[0]
+        raise UserError(f"{path}: not a file of weights, or damaged ({reason}); write it with slotjax.pack") from None
     return build_model(config), unflatten(entries)
 
 

@@ -121,7 +121,7 @@ def test_load_refuses_a_damaged_file(tmp_path):
 
     path = tmp_path / "model.npz"
     path.write_bytes(b"PK\x03\x04 not really")
-    with pytest.raises(ValueError, match="model.npz: not a file of weights, or a damaged one"):
+    with pytest.raises(ValueError, match="model.npz: not a file of weights, or damaged"):
         slotjax.load(path)
 
 
