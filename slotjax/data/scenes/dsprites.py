@@ -60,7 +60,7 @@ def sprites(
     resolution: tuple[int, int] = (32, 32),
     min_objects: int = 2,
     max_objects: int = 4,
-    background: str = "colored",
+    background: str = "black",
 ) -> Scene:
     """Small scenes that a laptop can learn: discs, squares and triangles in two colours each, rim and core.
 
@@ -70,7 +70,7 @@ def sprites(
     Args:
       resolution: height and width in pixels, equal.
       min_objects, max_objects: the number of sprites is uniform between the two, at most 8.
-      background: "colored" (any hue, dark) or "black".
+      background: "black", or "colored" (any hue, dark).
 
     Returns:
       `Scene`; objects: shape (0 square, 1 disc, 2 triangle), scale (pixels from centre to edge), orientation

@@ -1,0 +1,21 @@
+"""The tutorial runs from top to bottom, without a warning, and draws its figures."""
+
+import runpy
+from pathlib import Path
+
+from PIL import Image
+
+TUTORIAL = Path(__file__).parent.parent / "examples" / "tutorial.py"
+DOCUMENT = TUTORIAL.parent.parent / "docs" / "tutorial.md"
+
+
+def test_the_tutorial_runs(tmp_path, monkeypatch):
+    monkeypatch.setenv("SLOTJAX_FIGURES", str(tmp_path))
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    values = runpy.run_path(str(TUTORIAL))
+    drawn = {path.name for path in tmp_path.glob("*.png")}
+    assert drawn == {line.split("/")[-1].rstrip(")\n") for line in DOCUMENT.open() if line.startswith("![")}
+    assert all(Image.open(tmp_path / name).width > 300 for name in drawn)
+    # What the text says: the slots find more than k-means on colours does, and a removed slot takes its object along.
+    assert values["score"] > values["fg_ari"](values["scene"], values["found"]["k-means, colour"], values["NUM_SLOTS"])
+    assert values["removed"].shape[0] == values["NUM_SLOTS"] - 1
