@@ -7,13 +7,24 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from ml_collections import ConfigDict
 
 from slotjax import metrics
 from slotjax import pictures as draw
 from slotjax.api import apply
 from slotjax.losses import reconstruction_loss
+from slotjax.tasks.study import Study
 
 Batch = Mapping[str, Any]
+
+FIELDS = ("image",)
+NEXT = ("slotjax.evaluate --workdir {workdir}", "slotjax.segment --workdir {workdir} IMAGE...")
+NAMES = {"fg_ari": "FG-ARI", "ari": "ARI", "miou": "foreground mIoU", "mse": "MSE"}
+SUSPICIOUS = (0.8, 0.4)  # FG-ARI above and mIoU below these: objects found, but not their outlines
+
+
+def check(config: ConfigDict, example: Mapping[str, Any]) -> None:
+    """Any pictures will do."""
 
 
 def loss(model: nn.Module, params: Any, batch: Batch, keys: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
@@ -70,6 +81,28 @@ def is_better(candidate: Mapping[str, Any], best: Mapping[str, Any] | None) -> b
     if candidate["fg_ari"] is not None and best["fg_ari"] is not None:
         return candidate["fg_ari"] > best["fg_ari"]
     return candidate["mse"] < best["mse"]
+
+
+def studies(config: ConfigDict) -> list[Study]:
+    """None: `slotjax.evaluate` takes other numbers of slots and iterations one by one."""
+    return []
+
+
+def table(result: Mapping[str, Any], further: Mapping[str, Mapping[str, Any]]) -> str:
+    """One figure a line, and a warning where FG-ARI looks better than the segmentation is."""
+    lines = []
+    for name, value in result.items():
+        if not isinstance(value, int):
+            shown = "no masks" if value is None and name != "mse" else "-" if value is None else f"{value:.4f}"
+            lines.append(f"  {NAMES.get(name, name):16} {shown}")
+    lines.append(f"  {'images':16} {result['num_images']}, of which {result['num_with_objects']} have objects in view")
+    high, low = SUSPICIOUS
+    if (result.get("fg_ari") or 0) > high and result["miou"] < low:
+        lines.append(
+            f"warning: FG-ARI {result['fg_ari']:.2f} with mIoU {result['miou']:.2f}: objects are told apart, but "
+            "their masks take in the background (stripes or blocks score like this); look at the pictures"
+        )
+    return "\n".join(lines)
 
 
 def pictures(model: nn.Module, params: Any, batch: Batch, keys: jax.Array) -> np.ndarray:

@@ -129,7 +129,7 @@ class Loop:
     def _draw(self, step: int, params: Any) -> None:
         run, count = self.run_, self.config.eval.pictures
         batch = next(iter(run.feed.eval_batches()))
-        batch = {name: batch[name][:count] for name in ("image", "segments", "index") if name in batch}
+        batch = jax.tree.map(lambda x: x[:count], {name: batch[name] for name in batch if name != "valid"})
         keys = example_keys(stream_key(configuration.EVAL_SEED, "evaluation slots"), 0, batch["index"])
         pictures.save(
             run.task.pictures(run.model, params, batch, keys), run.workdir / "pictures" / f"step_{step:07d}.png"
@@ -185,8 +185,7 @@ class Loop:
             self.log.say(f"nothing to do: {workdir} is at step {self.start} of {self.config.train.num_steps}")
         else:
             self.log.say(f"wrote config.json, metrics.jsonl, checkpoints, pictures and TensorBoard events to {workdir}")
-        self.log.say(f"next: python -m slotjax.evaluate --workdir {workdir}")
-        self.log.say(f"      python -m slotjax.segment --workdir {workdir} IMAGE...")
+        self.log.say("next: " + "\n      ".join(f"python -m {x.format(workdir=workdir)}" for x in self.run_.task.NEXT))
 
 
 def describe_data(config: ConfigDict) -> str:
