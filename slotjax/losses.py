@@ -21,12 +21,12 @@ def huber_costs(predictions: jax.Array, targets: jax.Array) -> jax.Array:
       targets: [b, n, p].
 
     Returns:
-      float32 [b, k, n].
+      float32 [b, n, k].
     """
     chex.assert_rank([predictions, targets], 3)
     chex.assert_equal_shape_prefix([predictions, targets], 1)
     chex.assert_equal_shape_suffix([predictions, targets], 1)
-    return optax.losses.huber_loss(predictions[:, :, None], targets[:, None]).mean(-1)
+    return optax.losses.huber_loss(predictions[:, None], targets[:, :, None]).mean(-1)
 
 
 def set_loss(predictions: jax.Array, targets: jax.Array) -> jax.Array:

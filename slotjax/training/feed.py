@@ -98,10 +98,11 @@ class SceneFeed:
             image = jnp.round((scenes["image"] + 1) * 127.5).astype(jnp.uint8)
             return {name: scenes[name] for name in self.fields} | {"image": image}
 
-        starts = range(0, self.config.data.pool, POOL_PIECE)
+        count = self.config.data.pool
+        size = min(POOL_PIECE, count)
         with ThreadPoolExecutor(os.cpu_count()) as threads:
-            pieces = list(threads.map(lambda at: jax.device_get(draw(at + jnp.arange(POOL_PIECE))), starts))
-        return jax.tree.map(lambda *x: np.concatenate(x)[: self.config.data.pool], *pieces)
+            pieces = list(threads.map(lambda at: jax.device_get(draw(at + jnp.arange(size))), range(0, count, size)))
+        return jax.tree.map(lambda *x: np.concatenate(x)[:count], *pieces)
 
     def eval_batches(self) -> Iterator[Batch]:
         """The held-out scenes, the same for every seed and run; `valid` marks those that are not padding."""
