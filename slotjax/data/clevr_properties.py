@@ -5,6 +5,7 @@ order of the TFDS data set `clevr`, and 1 for a real object. Padding is all zero
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -30,14 +31,14 @@ def missing(objects: Mapping[str, object]) -> list[str]:
     return [name for name in ATTRIBUTES if name not in objects] + coordinates
 
 
-def coordinates(objects: Mapping[str, jax.Array]) -> jax.Array:
+def coordinates(objects: Mapping[str, Any]) -> jax.Array:
     """World coordinates [..., n, 3]."""
     if "3d_coords" in objects:
         return jnp.asarray(objects["3d_coords"])
     return jnp.stack([objects[axis] for axis in "xyz"], axis=-1)
 
 
-def codes(objects: Mapping[str, jax.Array], name: str) -> jax.Array:
+def codes(objects: Mapping[str, Any], name: str) -> jax.Array:
     """The attribute `name` of every object in TFDS's order, int [..., n]; CLEVR-with-masks' codes are translated."""
     values = jnp.asarray(objects[name])
     if "3d_coords" in objects:
@@ -46,7 +47,7 @@ def codes(objects: Mapping[str, jax.Array], name: str) -> jax.Array:
     return table[values]
 
 
-def targets(objects: Mapping[str, jax.Array], count: int) -> jax.Array:
+def targets(objects: Mapping[str, Any], count: int) -> jax.Array:
     """The sets to predict: objects with leading axes [b, n] -> float32 [b, count, 19], real objects first.
 
     `count` must not be below the number of objects in a scene: what is beyond it is cut off.
