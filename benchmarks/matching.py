@@ -44,7 +44,7 @@ def main() -> None:
     print(f"{jax.devices()[0].device_kind}, jax {jax.__version__}; batch {batch}, {costs.shape[1]} x {costs.shape[2]}")
     print(f"on the device       {1e3 * device:10.2f} ms")
     print(f"SciPy on the host   {1e3 * host:10.2f} ms")
-    print(f"the whole step      {1e3 * step:10.2f} ms{scaled}, of which matching takes {100 * device / step:.2f}%")
+    print(f"the whole step      {1e3 * step:10.2f} ms{scaled}, of which matching takes {100 * device / step:.2g}%")
 
 
 def example_costs(batch: int, size: int = 10) -> jax.Array:
