@@ -2,8 +2,8 @@
 
 The whole picture, not a crop of it, is resized to 128x128. Variants: (none) renders its scenes while it trains; `tfds`
 reads TFDS `clevr`; `masks` reads CLEVR-with-masks TFRecords (`--config.data.path=FILE`); `bf16` computes in bfloat16;
-`quick` learns scenes of up to 4 objects in minutes on two CPU cores; `tiny` runs in seconds. They combine, as in
-`clevr_set.py:masks,tiny`.
+`quick` is a small model for scenes of up to 4 objects and two CPU cores (docs/set_prediction.md says how far it gets);
+`tiny` runs in seconds. They combine, as in `clevr_set.py:masks,tiny`.
 """
 
 from ml_collections import ConfigDict
@@ -53,7 +53,8 @@ def bf16(config: ConfigDict) -> None:
 def quick(config: ConfigDict) -> None:
     # The usual crop, so that a small object is 7 pixels wide and not 4; some 3% of the objects lie outside it.
     config.data.options = ConfigDict({"min_objects": 1, "max_objects": 4, "crop": True})
-    config.data.pool = 20_000  # rendering costs as much as a step: scenes come back every few minutes
+    config.data.update(crop="default", max_objects=4)  # the same of stored scenes
+    config.data.pool = 20_000  # rendering a scene costs about as much as learning from it once: scenes come back
     config.model.update(resolution=(64, 64), num_slots=4)
     config.model.encoder.update(channels=(32, 32, 32, 64), kernels=(5, 5, 3, 3), strides=(2, 2, 1, 1))
     config.train.update(

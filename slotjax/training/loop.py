@@ -191,7 +191,8 @@ class Loop:
 def describe_data(config: ConfigDict) -> str:
     """Which pictures a run sees, in a few words."""
     data = config.data
-    where = f"{data.name} from {data.path}" if data.path else f"{data.name} scenes, rendered while training"
+    when = f"{data.pool:,} of them, rendered first" if data.get("pool", 0) else "rendered while training"
+    where = f"{data.name} from {data.path}" if data.path else f"{data.name} scenes, {when}"
     if data.name == "clevr_tfds" and not data.path:
         where = "clevr_tfds from ~/tensorflow_datasets"
     options = json.dumps(dict(data.options)) if data.options else ""
