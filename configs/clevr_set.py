@@ -55,12 +55,13 @@ def quick(config: ConfigDict) -> None:
     config.data.options = ConfigDict({"min_objects": 1, "max_objects": 4, "crop": True})
     config.data.update(crop="default", max_objects=4)  # the same of stored scenes
     config.data.pool = 20_000  # rendering a scene costs about as much as learning from it once: scenes come back
-    config.model.update(resolution=(64, 64), num_slots=4)
+    # A start for each slot and a higher rate: together they left the first plateau sooner than a common Gaussian, 1e-3.
+    config.model.update(resolution=(64, 64), num_slots=4, initializer=ConfigDict({"name": "learned"}))
     config.model.encoder.update(channels=(32, 32, 32, 64), kernels=(5, 5, 3, 3), strides=(2, 2, 1, 1))
     config.train.update(
         batch_size=32,
         num_steps=5_000,
-        learning_rate=1e-3,
+        learning_rate=2e-3,
         schedule="cosine",
         warmup_steps=200,
         clip_norm=1.0,
