@@ -35,6 +35,7 @@ def defaults() -> ConfigDict:
             "name": "",  # a scene family or a stored data set
             "path": "",  # stored data: a file or a folder
             "options": {},  # scenes: keywords of the family
+            "pool": 0,  # scenes: render so many, once, and train on those again and again; 0: new ones for every step
             "eval_images": 320,  # held out; the paper's number
             "max_objects": 0,  # stored data: leave out scenes with more; 0 keeps all
             "crop": "default",  # stored CLEVR: "default", "reference" (the original's numbers) or "none"
@@ -108,6 +109,8 @@ def validate(config: ConfigDict) -> None:
         for name in names:
             if config[section][name] < 1:
                 raise UserError(f"{section}.{name}={config[section][name]}: must be at least 1")
+    if config.data.get("pool", 0) < 0:
+        raise UserError(f"data.pool={config.data.pool}: must not be negative; 0 renders new scenes for every step")
     for name in ("micro_batches", "warmup_steps", "clip_norm", "weight_decay", "ema_decay"):
         if config.train[name] < 0:
             raise UserError(f"train.{name}={config.train[name]}: must not be negative")

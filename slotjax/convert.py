@@ -9,11 +9,12 @@ from slotjax.errors import UserError
 
 
 def from_tf2(weights: Mapping[str, np.ndarray]) -> dict:
-    """Parameters of `configs/clevr.py`'s model from the original's Keras weights.
+    """Parameters of `configs/clevr.py`'s or `configs/clevr_set.py`'s model from the original's Keras weights.
 
     Args:
       weights: {name: array} with Keras' layouts and the names `encoder_cnn/conv0/kernel`,
         `slot_attention/project_q/kernel` and so on; a prefix `weight/` is allowed, other entries are an error.
+        With `mlp_classifier/...` in place of the decoder they are those of set prediction.
 
     Returns:
       The parameter tree, float32. Transposed convolutions are turned from Keras' [h, w, out, in] to [h, w, in, out],
@@ -23,7 +24,11 @@ def from_tf2(weights: Mapping[str, np.ndarray]) -> dict:
       UserError: a weight is missing or left over.
     """
     source = _Weights({name.removeprefix("weight/"): np.asarray(array) for name, array in weights.items()})
-    params = {"encoder": _encoder(source), "attention": _attention(source), "decoder": _decoder(source)}
+    params = {"encoder": _encoder(source), "attention": _attention(source)}
+    if source.layers("mlp_classifier/"):
+        params["head"] = {f"dense{i}": source.dense(f"mlp_classifier/dense{i}") for i in range(2)}
+    else:
+        params["decoder"] = _decoder(source)
     source.check_empty()
     return params
 

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from slotjax import cli, configuration
 from slotjax.errors import UserError
-from slotjax.tasks import TASKS, discovery
+from slotjax.tasks import TASKS
 from slotjax.training.evaluation import Figures, build_clustering_score, build_score, collect
 from slotjax.training.feed import open_feed
 
@@ -23,19 +23,21 @@ def main() -> None:
     change(config, arguments)
     configuration.validate(config)
     feed = open_feed(config)
-    if arguments.method == "slots":
-        figures, step = score_slots(config, workdir, feed, arguments)
-    else:
-        figures, step = score_clustering(config, feed, arguments), None
-    summary = TASKS[config.model.name].summary(figures)
-    print_table(summary)
-    if suspicion := discovery.suspicion(summary):
-        print(f"warning: {suspicion}")
-    if arguments.method == "slots":
-        path = arguments.output or workdir / "evaluation.json"
-        save({**summary, "step": step, "data": config.data.to_dict()}, Path(path))
-        print(f"wrote {path}")
-        print(f"next: python -m slotjax.segment --workdir {workdir} IMAGE...")
+    task = TASKS[config.model.name]
+    if arguments.method != "slots":
+        summary = task.summary(score_clustering(config, feed, arguments))
+        print(task.table(summary, {}))
+        warn(task, summary)
+        return
+    summary, studies, step = score_slots(config, workdir, feed, arguments)
+    print(task.table(summary, studies))
+    warn(task, summary)
+    path = arguments.output or workdir / "evaluation.json"
+    figures = summary | ({"studies": studies} if studies else {})
+    save({**figures, "step": step, "data": config.data.to_dict()}, Path(path))
+    print(f"wrote {path}")
+    for command in task.NEXT[1:]:
+        print(f"next: python -m {command.format(workdir=workdir)}")
 
 
 def parse() -> argparse.Namespace:
@@ -47,6 +49,9 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--num-slots", type=int, help="another number than in training")
     parser.add_argument("--num-iterations", type=int, help="another number than in training")
+    parser.add_argument(
+        "--brief", action="store_true", help="set prediction: leave out other numbers of objects and iterations"
+    )
     parser.add_argument("--images", type=int, help="how many held-out images; as in the config by default")
     parser.add_argument("--data", help="other images: the name of a scene family or a stored data set")
     parser.add_argument("--data-path", help="other images: their file or folder")
@@ -65,19 +70,36 @@ def change(config: ConfigDict, arguments: argparse.Namespace) -> None:
         config.data.eval_images = arguments.images
 
 
-def score_slots(config: ConfigDict, workdir: Path, feed: Any, arguments: argparse.Namespace) -> tuple[Figures, int]:
-    """The figures of the best checkpoint, and its step."""
+def score_slots(
+    config: ConfigDict, workdir: Path, feed: Any, arguments: argparse.Namespace
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]], int]:
+    """The best checkpoint's summary, those of the task's studies, and its step."""
     from slotjax.training.run import restore_state
 
     options = {name: getattr(arguments, name) for name in ("num_slots", "num_iterations") if getattr(arguments, name)}
     model, state = restore_state(config, workdir, best=True)
-    score = build_score(config, model, feed.num_true, **options)
     print(f"{workdir} at step {int(state.step)} on {config.data.eval_images} held-out images of {config.data.name}")
-    return collect(score, state.best_params, feed.eval_batches()), int(state.step)
+    task, params, batches = TASKS[config.model.name], state.best_params, {}
+    summary, studies = task.summary(score_all(config, model, params, batches, options)), {}
+    if not options and not arguments.brief:
+        for study in task.studies(config):
+            rows = study.rows(score_all(study.config, model, params, batches, study.options))
+            studies |= {title: task.summary(figures) for title, figures in rows.items()}
+    return summary, studies, int(state.step)
+
+
+def score_all(config: ConfigDict, model: Any, params: Any, batches: dict[str, Any], options: dict) -> Figures:
+    """Figures of all held-out images of `config.data`, which are kept in `batches`: rendering takes its time."""
+    feed, name = open_feed(config), config.data.to_json()
+    if name not in batches:
+        batches[name] = list(feed.eval_batches())
+    return collect(build_score(config, model, feed.num_true, **options), params, batches[name])
 
 
 def score_clustering(config: ConfigDict, feed: Any, arguments: argparse.Namespace) -> Figures:
     """The figures of k-means on the pixels, with as many clusters as the model has slots."""
+    if config.model.name != "object_discovery":
+        raise UserError(f"--method {arguments.method}: clusters pixels, a {config.model.name} run predicts none")
     if feed.num_true is None:
         raise UserError(f"data.name={config.data.name!r}: has no masks to score {arguments.method} against")
     clusters = arguments.num_slots or config.model.num_slots
@@ -87,14 +109,10 @@ def score_clustering(config: ConfigDict, feed: Any, arguments: argparse.Namespac
     return collect(score, None, feed.eval_batches())
 
 
-def print_table(summary: dict[str, Any]) -> None:
-    names = {"fg_ari": "FG-ARI", "ari": "ARI", "miou": "foreground mIoU", "mse": "MSE"}
-    for name, value in summary.items():
-        if isinstance(value, int):
-            continue
-        shown = "no masks" if value is None and name != "mse" else "-" if value is None else f"{value:.4f}"
-        print(f"  {names.get(name, name):16} {shown}")
-    print(f"  {'images':16} {summary['num_images']}, of which {summary['num_with_objects']} have objects in view")
+def warn(task: Any, summary: dict[str, Any]) -> None:
+    """Says when the figures look better than the result is."""
+    if suspicion := task.suspicion(summary):
+        print(f"warning: {suspicion}")
 
 
 def save(figures: dict[str, Any], path: Path) -> None:

@@ -79,7 +79,8 @@ def save_weights(path: Path, config: Mapping[str, Any], params: Any) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
-            np.savez(file, **{CONFIG: np.array(json.dumps(config, indent=2))}, **flatten(params))
+            entries: dict[str, Any] = {CONFIG: np.array(json.dumps(config, indent=2)), **flatten(params)}
+            np.savez(file, **entries)
         temporary.replace(path)
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror}); name another file") from None

@@ -13,6 +13,7 @@ from slotjax.errors import UserError
 from slotjax.nn.attention import SlotAttention, check_options
 from slotjax.nn.decoders import DECODERS
 from slotjax.nn.encoders import ENCODERS
+from slotjax.nn.heads import HEADS
 from slotjax.nn.slots import SLOTS
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
@@ -28,7 +29,8 @@ class Output:
       masks: [b, k, h, w]; sum to 1 over k.
       components: [b, k, h, w, 3], what each slot draws, in [-1, 1] like the images (not clipped).
       reconstruction: [b, h, w, 3], the components weighted by their masks.
-      predictions: [b, k, 19], set prediction only.
+      predictions: [b, k, 19] in [0, 1], set prediction only: what each slot says of its object, laid out as
+        `slotjax.data.clevr_properties.targets` says.
       slots_history: [b, t, k, d]; attention_history: [b, t, k, n].
     """
 
@@ -65,12 +67,7 @@ class ObjectDiscovery(nn.Module):
 
     def __call__(self, images: jax.Array, slots: jax.Array | None = None, **options: Any) -> Output:
         """images [b, h, w, 3] -> `Output`; `slots` and `options` go to `SlotAttention`."""
-        slots, attention, *history = self.attention(self.encode(images), slots, **options)
-        out = dataclasses.replace(self.decode(slots), slots=slots, attention=attention)
-        if history:
-            states, attention = history[0]
-            out = dataclasses.replace(out, slots_history=states, attention_history=attention)
-        return out
+        return attend_and_decode(self, images, slots, **options)
 
     def encode(self, images: jax.Array) -> jax.Array:
         """images [b, h, w, 3] -> tokens [b, n, d]."""
@@ -82,6 +79,37 @@ class ObjectDiscovery(nn.Module):
         pictures = self.decoder(slots.reshape(-1, dim))
         pictures = pictures.reshape(batch, num_slots, *pictures.shape[1:])
         return compose(pictures[..., :3], pictures[..., 3])
+
+
+class SetPrediction(nn.Module):
+    """Slots that each describe one object of a set, in no order (Locatello et al., 2020, sec. 3.2)."""
+
+    resolution: tuple[int, int]
+    encoder: nn.Module
+    attention: SlotAttention
+    head: nn.Module
+
+    def __call__(self, images: jax.Array, slots: jax.Array | None = None, **options: Any) -> Output:
+        """images [b, h, w, 3] -> `Output`; `slots` and `options` go to `SlotAttention`."""
+        return attend_and_decode(self, images, slots, **options)
+
+    def encode(self, images: jax.Array) -> jax.Array:
+        """images [b, h, w, 3] -> tokens [b, n, d]."""
+        return self.encoder(images)
+
+    def decode(self, slots: jax.Array) -> Output:
+        """slots [b, k, d] -> predictions."""
+        return Output(predictions=self.head(slots))
+
+
+def attend_and_decode(model: Any, images: jax.Array, slots: jax.Array | None, **options: Any) -> Output:
+    """Encodes, lets slots compete, decodes: what every model has in common."""
+    slots, attention, *history = model.attention(model.encode(images), slots, **options)
+    out = dataclasses.replace(model.decode(slots), slots=slots, attention=attention)
+    if history:
+        states, attention = history[0]
+        out = dataclasses.replace(out, slots_history=states, attention_history=attention)
+    return out
 
 
 def build_model(config: Mapping[str, Any]) -> nn.Module:
@@ -106,6 +134,15 @@ def build_object_discovery(fields: dict[str, Any]) -> ObjectDiscovery:
     decoder = build_part("model.decoder", DECODERS, fields.pop("decoder"), dtype=dtype, resolution=resolution)
     decoder.check()
     return ObjectDiscovery(resolution, encoder, build_attention(fields), decoder)
+
+
+def build_set_prediction(fields: dict[str, Any]) -> SetPrediction:
+    """`SetPrediction` from plain fields (see `configs/clevr_set.py` for what they are)."""
+    resolution = fields.pop("resolution")
+    dtype = choose("model.dtype", DTYPES, fields.pop("dtype", "float32"))
+    encoder = build_part("model.encoder", ENCODERS, fields.pop("encoder"), dtype=dtype)
+    head = build_part("model.head", HEADS, fields.pop("head"), dtype=dtype)
+    return SetPrediction(resolution, encoder, build_attention(fields), head)
 
 
 def build_attention(fields: dict[str, Any]) -> SlotAttention:
@@ -148,4 +185,4 @@ def freeze(value: Any) -> Any:
     return tuple(map(freeze, value)) if isinstance(value, list | tuple) else value
 
 
-MODELS = {"object_discovery": build_object_discovery}
+MODELS = {"object_discovery": build_object_discovery, "set_prediction": build_set_prediction}

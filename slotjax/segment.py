@@ -11,6 +11,7 @@ from slotjax import cli, pictures
 from slotjax.api import apply
 from slotjax.errors import UserError
 from slotjax.loading import load
+from slotjax.models import ObjectDiscovery
 
 ZOOM_TO = 256  # small results are enlarged to about this many pixels, so that they can be looked at
 
@@ -20,6 +21,8 @@ def main() -> None:
     if arguments.num_slots is not None and arguments.num_slots < 1:
         raise UserError(f"--num-slots {arguments.num_slots}: must be at least 1")
     model, params = load(arguments.workdir)
+    if not isinstance(model, ObjectDiscovery):
+        raise UserError(f"--workdir {arguments.workdir}: its model draws no masks; give a run of object discovery")
     images = [read(Path(path), model.resolution) for path in arguments.images]
     names = stems([Path(path) for path in arguments.images])
     folder = Path(arguments.output or Path(arguments.workdir) / "segments")

@@ -68,7 +68,7 @@ def test_evaluate(workdir):
     evaluation = json.loads((workdir / "evaluation.json").read_text())
     assert evaluation["num_images"] == 8
     assert all(-1 <= evaluation[name] <= 1 for name in ("fg_ari", "ari", "miou"))
-    assert f"FG-ARI           {evaluation['fg_ari']:.4f}" in result.stdout
+    assert re.search(rf"FG-ARI +{evaluation['fg_ari']:.4f}", result.stdout)
     assert f"<td>{evaluation['fg_ari']:.4f}</td>" in (workdir / "report.html").read_text("utf-8")
 
 
@@ -76,6 +76,30 @@ def test_evaluate_clustering_on_the_same_images(workdir):
     result = command("-m", "slotjax.evaluate", "--workdir", workdir, "--method", "kmeans")
     assert result.returncode == 0, result.stderr
     assert re.search(r"FG-ARI +0\.\d+", result.stdout)
+
+
+def test_set_prediction_from_training_to_evaluation(tmp_path, data_dir):
+    folder = tmp_path / "set"
+    environment = ENVIRONMENT | {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    source = data_dir / "clevr_with_masks.tfrecords"
+    arguments = ["--config", "configs/clevr_set.py:masks,tiny", f"--config.data.path={source}", "--workdir", folder]
+    arguments += ["--config.data.eval_images=1", "--config.train.batch_size=2"]
+    result = subprocess.run(
+        [sys.executable, "train.py", *map(str, arguments)], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+    assert "held-out: ap_inf" in result.stdout and "slotjax.segment" not in result.stdout
+    assert size(folder / "pictures" / "step_0000006.png")[0] == 3 * 256 + 4
+    evaluate = [sys.executable, "-m", "slotjax.evaluate", "--workdir", str(folder)]
+    result = subprocess.run(evaluate, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    for said in ("AP@0.125", "paper, CLEVR10", "94.3", "8 objects", "7 iterations"):
+        assert said in result.stdout
+    evaluation = json.loads((folder / "evaluation.json").read_text())
+    assert 0 <= evaluation["ap_1"] <= 1 and evaluation["num_images"] == 1 and len(evaluation["studies"]) == 10
+    for module, *rest in (("slotjax.evaluate", "--method", "kmeans"), ("slotjax.segment", source)):
+        refused = command("-m", module, "--workdir", folder, *rest)
+        assert refused.returncode == 2 and refused.stderr.count("\n") == 1, refused.stderr
 
 
 def test_segment_the_users_own_pictures(workdir, tmp_path):
@@ -144,6 +168,10 @@ REFUSED = {
         "multiples of 16; take (96, 96)",
     ),
     "no data": (["--config", "configs/clevr.py:masks"], "data.path is not set"),
+    "too many objects": (
+        ["--config", "configs/clevr_set.py", "--config.model.num_slots=6"],
+        "model.num_slots=6: the scenes hold up to 10 objects",
+    ),
     "no folder": (["--config", "configs/folder.py", "--config.data.path=/nowhere"], "/nowhere"),
 }
 

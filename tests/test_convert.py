@@ -51,6 +51,20 @@ def test_gives_the_parameters_of_the_clevr_model(weights, prefix):
     assert ours == jax.tree.map(lambda x: (x.shape, str(x.dtype)), expected)
 
 
+def test_gives_the_parameters_of_the_set_prediction_model(weights):
+    model = slotjax.build_model(golden.load_config_file("clevr_set").get_config().model)
+    shapes = {"dense0/kernel": (64, 64), "dense0/bias": (64,), "dense1/kernel": (64, 19), "dense1/bias": (19,)}
+    of_set = {name: array for name, array in weights.items() if not name.startswith("decoder")}
+    of_set |= {f"mlp_classifier/{name}": np.ones(shape) for name, shape in shapes.items()}
+    expected = jax.eval_shape(lambda key: slotjax.init(model, key, jnp.zeros((1, 128, 128, 3))), jax.random.key(0))
+    ours = jax.tree.map(lambda x: (x.shape, str(x.dtype)), convert.from_tf2(of_set))
+    assert ours == jax.tree.map(lambda x: (x.shape, str(x.dtype)), expected)
+    with pytest.raises(ValueError, match="mlp_classifier/dense1/bias' is missing"):
+        convert.from_tf2({name: array for name, array in of_set.items() if name != "mlp_classifier/dense1/bias"})
+    with pytest.raises(ValueError, match="nothing in the model takes decoder_cnn"):
+        convert.from_tf2(weights | of_set)
+
+
 def test_every_number_arrives(weights):
     params = convert.from_tf2(weights)
     ours = np.sort(np.concatenate([np.ravel(x) for x in jax.tree.leaves(params)]))

@@ -1,5 +1,6 @@
 """The task: figures of an image, their summary, which evaluation is better, and the pictures."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -79,3 +80,14 @@ def test_loss_is_the_mean_squared_error_of_each_image():
     out = compose(jnp.zeros((2, 3, 4, 4, 3)), jnp.zeros((2, 3, 4, 4)))
     images = jnp.stack([jnp.ones((4, 4, 3)), jnp.full((4, 4, 3), -0.5)])
     np.testing.assert_allclose(discovery.reconstruction_loss(out.reconstruction, images), [1.0, 0.25], atol=1e-6)
+
+
+@pytest.mark.parametrize(("resolution", "stride"), [((32, 32), 4), ((35, 35), 2), ((24, 40), 8), ((35, 35), 1)])
+def test_every_pixel_belongs_to_the_slot_that_wins_its_token(resolution, stride):
+    rows, columns = (-(-side // stride) for side in resolution)
+    attention = jax.random.uniform(jax.random.key(0), (2, 3, rows * columns))
+    found = discovery.attention_segments(attention, resolution)
+    assert found.shape == (2, *resolution)
+    for row, column in ((0, 0), (resolution[0] - 1, resolution[1] - 1), (stride, 2 * stride)):
+        token = row // stride * columns + column // stride
+        np.testing.assert_array_equal(found[:, row, column], attention[:, :, token].argmax(1))

@@ -1,5 +1,7 @@
 """The assignment costs what SciPy's costs, on every kind of matrix, under every transform."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -92,6 +94,30 @@ def test_lowers_for_accelerators():
     shape = jax.ShapeDtypeStruct((4, 10, 10), jnp.float32)
     exported = jax.export.export(assign, platforms=("cuda", "tpu"))(shape)
     assert "callback" not in exported.mlir_module()
+
+
+@pytest.mark.slow
+def test_ten_thousand_matrices_of_every_kind():
+    """Square and rectangular, up to 64 x 64; every kind, each with and without forbidden pairs."""
+    rng, count = np.random.default_rng(4), 0
+    shapes = [(700, 10, 10), (200, 10, 14), (200, 14, 10), (20, 64, 64), (20, 33, 64), (60, 1, 5), (60, 7, 1)]
+    for shape, (kind, make), forbid in itertools.product(shapes, KINDS.items(), (False, True)):
+        costs = make(rng, shape).astype(np.float32)
+        if forbid:
+            allowed = np.stack([np.eye(*shape[1:], dtype=bool)[rng.permutation(shape[1])] for _ in range(shape[0])])
+            costs[(rng.uniform(size=shape) < 0.4) & ~allowed] = np.inf
+        chosen = assigned(costs, *assign(costs)).sum(1)
+        # Where a forbidden pair cannot be avoided SciPy raises; there is nothing to compare.
+        scale = np.maximum(np.where(np.isfinite(costs), np.abs(costs), 0).max((1, 2)), 1e-6)
+        possible = np.isfinite(chosen)
+        np.testing.assert_allclose(
+            chosen[possible] / scale[possible], scipy_costs(costs[possible]) / scale[possible], atol=2e-5, err_msg=kind
+        )
+        for c in costs[~possible]:
+            with pytest.raises(ValueError, match="infeasible"):
+                linear_sum_assignment(c)
+        count += shape[0]
+    assert count > 10_000
 
 
 def test_half_precision_costs():

@@ -18,6 +18,9 @@ from slotjax.models import ObjectDiscovery, compose
 PARAMETERS = {  # per config and variant; a change of a model shows here
     "clevr": 890_308,
     "clevr:tiny": 12_556,
+    "clevr_set": 380_755,
+    "clevr_set:quick": 124_435,
+    "clevr_set:tiny": 6_355,
     "folder": 787_844,
     "folder:tiny": 12_556,
     "multi_dsprites": 235_812,

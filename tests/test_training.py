@@ -152,7 +152,7 @@ def test_metrics_file_drops_what_comes_again_and_half_lines(tmp_path):
 
 def test_memory_is_estimated_and_parts_are_chosen(run):
     shapes = jax.eval_shape(lambda: initial_state(run.config, run.model).params)
-    image = memory.bytes_per_image(run.step.loss, shapes, run.model.resolution)
+    image = memory.bytes_per_image(run.step.loss, shapes, run.feed.example)
     pixels = math.prod(run.model.resolution)
     assert image > 4 * pixels * 4 * 8  # at least what the decoder's widest layer keeps: 4 slots, 8 channels, float32
     assert memory.choose_micro_batches(0, 64, image, None) == 1
@@ -169,7 +169,8 @@ def test_clevr_needs_about_what_it_takes():
     config = importlib.import_module("configs.clevr").get_config()
     model = build_model(config.model)
     shapes = jax.eval_shape(lambda: initial_state(config, model).params)
-    image = memory.bytes_per_image(lambda p, b, k: discovery.loss(model, p, b, k), shapes, (128, 128))
+    example = {"image": jax.ShapeDtypeStruct((128, 128, 3), "float32")}
+    image = memory.bytes_per_image(lambda p, b, k: discovery.loss(model, p, b, k), shapes, example)
     assert 12 < 64 * image / 2**30 < 30
 
 

@@ -148,6 +148,7 @@ def _objects(stored: dict, window: preprocess.Window) -> dict[str, np.ndarray]:
     top, bottom, left, right = window
     x, y, _ = objects["pixel_coords"].T
     objects["present"][:count] = ((left <= x) & (x < right) & (top <= y) & (y < bottom))[:count]
-    for name in _FIELDS:
-        objects[name][~objects["present"]] = 0
+    objects["picture_coords"] = preprocess.in_window(objects["pixel_coords"], window)
+    for values in objects.values():
+        values[~objects["present"]] = 0
     return objects

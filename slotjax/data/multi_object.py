@@ -190,8 +190,10 @@ class MultiObject:
     """Records chosen from a converted data set, as examples.
 
     An example has `image` float32 [r, r, 3] in [-1, 1], `segments` int32 [r, r] (0 background, id i is object i - 1)
-    and `objects`, the stored attributes with leading length `max_objects`. `present` is what is visible *in the crop at
-    this resolution*: in CLEVR's crop about 3% of the objects are not. Ids are kept; entries not present hold zeros.
+    and `objects`, the stored attributes with leading length `max_objects`; where pixels are among them also
+    `picture_coords` [n, 2], column and row as parts of the picture's width and height. `present` is what is visible
+    *in the crop at this resolution*: in CLEVR's crop about 3% of the objects are not. Ids are kept; entries not present
+    hold zeros.
     """
 
     has_segments = True
@@ -212,10 +214,12 @@ class MultiObject:
         entity = preprocess.to_segments(record["entity"], self._window, self._resolution)
         segments = np.maximum(entity - (schema.backgrounds - 1), 0)
         present = np.isin(np.arange(1, schema.max_objects + 1), segments)
+        stored = {name: record[name][schema.backgrounds :] for name in (*schema.numbers, *schema.codes)}
+        stored |= {name: stored[name].astype(np.int32) for name in schema.codes}
+        if "pixel_coords" in stored:
+            stored["picture_coords"] = preprocess.in_window(stored["pixel_coords"], self._window)
         objects = {"present": present}
-        for name in (*schema.numbers, *schema.codes):
-            values = record[name][schema.backgrounds :]
-            values = values.astype(np.int32) if name in schema.codes else values
+        for name, values in stored.items():
             objects[name] = np.where(present.reshape((-1,) + (1,) * (values.ndim - 1)), values, 0)
         image = preprocess.to_input(record["image"], self._window, self._resolution)
         return {"image": image, "segments": segments, "objects": objects}

@@ -46,6 +46,13 @@ def clevr_window(height: int, width: int, crop: bool | str) -> Window:
     return window
 
 
+def in_window(pixel_coords: np.ndarray, window: Window) -> np.ndarray:
+    """Columns and rows [..., 2 or more] in pixels as parts of the window's width and height: float32 [..., 2]."""
+    top, bottom, left, right = window
+    sides = np.array([right - left, bottom - top], np.float32)
+    return (pixel_coords[..., :2].astype(np.float32) - np.array([left, top], np.float32)) / sides
+
+
 def resize_bilinear(image: np.ndarray, resolution: tuple[int, int]) -> np.ndarray:
     """Bilinear resize without antialiasing, as TF2's `tf.image.resize` (half-pixel centres): float32 [h, w, c]."""
     image = np.asarray(image, np.float32)

@@ -8,7 +8,7 @@ from typing import Any
 # In the order in which they are shown and, for the first that a run has, ranked by. A task adds to it by `TITLES`.
 TITLES = {"fg_ari": "FG-ARI", "ari": "ARI", "miou": "foreground mIoU", "mse": "MSE"}
 TRAINING = {"loss": "Training loss", "images_per_second": "Images per second"}
-LOWER_IS_BETTER = ("mse", "loss")
+LOWER_IS_BETTER = ("mse", "loss", "set_loss")
 
 
 def title(name: str, task: ModuleType | None = None) -> str:

@@ -74,7 +74,7 @@ def remarks(record: Record, judgement: judge.Judgement) -> list[str]:
     empty = summary["num_images"] - summary.get("num_with_objects", summary["num_images"])
     if judgement.has_masks and empty:
         said.append(f"{empty} of {summary['num_images']} held-out images show no object: they have no FG-ARI or mIoU.")
-    suspicion = getattr(record.task, "suspicion", lambda _: None)(summary)
+    suspicion = record.task.suspicion(summary)
     return said + ([suspicion] if suspicion else [])
 
 

@@ -1,18 +1,23 @@
 """What models are trained for. A task is one file (its loss, its scores, its pictures) and one line in `TASKS`.
 
 A task module has
+  FIELDS: the names in a batch that training needs; "objects" is a dict of arrays of its own;
+  TITLES: {figure: what people call it}, in the order in which they are shown;
+  NEXT: what to run after training, to be formatted with the workdir;
+  check(config, example) -> None, a `UserError` where the data (shapes of one example) do not serve the task;
   loss(model, params, batch, keys) -> (scalar, {name: scalar}), what training minimises;
-  scores(model, params, batch, keys, num_true) -> {name: [b]}, one figure an image, NaN where an image has none;
-  summary({name: [n]}) -> {name: float or None}, over the whole evaluation set;
+  scores(model, params, batch, keys, num_true, **options) -> {name: [b, ...]}, figures (or whatever the summary needs)
+    for each image, NaN where an image has none; `options` are those of `slotjax.apply`;
+  summary({name: [n, ...]}) -> {name: float or None}, over the whole evaluation set, with `num_images`;
   is_better(summary, best) -> bool, which of two evaluations found the better parameters;
+  studies(config) -> [Study], further evaluations of a trained model under other conditions;
+  table(summary, {title: summary}) -> str, how an evaluation and its studies read;
+  suspicion(summary) -> str or None, what to say when the figures look better than the result is;
   pictures(model, params, batch, keys) -> uint8 [h, w, 3], a contact sheet.
-It may have
-  TITLES, {figure: what people call it}, for reports;
-  suspicion(summary) -> str or None, what to say when the figures look better than the result is.
 """
 
 from types import ModuleType
 
-from slotjax.tasks import discovery
+from slotjax.tasks import discovery, set_prediction
 
-TASKS: dict[str, ModuleType] = {"object_discovery": discovery}  # by config.model.name
+TASKS: dict[str, ModuleType] = {"object_discovery": discovery, "set_prediction": set_prediction}  # by config.model.name

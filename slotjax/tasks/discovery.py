@@ -1,5 +1,6 @@
 """Object discovery: reconstruct the image, and find the objects on the way (Locatello et al., 2020, sec. 3.1)."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,14 +8,26 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from ml_collections import ConfigDict
 
 from slotjax import metrics
 from slotjax import pictures as draw
 from slotjax.api import apply
 from slotjax.losses import reconstruction_loss
+from slotjax.tasks.study import Study
 
 Batch = Mapping[str, Any]
+
+FIELDS = ("image",)
+NEXT = ("slotjax.evaluate --workdir {workdir}", "slotjax.segment --workdir {workdir} IMAGE...")
+SEGMENTATION = {"fg_ari": "FG-ARI", "ari": "ARI", "miou": "foreground mIoU"}
+ATTENTION = {f"attention_{name}": f"{title} of attention" for name, title in SEGMENTATION.items()}
+TITLES = SEGMENTATION | {"mse": "MSE"} | ATTENTION
 SUSPICIOUS = (0.8, 0.4)  # FG-ARI above and mIoU below these: objects found, but not their outlines
+
+
+def check(config: ConfigDict, example: Mapping[str, Any]) -> None:
+    """Any pictures will do."""
 
 
 def loss(model: nn.Module, params: Any, batch: Batch, keys: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
@@ -29,14 +42,27 @@ def scores(
 ) -> dict[str, jax.Array]:
     """Figures for each image, [b]: `mse`, and where the truth is known `fg_ari`, `ari`, `miou`.
 
-    The segmentation is the argmax of the decoder's masks, as in the paper. An image without an object in view has no
-    `fg_ari` and no `miou`: NaN.
+    The segmentation is the argmax of the decoder's masks, as in the paper; `attention_fg_ari` and so on are of the
+    argmax of the last iteration's attention. An image without an object in view has no `fg_ari` and no `miou`: NaN.
     """
     out = apply(model, params, batch["image"], keys, **options)
     figures = {"mse": reconstruction_loss(out.reconstruction, batch["image"])}
     if "segments" in batch and num_true is not None:
-        figures |= segmentation_scores(batch["segments"], out.masks.argmax(1), num_true, out.masks.shape[1])
+        truth, num_slots = batch["segments"], out.masks.shape[1]
+        figures |= segmentation_scores(truth, out.masks.argmax(1), num_true, num_slots)
+        attended = attention_segments(out.attention, truth.shape[1:])
+        of_attention = segmentation_scores(truth, attended, num_true, num_slots)
+        figures |= {f"attention_{name}": values for name, values in of_attention.items()}
     return figures
+
+
+def attention_segments(attention: jax.Array, resolution: tuple[int, int]) -> jax.Array:
+    """The slot that wins each pixel's token: [b, k, n] -> int32 [b, h, w]; the tokens are a grid of equal squares."""
+    height, width = resolution
+    stride = round(math.sqrt(height * width / attention.shape[-1]))
+    rows, columns = -(-height // stride), -(-width // stride)
+    winners = attention.argmax(1).reshape(-1, rows, columns)
+    return winners.repeat(stride, 1).repeat(stride, 2)[:, :height, :width]
 
 
 def segmentation_scores(truth: jax.Array, predicted: jax.Array, num_true: int, num_pred: int) -> dict[str, jax.Array]:
@@ -54,7 +80,7 @@ def segmentation_scores(truth: jax.Array, predicted: jax.Array, num_true: int, n
 def summary(figures: Mapping[str, np.ndarray]) -> dict[str, float | int | None]:
     """Means over the images that have the figure; None for what no image has. `num_images` counts all of them."""
     means: dict[str, float | int | None] = {}
-    for name in ("fg_ari", "ari", "miou", "mse"):
+    for name in TITLES:
         values = np.asarray(figures.get(name, []), np.float64)
         values = values[~np.isnan(values)]
         means[name] = float(values.mean()) if len(values) else None
@@ -83,6 +109,24 @@ def is_better(candidate: Mapping[str, Any], best: Mapping[str, Any] | None) -> b
     if candidate["fg_ari"] is not None and best["fg_ari"] is not None:
         return candidate["fg_ari"] > best["fg_ari"]
     return candidate["mse"] < best["mse"]
+
+
+def studies(config: ConfigDict) -> list[Study]:
+    """None: `slotjax.evaluate` takes other numbers of slots and iterations one by one."""
+    return []
+
+
+def table(result: Mapping[str, Any], further: Mapping[str, Mapping[str, Any]]) -> str:
+    """One figure a line; those of attention only where there are any."""
+    lines = []
+    for name, title in TITLES.items():
+        value = result[name]
+        if value is not None:
+            lines.append(f"  {title:28} {value:.4f}")
+        elif name not in ATTENTION:
+            lines.append(f"  {title:28} {'-' if name == 'mse' else 'no masks'}")
+    lines.append(f"  {'images':28} {result['num_images']}, of which {result['num_with_objects']} have objects in view")
+    return "\n".join(lines)
 
 
 def pictures(model: nn.Module, params: Any, batch: Batch, keys: jax.Array) -> np.ndarray:

@@ -21,7 +21,7 @@ _segmentation_scores = jax.jit(discovery.segmentation_scores, static_argnames=("
 
 
 def build_score(config: ConfigDict, model: Any, num_true: int | None, **options: Any) -> Score:
-    """A compiled (params, batch) -> {figure: [b]}; slots are drawn the same way each time."""
+    """A compiled (params, batch) -> {figure: [b, ...]}; slots are drawn the same way each time."""
     task = TASKS[config.model.name]
     key = stream_key(EVAL_SEED, "evaluation slots")
 
@@ -52,7 +52,7 @@ def build_clustering_score(
 
 
 def collect(score: Score, params: Any, batches: Iterable[dict]) -> Figures:
-    """Every image's figures, padding left out: {figure: [n]}."""
+    """Every image's figures, padding left out: {figure: [n, ...]}."""
     collected: dict[str, list[np.ndarray]] = {}
     for batch in batches:
         valid = np.asarray(batch["valid"])

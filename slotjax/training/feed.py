@@ -2,7 +2,9 @@
 
 import inspect
 import itertools
+import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -14,6 +16,7 @@ from ml_collections import ConfigDict
 from slotjax.configuration import EVAL_SEED
 from slotjax.data.scenes import SCENES, Scene
 from slotjax.errors import UserError
+from slotjax.tasks import TASKS
 from slotjax.training.parallel import Parallel
 from slotjax.training.rng import example_keys, stream_key
 
@@ -21,22 +24,27 @@ Batch = dict[str, Any]
 
 # Scenes rendered side by side, so that memory does not grow with the batch; a CPU's cache holds one at a time.
 CHUNK = {"cpu": 1}
+POOL_PIECE = 256  # scenes of a pool that are rendered in one go
 
 
 def open_feed(config: ConfigDict) -> "SceneFeed | StoredFeed":
-    """The feed of `config.data`; a `UserError` if there is no such data."""
-    return SceneFeed(config) if config.data.name in SCENES else StoredFeed(config)
+    """The feed of `config.data`; a `UserError` if there is no such data, or if the task cannot learn from it."""
+    feed = SceneFeed(config) if config.data.name in SCENES else StoredFeed(config)
+    TASKS[config.model.name].check(config, feed.example)
+    return feed
 
 
 class SceneFeed:
     """Endless scenes, rendered from keys.
 
     Attributes:
+      example: shapes and types of one held-out scene, as a batch holds them but for the leading axis.
       num_true: how many ids the true segments have, background included; None without masks.
     """
 
     def __init__(self, config: ConfigDict):
         self.config = config
+        self.fields = TASKS[config.model.name].FIELDS
         self.scene = scene_function(config)
         shape = jax.eval_shape(self.scene, jax.random.key(0))
         if shape.image.shape[:2] != tuple(config.model.resolution):
@@ -44,6 +52,7 @@ class SceneFeed:
                 f"model.resolution={tuple(config.model.resolution)}: {config.data.name} scenes are "
                 f"{shape.image.shape[:2]}; set model.resolution to that"
             )
+        self.example: Batch = {"image": shape.image, "segments": shape.segments, "objects": shape.objects}
         self.num_true: int | None = shape.objects["present"].shape[0] + 1
         held_out = stream_key(EVAL_SEED, "held-out scenes")
         self._render_held_out = jax.jit(lambda index: self.render(example_keys(held_out, 0, index)))
@@ -55,15 +64,45 @@ class SceneFeed:
 
     def train_batches(self, parallel: Parallel, start_step: int) -> Iterator[Batch]:
         """Batches from step `start_step` on, each made by the devices that use it; a pure function of (seed, step)."""
+        if self.config.data.get("pool", 0):
+            yield from self._pool_batches(parallel, start_step)  # endless
         key = stream_key(self.config.seed, "scenes")
 
         def draw(step, index):  # only what training needs: the masks stay unseen, and unrendered
-            return {"image": self.render(example_keys(key, step, index))["image"], "index": index}
+            scenes = self.render(example_keys(key, step, index))
+            return {name: scenes[name] for name in self.fields} | {"index": index}
 
         render = parallel.over_batch(draw, batched_output=True)
         index = parallel.shard(np.arange(self.config.train.batch_size, dtype=np.int32))
         for step in itertools.count(start_step):
             yield render(jnp.int32(step), index)
+
+    def _pool_batches(self, parallel: Parallel, start_step: int) -> Iterator[Batch]:
+        """Batches of scenes that come back, every epoch in another order; as pure a function of (seed, step)."""
+        pool, size, seed = self._render_pool(), self.config.train.batch_size, self.config.seed
+        index, count = np.arange(size, dtype=np.int32), len(pool["image"])
+        for step in itertools.count(start_step):
+            epochs, places = np.divmod(np.arange(step * size, (step + 1) * size), count)
+            orders = {epoch: np.random.default_rng((seed, epoch)).permutation(count) for epoch in np.unique(epochs)}
+            chosen = np.array([orders[epoch][place] for epoch, place in zip(epochs, places, strict=True)])
+            batch = jax.tree.map(lambda x, chosen=chosen: x[chosen], pool)
+            yield parallel.shard(batch | {"image": batch["image"] / np.float32(127.5) - 1, "index": index})
+
+    def _render_pool(self) -> Batch:
+        """All scenes of the pool on the host, pictures as bytes; by as many threads as there are cores."""
+        key = stream_key(self.config.seed, "scenes")
+
+        @jax.jit
+        def draw(index):
+            scenes = self.render(example_keys(key, 0, index))
+            image = jnp.round((scenes["image"] + 1) * 127.5).astype(jnp.uint8)
+            return {name: scenes[name] for name in self.fields} | {"image": image}
+
+        count = self.config.data.pool
+        size = min(POOL_PIECE, count)
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            pieces = list(threads.map(lambda at: jax.device_get(draw(at + jnp.arange(size))), range(0, count, size)))
+        return jax.tree.map(lambda *x: np.concatenate(x)[:count], *pieces)
 
     def eval_batches(self) -> Iterator[Batch]:
         """The held-out scenes, the same for every seed and run; `valid` marks those that are not padding."""
@@ -87,10 +126,11 @@ class StoredFeed:
     def __init__(self, config: ConfigDict):
         from slotjax.data import loader  # brings grain
 
-        self.config, self.loader = config, loader
+        self.config, self.loader, self.fields = config, loader, TASKS[config.model.name].FIELDS
         data, resolution = _reader_config(config.data), tuple(config.model.resolution)
         self.train = loader.open_stored(data, resolution, "train")
         self.eval = loader.open_stored(data, resolution, "eval")
+        self.example: Batch = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), self.eval[0])
         self.num_true = self.eval.max_objects + 1 if self.eval.has_segments and self.eval.max_objects else None
 
     def train_batches(self, parallel: Parallel, start_step: int) -> Iterator[Batch]:
@@ -105,7 +145,7 @@ class StoredFeed:
             num_workers=self.config.data.num_workers,
         )
         for batch in batches:
-            yield parallel.shard({"image": batch["image"], "index": index})
+            yield parallel.shard({name: batch[name] for name in self.fields} | {"index": index})
 
     def eval_batches(self) -> Iterator[Batch]:
         """The held-out images, once, in order; `valid` marks those that are not padding."""

@@ -123,7 +123,9 @@ class Loop:
         run, params = self.run_, self._single(self.state.best_params)
         summary = run.task.summary(collect(self.score, params, run.feed.eval_batches()))
         self.log.write(step, summary)
-        shown = "  ".join(f"{name} {value:.4f}" for name, value in summary.items() if isinstance(value, float))
+        # Those of attention would make the line too long; they are in metrics.jsonl.
+        headline = {name: value for name, value in summary.items() if not name.startswith("attention_")}
+        shown = "  ".join(f"{name} {value:.4f}" for name, value in headline.items() if isinstance(value, float))
         self.log.say(f"step {step}  held-out: {shown}  ({summary['num_images']} images)")
         self._draw(step, params)
         if run.task.is_better(summary, self.best):
@@ -133,7 +135,7 @@ class Loop:
     def _draw(self, step: int, params: Any) -> None:
         run, count = self.run_, self.config.eval.pictures
         batch = next(iter(run.feed.eval_batches()))
-        batch = {name: batch[name][:count] for name in ("image", "segments", "index") if name in batch}
+        batch = jax.tree.map(lambda x: x[:count], {name: batch[name] for name in batch if name != "valid"})
         keys = example_keys(stream_key(configuration.EVAL_SEED, "evaluation slots"), 0, batch["index"])
         pictures.save(
             run.task.pictures(run.model, params, batch, keys), run.workdir / "pictures" / f"step_{step:07d}.png"
@@ -189,14 +191,14 @@ class Loop:
             self.log.say(f"nothing to do: {workdir} is at step {self.start} of {self.config.train.num_steps}")
         else:
             self.log.say(f"wrote config.json, metrics.jsonl, checkpoints, pictures and TensorBoard events to {workdir}")
-        self.log.say(f"next: python -m slotjax.evaluate --workdir {workdir}")
-        self.log.say(f"      python -m slotjax.segment --workdir {workdir} IMAGE...")
+        self.log.say("next: " + "\n      ".join(f"python -m {x.format(workdir=workdir)}" for x in self.run_.task.NEXT))
 
 
 def describe_data(config: ConfigDict) -> str:
     """Which pictures a run sees, in a few words."""
     data = config.data
-    where = f"{data.name} from {data.path}" if data.path else f"{data.name} scenes, rendered while training"
+    when = f"{data.pool:,} of them, rendered first" if data.get("pool", 0) else "rendered while training"
+    where = f"{data.name} from {data.path}" if data.path else f"{data.name} scenes, {when}"
     if data.name == "clevr_tfds" and not data.path:
         where = "clevr_tfds from ~/tensorflow_datasets"
     options = json.dumps(dict(data.options)) if data.options else ""

@@ -12,14 +12,17 @@ USABLE = 0.7  # share of the free memory that a step may take
 WORKSPACE = 1.5  # of what the backward pass keeps: gradients in flight, XLA's copies for other layouts
 
 
-def bytes_per_image(loss, params: Any, resolution: tuple[int, int]) -> int:
+def bytes_per_image(loss, params: Any, example: Any) -> int:
     """What one image's step holds at its peak: the residuals that the backward pass keeps, and work space.
 
     Nothing is compiled or run: the shapes come from tracing `loss(params, batch, keys)` for two images and for one.
+
+    Args:
+      example: shapes and types of one entry of the batch.
     """
 
     def residuals(count: int) -> int:
-        batch = {"image": jax.ShapeDtypeStruct((count, *resolution, 3), "float32")}
+        batch = jax.tree.map(lambda x: jax.ShapeDtypeStruct((count, *x.shape), x.dtype), example)
         keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), count))
         pullback = jax.eval_shape(lambda p, b, k: jax.vjp(lambda p: loss(p, b, k)[0], p)[1], params, batch, keys)
         return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(pullback))

@@ -64,7 +64,7 @@ def open_run(config: ConfigDict, workdir: Path) -> Run:
         return task.loss(model, params, batch, keys)
 
     shapes = jax.eval_shape(lambda: initial_state(config, model).params)
-    image_bytes = memory.bytes_per_image(loss, shapes, model.resolution)
+    image_bytes = memory.bytes_per_image(loss, shapes, {name: feed.example[name] for name in task.FIELDS})
     free = memory.free_bytes(parallel.devices[0])
     parts = memory.choose_micro_batches(config.train.micro_batches, parallel.per_device, image_bytes, free)
     whole = memory.readable(image_bytes * parallel.per_device)

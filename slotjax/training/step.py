@@ -84,5 +84,6 @@ def build_train_step(
 
 def split(batch: Batch, parts: int, axis: int) -> list[Batch]:
     """Equal slices of every array along `axis`."""
-    pieces = {name: jnp.split(array, parts, axis) for name, array in batch.items()}
-    return [{name: pieces[name][i] for name in pieces} for i in range(parts)]
+    leaves, structure = jax.tree.flatten(batch)
+    pieces = zip(*(jnp.split(leaf, parts, axis) for leaf in leaves), strict=True)
+    return [jax.tree.unflatten(structure, piece) for piece in pieces]

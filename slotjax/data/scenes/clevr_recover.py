@@ -8,8 +8,8 @@ from slotjax.data.scenes import clevr_camera
 from slotjax.data.scenes.clevr_world import COLORS, LAMP_POSITIONS, MATERIALS, SHAPES, World
 
 # The order of the codes of CLEVR-with-masks, which count from 1.
-_SIZES = ("large", "small")
-_COLORS = ("gray", "red", "blue", "green", "brown", "purple", "cyan", "yellow")
+RECORD_SIZES = ("large", "small")
+RECORD_COLORS = ("gray", "red", "blue", "green", "brown", "purple", "cyan", "yellow")
 _GAUSS_NEWTON_STEPS = 20
 _DEPTH_WEIGHT = 100.0  # columns and rows are stored rounded to pixels, depth (in world units) is exact
 
@@ -47,10 +47,10 @@ def world_of_record(record: np.ndarray) -> World:
     return World(
         position=jnp.asarray(points[:, :2]),
         rotation=jnp.asarray(record["rotation"][1:]),
-        size=codes("size", _SIZES, ("small", "large")),
+        size=codes("size", RECORD_SIZES, ("small", "large")),
         material=codes("material", MATERIALS, MATERIALS),
         shape=codes("shape", SHAPES, SHAPES),
-        color=codes("color", _COLORS, COLORS),
+        color=codes("color", RECORD_COLORS, COLORS),
         present=jnp.asarray(present),
         camera=jnp.asarray(recover_camera(points[present], record["pixel_coords"][1:][present])),
         lamps=jnp.array(LAMP_POSITIONS),

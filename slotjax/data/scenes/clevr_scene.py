@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from slotjax.data.scenes import clevr_place, clevr_render
+from slotjax.data.scenes import clevr_camera, clevr_place, clevr_render
 from slotjax.data.scenes.clevr_texture import sample_texture
 from slotjax.data.scenes.clevr_world import World, project_centers
 from slotjax.data.scenes.scene import Scene
@@ -37,9 +37,10 @@ def clevr(
 
     Returns:
       A `Scene` whose objects are coded as in the TFDS data set `clevr`, padded to max_objects: `3d_coords` [n, 3],
-      `pixel_coords` [n, 3] (column and row on the 240 x 320 frame, rounded as the generator does; depth), `rotation`
-      [n] (degrees, applied as radians), `size`, `material`, `shape`, `color` (int32 [n]), `present` (bool [n]). An
-      object may lie outside the crop and is present all the same.
+      `pixel_coords` [n, 3] (column and row on the 240 x 320 frame, rounded as the generator does; depth),
+      `picture_coords` [n, 2] (column and row as parts of the picture's width and height), `rotation` [n] (degrees,
+      applied as radians), `size`, `material`, `shape`, `color` (int32 [n]), `present` (bool [n]). An object may lie
+      outside the crop and is present all the same.
 
     Raises:
       UserError: an option out of range.
@@ -50,7 +51,7 @@ def clevr(
     if textured:
         world = dataclasses.replace(world, texture=sample_texture(texture_key, world.base_color))
     image, segments = clevr_render.render(world, resolution=tuple(resolution), crop=crop)
-    return Scene(image=image, segments=segments, objects=describe(world))
+    return Scene(image=image, segments=segments, objects=describe(world, crop))
 
 
 def clevr_batch(keys: jax.Array, *, chunk: int = 1, **options: Any) -> Scene:
@@ -73,14 +74,17 @@ def check_options(resolution: tuple[int, int], min_objects: int, max_objects: in
         raise UserError(f"max_objects={max_objects}: at most {MOST_OBJECTS} objects fit into a CLEVR scene")
 
 
-def describe(world: World) -> dict[str, jax.Array]:
+def describe(world: World, crop: bool) -> dict[str, jax.Array]:
     """A world's objects in the coding of the TFDS data set `clevr`; zeros where no object is present."""
     projected = project_centers(world)
+    top, bottom, left, right = clevr_camera.window(crop)
+    in_picture = (projected[:, :2] - jnp.array([left, top])) / jnp.array([right - left, bottom - top])
     projected = projected.at[:, :2].set(jnp.round(projected[:, :2]))
     mask = world.present[:, None]
     return {
         "3d_coords": jnp.where(mask, world.center, 0.0),
         "pixel_coords": jnp.where(mask, projected, 0.0),
+        "picture_coords": jnp.where(mask, in_picture, 0.0),
         "rotation": world.rotation,
         "size": world.size,
         "material": world.material,
