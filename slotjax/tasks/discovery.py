@@ -78,9 +78,12 @@ def segmentation_scores(truth: jax.Array, predicted: jax.Array, num_true: int, n
 
 
 def summary(figures: Mapping[str, np.ndarray]) -> dict[str, float | int | None]:
-    """Means over the images that have the figure; None for what no image has. `num_images` counts all of them."""
+    """Means over the images that have the figure; None for what no image has. `num_images` counts all of them.
+
+    Figures of attention are left out where there is none.
+    """
     means: dict[str, float | int | None] = {}
-    for name in TITLES:
+    for name in [name for name in TITLES if name in figures or name not in ATTENTION]:
         values = np.asarray(figures.get(name, []), np.float64)
         values = values[~np.isnan(values)]
         means[name] = float(values.mean()) if len(values) else None
@@ -120,7 +123,7 @@ def table(result: Mapping[str, Any], further: Mapping[str, Mapping[str, Any]]) -
     """One figure a line; those of attention only where there are any."""
     lines = []
     for name, title in TITLES.items():
-        value = result[name]
+        value = result.get(name)
         if value is not None:
             lines.append(f"  {title:28} {value:.4f}")
         elif name not in ATTENTION:
