@@ -85,10 +85,10 @@ def sprites(
     side, most = _side(resolution), max_objects
     draw = Uniform(key, most * (5 + 2 * PROPOSALS) + 2)
     shape = draw.integers((most,), 3)
-    radius = 0.13 + 0.04 * draw.floats((most,))
+    radius = 0.12 + 0.04 * draw.floats((most,))
     angle = draw.floats((most,)) * 2 * jnp.pi
     rim, core = (jnp.asarray(COLORS)[draw.integers((most,), len(COLORS))] for _ in range(2))
-    centre = _apart(0.15 + 0.7 * draw.floats((PROPOSALS, most, 2)), 0.37)
+    centre = _apart(0.14 + 0.72 * draw.floats((PROPOSALS, most, 2)), 0.28)
     hue = draw.floats(())
     count = min_objects + draw.integers((), most + 1 - min_objects)
     dark = hsv_to_rgb(jnp.stack([hue, jnp.float32(0.5), jnp.float32(0.35)])) * (background == "colored")
