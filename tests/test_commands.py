@@ -78,6 +78,7 @@ def test_evaluate_clustering_on_the_same_images(workdir):
     assert re.search(r"FG-ARI +0\.\d+", result.stdout)
 
 
+@pytest.mark.slow
 def test_set_prediction_from_training_to_evaluation(tmp_path, data_dir):
     folder = tmp_path / "set"
     environment = ENVIRONMENT | {"XDG_CACHE_HOME": str(tmp_path / "cache")}
@@ -202,6 +203,7 @@ def test_other_commands_refuse_in_one_line(workdir, tmp_path):
         assert result.stderr.startswith("error: ") and result.stderr.count("\n") == 1, result.stderr
 
 
+@pytest.mark.slow
 def test_killed_and_started_again_equals_one_go(workdir, tmp_path):
     """The same command after a SIGKILL goes on by itself, to the same figures bit for bit."""
     folder = tmp_path / "killed"

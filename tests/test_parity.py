@@ -162,6 +162,7 @@ def test_gradients(run, recording):
     check("gradients", errors, GRADIENT_TOLERANCE)
 
 
+@pytest.mark.slow
 def test_five_training_steps(model, params, shared_data):
     steps = dict(np.load(shared_data / "golden" / "golden_steps.npz"))
     config = defaults().train

@@ -190,6 +190,7 @@ def test_bad_options_are_refused_before_any_work(options, message):
         clevr(jax.random.key(0), **options)
 
 
+@pytest.mark.slow
 def test_genuine_scenes_rendered_again_have_the_genuine_masks(shared_data):
     payloads = tfrecords.read_records(shared_data / "clevr_with_masks_sample.tfrecords")
     show = jax.jit(functools.partial(render, resolution=(240, 320), crop=False))
