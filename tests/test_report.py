@@ -145,7 +145,7 @@ def test_all_methods_are_judged_on_the_same_images(workdir, judged):
     assert {len(scores["ari"]) for scores in judgement.scores.values()} == {8}
     assert judgement.figures[:4] == ["fg_ari", "ari", "miou", "mse"]
     for method, summary in judgement.summaries.items():
-        assert f"{summary['fg_ari']:.4f}</td>" in text(workdir / "report.html"), method
+        assert f"{figures.shown(summary['fg_ari'], 4)}</td>" in text(workdir / "report.html"), method
 
 
 def test_without_checkpoint_or_metrics(workdir, tmp_path, capsys):
