@@ -23,7 +23,7 @@ def get_config(variants: str | None = None) -> ConfigDict:
     )
     config.train.update(
         batch_size=16,
-        num_steps=5_000,
+        num_steps=4_000,
         learning_rate=1e-3,
         schedule="cosine",
         warmup_steps=200,
