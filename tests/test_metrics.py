@@ -11,7 +11,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from slotjax import metrics
 
-BATCH, SIDE, NUMBERS = 25, 6, {"num_true": 5, "num_pred": 6}
+BATCH, SIDE, NUMBERS = 75, 6, {"num_true": 5, "num_pred": 6}
 SEGMENTATIONS = ("adjusted_rand_index", "mean_iou", "mean_best_overlap", "segmentation_covering")
 
 
