@@ -22,8 +22,12 @@ def higher_is_better(name: str) -> bool:
 
 
 def ordered(names: Iterable[str]) -> list[str]:
-    """Known figures first, in their order, then the others in the order given; counts ("num_...") are no figures."""
-    names = [name for name in dict.fromkeys(names) if not name.startswith("num_") and name not in ("step", "time")]
+    """Known figures first, in their order, then the others in the order given; counts ("num_...") are no figures.
+
+    Those of attention are left to `slotjax.evaluate`: the page is about what the decoder draws.
+    """
+    left_out = ("num_", "attention_")
+    names = [name for name in dict.fromkeys(names) if not name.startswith(left_out) and name not in ("step", "time")]
     return [name for name in TITLES if name in names] + [name for name in names if name not in TITLES]
 
 

@@ -100,7 +100,6 @@ def tiles(record: Record, seen: Seen) -> list[tuple[str, str, str]]:
     shown = [
         (figures.title(name, record.task), figures.shown(source[name]), "held-out images")
         for name in figures.columns([source])
-        if not name.startswith("attention_")  # the evaluation table has them
     ]
     rates = [value for _, value in record.curve("images_per_second") if value > 0]
     if rates:
