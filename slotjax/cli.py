@@ -4,14 +4,14 @@ import sys
 from collections.abc import Callable
 
 from slotjax.compilation import keep_compiled_programs
-from slotjax.errors import RunFailed, UserError
+from slotjax.errors import EXIT_STOPPED, RunFailed, RunStopped, UserError
 
 EXIT_USER_ERROR = 2
 
 
 def run(main: Callable[[], int | None]) -> None:
-    """Runs `main` and exits: with its code, with one line and 2 for a `UserError` or 1 for a
-    `RunFailed`, with 130 when interrupted."""
+    """Runs `main` and exits: with its code, with one line and 2 for a `UserError` or 1 for a `RunFailed`, with 75 for a
+    run that was asked to stop and saved (`RunStopped`), with 130 when interrupted elsewhere."""
     keep_compiled_programs()
     try:
         code = main()
@@ -21,6 +21,9 @@ def run(main: Callable[[], int | None]) -> None:
     except RunFailed as error:
         print(f"error: {error}", file=sys.stderr)
         code = 1
+    except RunStopped as stopped:
+        print(stopped, file=sys.stderr)
+        code = EXIT_STOPPED
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         code = 130

@@ -55,6 +55,7 @@ def defaults() -> ConfigDict:
             "clip_norm": 0.0,  # largest norm of the gradient; 0: no clipping
             "weight_decay": 0.0,
             "ema_decay": 0.0,  # moving average of the parameters, used for evaluation; 0: none
+            "on_nonfinite": "stop",  # a loss or gradient that is not finite; or "skip", which leaves that step out
             "log_every": 100,
             "eval_every": 10_000,
             "checkpoint_every": 5_000,
@@ -105,6 +106,7 @@ def validate(config: ConfigDict) -> None:
     if config.parallel not in ("pmap", "jit"):
         raise UserError(f"parallel={config.parallel!r}: choose 'pmap' or 'jit'")
     choose("train.schedule", dict.fromkeys(SCHEDULES), config.train.schedule)
+    choose("train.on_nonfinite", dict.fromkeys(("stop", "skip")), config.train.on_nonfinite)
     for section, names in _POSITIVE.items():
         for name in names:
             if config[section][name] < 1:
@@ -144,15 +146,29 @@ def save(config: ConfigDict, path: Path) -> None:
 
 
 def load(path: Path) -> ConfigDict:
-    """Reads what `save` wrote. Data only: nothing in it is imported or run."""
+    """Reads what `save` wrote. Data only: nothing in it is imported or run.
+
+    Fields that have come since it was written have their defaults.
+    """
     try:
-        return ConfigDict(json.loads(path.read_text()))
+        return completed(ConfigDict(json.loads(path.read_text())))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; is {path.parent} the --workdir of a training run?") from None
     except (OSError, ValueError, TypeError) as error:
         raise UserError(
             f"{path}: not a slotjax config ({error}); restore the file, or train into another workdir"
         ) from None
+
+
+def completed(config: ConfigDict) -> ConfigDict:
+    """Adds the fields that `config`, written by an older slotjax, does not have yet."""
+    for name, section in defaults().items():
+        if name not in config:
+            config[name] = section
+        elif isinstance(section, ConfigDict):
+            for field in set(section) - set(config[name]):
+                config[name][field] = section[field]
+    return config
 
 
 def differences(ours: ConfigDict, theirs: ConfigDict) -> list[str]:

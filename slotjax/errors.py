@@ -1,4 +1,6 @@
-"""The one kind of error that is the user's to mend."""
+"""The one kind of error that is the user's to mend, and how a run may end before its last step."""
+
+EXIT_STOPPED = 75  # EX_TEMPFAIL of sysexits.h: nothing is wrong, come again
 
 
 class UserError(ValueError):
@@ -10,3 +12,7 @@ class UserError(ValueError):
 
 class RunFailed(RuntimeError):
     """A run that started and could not go on, such as a loss that is not finite. Commands exit with code 1."""
+
+
+class RunStopped(RuntimeError):
+    """A run that was asked to stop, and saved what it had: the same command goes on. Commands exit with `EXIT_STOPPED`."""

@@ -57,15 +57,27 @@ def load_run(workdir: Path) -> tuple[nn.Module, Any]:
 
 
 def load_weights(path: Path) -> tuple[nn.Module, Any]:
-    """What `save_weights` wrote. Arrays and JSON only: nothing in the file is run."""
+    """The model and the parameters that `save_weights` wrote."""
+    config, entries = load_entries(path)
+    if not isinstance(config.get("model"), Mapping):
+        raise UserError(f"{path}: says nothing of its model, so it is no file of weights; write it with slotjax.pack")
+    return build_model(config["model"]), unflatten(entries)
+
+
+def load_entries(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """The config and the arrays, by their paths, that `save_weights` wrote. Nothing in the file is run.
+
+    Raises:
+      UserError: the file is missing, of another kind, or damaged.
+    """
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             entries = {entry: file[entry] for entry in file.files}
-        config = json.loads(str(entries.pop(CONFIG)))["model"]
+        config = json.loads(str(entries.pop(CONFIG)))
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         reason = str(error).split(".")[0]
         raise UserError(f"{path}: not a file of weights, or damaged ({reason}); write it with slotjax.pack") from None
-    return build_model(config), unflatten(entries)
+    return config, entries
 
 
 def save_weights(path: Path, config: Mapping[str, Any], params: Any) -> None:

@@ -26,7 +26,7 @@ def ordered(names: Iterable[str]) -> list[str]:
 
     Those of attention are left to `slotjax.evaluate`: the page is about what the decoder draws.
     """
-    left_out = ("num_", "attention_")
+    left_out = ("num_", "attention_", "slot_")
     names = [name for name in dict.fromkeys(names) if not name.startswith(left_out) and name not in ("step", "time")]
     return [name for name in TITLES if name in names] + [name for name in names if name not in TITLES]
 

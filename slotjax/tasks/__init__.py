@@ -12,6 +12,7 @@ A task module has
   is_better(summary, best) -> bool, which of two evaluations found the better parameters;
   studies(config) -> [Study], further evaluations of a trained model under other conditions;
   table(summary, {title: summary}) -> str, how an evaluation and its studies read;
+  collapse(summary) -> str or None, what to say, during training too, when the slots do not share the work;
   suspicion(summary) -> str or None, what to say when the figures look better than the result is;
   pictures(model, params, batch, keys) -> uint8 [h, w, 3], a contact sheet.
 """

@@ -23,7 +23,9 @@ NEXT = ("slotjax.evaluate --workdir {workdir}", "slotjax.segment --workdir {work
 SEGMENTATION = {"fg_ari": "FG-ARI", "ari": "ARI", "miou": "foreground mIoU"}
 ATTENTION = {f"attention_{name}": f"{title} of attention" for name, title in SEGMENTATION.items()}
 TITLES = SEGMENTATION | {"mse": "MSE"} | ATTENTION
+HEALTH = ("slot_largest", "slot_distance")  # figures that need no truth: they tell whether slots share the work
 SUSPICIOUS = (0.8, 0.4)  # FG-ARI above and mIoU below these: objects found, but not their outlines
+COLLAPSED = (0.98, 0.1)  # one slot's share of the pixels above, or the slots' distance below: see `collapse`
 
 
 def check(config: ConfigDict, example: Mapping[str, Any]) -> None:
@@ -44,9 +46,12 @@ def scores(
 
     The segmentation is the argmax of the decoder's masks, as in the paper; `attention_fg_ari` and so on are of the
     argmax of the last iteration's attention. An image without an object in view has no `fg_ari` and no `miou`: NaN.
+    `slot_largest` is the share of the pixels that the largest slot wins, `slot_distance` how far the slots are from
+    their mean, relative to their size (root mean squares): 0 where all are alike.
     """
     out = apply(model, params, batch["image"], keys, **options)
     figures = {"mse": reconstruction_loss(out.reconstruction, batch["image"])}
+    figures |= {"slot_largest": largest_share(out.masks), "slot_distance": relative_distance(out.slots)}
     if "segments" in batch and num_true is not None:
         truth, num_slots = batch["segments"], out.masks.shape[1]
         figures |= segmentation_scores(truth, out.masks.argmax(1), num_true, num_slots)
@@ -54,6 +59,18 @@ def scores(
         of_attention = segmentation_scores(truth, attended, num_true, num_slots)
         figures |= {f"attention_{name}": values for name, values in of_attention.items()}
     return figures
+
+
+def largest_share(masks: jax.Array) -> jax.Array:
+    """The share of the pixels that the largest segment takes: [b, k, h, w] -> [b]."""
+    wins = jax.nn.one_hot(masks.argmax(1), masks.shape[1], axis=1)
+    return wins.mean((2, 3)).max(1)
+
+
+def relative_distance(slots: jax.Array) -> jax.Array:
+    """How far slots are from their mean, over how long they are: [b, k, d] -> [b]."""
+    apart = slots - slots.mean(1, keepdims=True)
+    return jnp.sqrt((apart**2).mean((1, 2)) / (slots**2).mean((1, 2)))
 
 
 def attention_segments(attention: jax.Array, resolution: tuple[int, int]) -> jax.Array:
@@ -80,10 +97,10 @@ def segmentation_scores(truth: jax.Array, predicted: jax.Array, num_true: int, n
 def summary(figures: Mapping[str, np.ndarray]) -> dict[str, float | int | None]:
     """Means over the images that have the figure; None for what no image has. `num_images` counts all of them.
 
-    Figures of attention are left out where there is none.
+    Figures of attention and of the slots' health are left out where there is none.
     """
     means: dict[str, float | int | None] = {}
-    for name in [name for name in TITLES if name in figures or name not in ATTENTION]:
+    for name in [name for name in (*TITLES, *HEALTH) if name in figures or name in (*SEGMENTATION, "mse")]:
         values = np.asarray(figures.get(name, []), np.float64)
         values = values[~np.isnan(values)]
         means[name] = float(values.mean()) if len(values) else None
@@ -94,7 +111,9 @@ def summary(figures: Mapping[str, np.ndarray]) -> dict[str, float | int | None]:
 
 
 def suspicion(summary: Mapping[str, Any]) -> str | None:
-    """What to say when FG-ARI looks better than the segmentation is; else None."""
+    """What to say when slots do not share the work, or FG-ARI looks better than the segmentation is; else None."""
+    if collapsed := collapse(summary):
+        return collapsed
     high, low = SUSPICIOUS
     fg_ari, miou = summary.get("fg_ari"), summary.get("miou")
     if fg_ari is None or miou is None or fg_ari <= high or miou >= low:
@@ -103,6 +122,18 @@ def suspicion(summary: Mapping[str, Any]) -> str | None:
         f"FG-ARI {fg_ari:.2f} with mIoU {miou:.2f}: objects are told apart, but "
         "their masks take in the background (stripes or blocks score like this); look at the pictures"
     )
+
+
+def collapse(summary: Mapping[str, Any]) -> str | None:
+    """What to say when one slot takes everything, or all slots are the same; else None."""
+    share, distance = COLLAPSED
+    if summary.get("slot_largest", 0) > share:
+        return f"one slot takes {summary['slot_largest']:.0%} of the pixels: the slots do not share the picture"
+    if summary.get("slot_distance", 1) < distance:
+        return (
+            f"all slots are alike (they differ by {summary['slot_distance']:.0%} of their size): each draws everything"
+        )
+    return None
 
 
 def is_better(candidate: Mapping[str, Any], best: Mapping[str, Any] | None) -> bool:

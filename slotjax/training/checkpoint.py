@@ -1,90 +1,215 @@
 """Saving and restoring what training carries. The only file that imports orbax."""
 
+import errno
 import logging
+import os
+import re
+import shutil
+import sys
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import orbax.checkpoint as ocp
 
-from slotjax.errors import UserError
+from slotjax.errors import RunFailed, UserError
+from slotjax.training import manifest
 
-FORMAT_VERSION = 1
+ROOM_BESIDES = 2**20  # bytes of a checkpoint that are not the state's
+
+Say = Callable[[str], None]
+
+
+class Intact(NamedTuple):
+    """A checkpoint whose every byte is what was written: its folder, its step, and its manifest's config (or None)."""
+
+    path: Path
+    step: int
+    config: dict[str, Any] | None
 
 
 class Checkpoints:
     """The checkpoints of one workdir, in `DIR/checkpoints/STEP`, and the best one so far, in `DIR/best/STEP`.
 
-    Saving is asynchronous. A save that was cut off leaves only a temporary folder, which is never restored from.
+    Saving goes on in the background. A checkpoint appears under its name when it is complete and sealed (see
+    `slotjax.training.manifest`), and only then an older one goes, so that a kill at any moment leaves one that can be
+    restored.
+
+    Args:
+      config: of the run, kept in each checkpoint; JSON-like.
+      keep: how many of the newest stay.
     """
 
-    def __init__(self, workdir: Path, keep: int = 3):
-        logging.getLogger("absl").setLevel(logging.ERROR)  # orbax reports every save, and every wait for one
-        self.workdir = workdir
-        self._latest = _manager(workdir / "checkpoints", keep)
-        self._best = _manager(workdir / "best", 1)
+    def __init__(self, workdir: Path, config: dict[str, Any] | None = None, keep: int = 3):
+        logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax reports every save, and tracebacks of its threads
+        self.workdir, self.config, self.keep = workdir.absolute(), config or {}, keep
+        self._newest, self._best = self.workdir / "checkpoints", self.workdir / "best"
+        self._orbax = ocp.StandardCheckpointer()
+        self._background = ThreadPoolExecutor(1, "checkpoints")
+        self._saving: Future | None = None
 
     @property
     def latest_step(self) -> int | None:
-        """The newest complete checkpoint's step, or None."""
-        return self._latest.latest_step()
+        """The newest complete checkpoint's step, damaged or not; or None."""
+        return max(_steps(self._newest), default=None)
 
     @property
     def best_step(self) -> int | None:
         """The step of the best checkpoint, or None."""
-        return self._best.latest_step()
+        return max(_steps(self._best), default=None)
 
     def save(self, step: int, state: Any) -> None:
-        """Saves `state` as the newest; does nothing if that step was saved before."""
-        _save(self._latest, step, state)
+        """Saves `state` as the newest, in place of what may be there for that step.
+
+        Raises:
+          RunFailed: this save, or the one before, could not be written.
+        """
+        self._save(self._newest, step, state, self.keep)
 
     def save_best(self, step: int, state: Any) -> None:
         """Saves `state` as the best, in place of the one before."""
-        _save(self._best, step, state)
+        self._save(self._best, step, state, 1)
 
-    def restore(self, target: Any, *, best: bool = False) -> Any:
-        """The newest (or best) checkpoint as a tree like `target`, on its devices.
+    def newest_intact(self, say: Say) -> Intact | None:
+        """The newest checkpoint that is what was written, or None if there is none at all; tells `say` of damaged ones.
 
         Raises:
-          UserError: there is none, it cannot be read, or it holds another model.
+          UserError: there are checkpoints, but every one is damaged.
         """
-        manager = self._best if best and self.best_step is not None else self._latest
-        step = manager.latest_step()
-        if step is None:
+        return self._intact(self._newest, say)
+
+    def restore(self, target: Any, *, best: bool = False, say: Say | None = None) -> Any:
+        """The newest (or best) intact checkpoint as a tree like `target`, on its devices.
+
+        Where the best one is damaged, the newest is taken; damaged ones are named, to `say` or as a warning on stderr.
+
+        Raises:
+          UserError: there is none, none is intact, or it holds another model.
+        """
+        say = say or _warn
+        found = None
+        if best and self.best_step is not None:
+            try:
+                found = self._intact(self._best, say)
+            except UserError:
+                say(f"{self._best}: no intact checkpoint; the newest one is used instead of the best")
+        found = found or self.newest_intact(say)
+        if found is None:
             raise UserError(f"{self.workdir}: no checkpoint yet; train with --workdir {self.workdir} first")
-        path = manager.directory / str(step)
+        return self.read(found, target)
+
+    def read(self, found: Intact, target: Any) -> Any:
+        """An intact checkpoint as a tree like `target`; a `UserError` if it holds another model."""
         try:
-            _check_same_tree(path, manager.item_metadata(step)["state"], target)
-            restored = manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target)))
+            saved = self._orbax.metadata(found.path / "state").item_metadata.tree
+            _check_same_tree(found.path, saved, target)
+            return self._orbax.restore(found.path / "state", target)
         except UserError:
             raise
         except Exception as error:  # orbax and tensorstore raise bare exceptions for damaged files
             reason = str(error).splitlines()[0][:200]
             raise UserError(
-                f"{path}: the checkpoint cannot be read ({reason}); delete that folder to use the one before"
+                f"{found.path}: the checkpoint cannot be read ({reason}); delete that folder to use the one before"
             ) from error
-        return restored["state"]
 
     def wait(self) -> None:
-        """Returns when every save is on disk."""
-        self._latest.wait_until_finished()
-        self._best.wait_until_finished()
+        """Returns when every save is on disk; a `RunFailed` if one could not be written."""
+        saving, self._saving = self._saving, None
+        error = saving and saving.exception()
+        if error:  # orbax and tensorstore raise bare exceptions for a full disk
+            raise self._failed(error) from error
 
     def close(self) -> None:
-        self._latest.close()
-        self._best.close()
+        """Waits, and lets go of threads."""
+        try:
+            self.wait()
+        finally:
+            self._background.shutdown()
+            self._orbax.close()
+
+    def clear_leftovers(self) -> None:
+        """Removes what a killed run left unfinished. Only the run that holds the workdir may do that."""
+        for folder in (self._newest, self._best):
+            for path in folder.glob(".*"):
+                shutil.rmtree(path, ignore_errors=True)
+
+    def _save(self, folder: Path, step: int, state: Any, keep: int) -> None:
+        self.wait()
+        partial = folder / f".{step}.partial"
+        try:
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(parents=True)
+            _check_room(partial, state)
+            self._orbax.save(partial / "state", state)  # returns when the state is copied from the devices
+        except OSError as error:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise self._failed(error) from error
+        self._saving = self._background.submit(self._publish, partial, folder, step, keep)
+
+    def _publish(self, partial: Path, folder: Path, step: int, keep: int) -> None:
+        """Seals a checkpoint, gives it its name, and removes what is too many."""
+        try:
+            self._orbax.wait_until_finished()
+            manifest.seal(partial, step, self.config)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+        if (folder / str(step)).exists():
+            _remove(folder / str(step))
+        partial.rename(folder / str(step))
+        for old in sorted(_steps(folder))[:-keep]:
+            _remove(folder / str(old))
+
+    def _intact(self, folder: Path, say: Say) -> Intact | None:
+        steps = sorted(_steps(folder), reverse=True)
+        for step in steps:
+            path = folder / str(step)
+            try:
+                content = manifest.verify(path)
+            except manifest.Damaged as damage:
+                say(f"damaged checkpoint: {damage}; the one before it is used")
+                continue
+            return Intact(path, step, content and content["config"])
+        if steps:
+            raise UserError(
+                f"{folder}: none of its {len(steps)} checkpoints is intact; restore one from a copy, "
+                "or use another --workdir to start from the beginning"
+            )
+        return None
+
+    def _failed(self, error: BaseException) -> RunFailed:
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0][:200]
+        last = self.latest_step
+        kept = "none was saved before" if last is None else f"the last one is {self._newest / str(last)}"
+        return RunFailed(
+            f"{self._newest}: the checkpoint cannot be written ({reason}); {kept}; "
+            "make room, then start the same command again"
+        )
 
 
-def _manager(folder: Path, keep: int) -> ocp.CheckpointManager:
-    options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True, enable_async_checkpointing=True)
-    metadata = {"format_version": FORMAT_VERSION}
-    handlers = {"state": ocp.StandardCheckpointHandler()}
-    return ocp.CheckpointManager(folder.absolute(), options=options, item_handlers=handlers, metadata=metadata)
+def _check_room(folder: Path, state: Any) -> None:
+    """Asks first: orbax, when it runs out of room half way, leaves much noise behind."""
+    needed = sum(x.nbytes for x in jax.tree.leaves(state)) + ROOM_BESIDES
+    if shutil.disk_usage(folder).free < needed:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def _save(manager: ocp.CheckpointManager, step: int, state: Any) -> None:
-    if manager.latest_step() != step:
-        manager.save(step, args=ocp.args.Composite(state=ocp.args.StandardSave(state)))
+def _steps(folder: Path) -> list[int]:
+    return [int(path.name) for path in folder.glob("*") if re.fullmatch(r"\d+", path.name)]
+
+
+def _remove(path: Path) -> None:
+    """Takes the name away first, so that a kill leaves no half of a checkpoint under it."""
+    doomed = path.with_name(f".{path.name}.deleted")
+    shutil.rmtree(doomed, ignore_errors=True)
+    path.rename(doomed)
+    shutil.rmtree(doomed)
+
+
+def _warn(text: str) -> None:
+    print(f"warning: {text}", file=sys.stderr)
 
 
 def _check_same_tree(path: Any, saved: Any, target: Any) -> None:

@@ -1,7 +1,7 @@
 """The training loop: restore, step, log, evaluate, save, each once."""
 
+import itertools
 import json
-import math
 import time
 from pathlib import Path
 from typing import Any
@@ -11,15 +11,19 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from slotjax import configuration, pictures
-from slotjax.errors import RunFailed
+from slotjax.errors import RunFailed, RunStopped
+from slotjax.training import nonfinite
 from slotjax.training.checkpoint import Checkpoints
 from slotjax.training.evaluation import build_score, collect
+from slotjax.training.interruption import Interruption
+from slotjax.training.lock import hold
 from slotjax.training.logging import Logger, duration, read_metrics
 from slotjax.training.optimizer import learning_rate
 from slotjax.training.rng import example_keys, stream_key
-from slotjax.training.run import Run, initial_state, open_run
+from slotjax.training.run import Run, check_same_run, initial_state, open_run
 
 PATIENT_SECONDS = 3600  # on a CPU, a longer run than this deserves a hint
+MOST_SKIPPED = 100  # steps in a row that were not finite; more of them will not help
 
 
 def train(config: ConfigDict, workdir: Path) -> int:
@@ -29,35 +33,53 @@ def train(config: ConfigDict, workdir: Path) -> int:
 
     Writes config.json, metrics.jsonl, tensorboard/, pictures/, checkpoints/ and best/ into `workdir`.
 
+    The first SIGINT, SIGTERM or SIGUSR1 ends it after the step at hand, saved; the same call goes on from there.
+
     Raises:
-      UserError: the run cannot start. RunFailed: the loss or a gradient is not finite.
+      UserError: the run cannot start. RunFailed: something is not finite, or cannot be written. RunStopped: a signal.
     """
     run = open_run(config, workdir)
-    workdir.mkdir(parents=True, exist_ok=True)
-    configuration.save(config, workdir / "config.json")
-    checkpoints = Checkpoints(workdir, config.train.keep_checkpoints)
-    try:
-        loop = Loop(run, checkpoints)
-        loop.run()
-    finally:
-        checkpoints.close()
+    with hold(workdir), Interruption() as interruption:
+        checkpoints = Checkpoints(workdir, config.to_dict(), config.train.keep_checkpoints)
+        try:
+            loop = Loop(run, checkpoints, interruption)
+            loop.run()
+        except OSError as error:  # the disk is full, or gone
+            raise RunFailed(
+                f"{error.filename or workdir}: cannot be written ({error.strerror}); mend that, then start the same "
+                "command again: it goes on from the newest checkpoint"
+            ) from error
+        finally:
+            checkpoints.close()
     return max(config.train.num_steps - loop.start, 0)
 
 
 class Loop:
     """One run in progress."""
 
-    def __init__(self, run: Run, checkpoints: Checkpoints):
-        self.run_, self.config, self.checkpoints = run, run.config, checkpoints
+    def __init__(self, run: Run, checkpoints: Checkpoints, interruption: Interruption):
+        self.run_, self.config, self.checkpoints, self.interruption = run, run.config, checkpoints, interruption
+        notices: list[str] = []
+        found = checkpoints.newest_intact(notices.append)
         state = run.parallel.replicate(initial_state(self.config, run.model))
-        if checkpoints.latest_step is not None:
+        if found is not None:
+            if found.config is not None:
+                there = configuration.completed(ConfigDict(found.config))
+                check_same_run(self.config, there, run.workdir)
             shardings = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state)
-            state = checkpoints.restore(shardings)
+            state = checkpoints.read(found, shardings)
         self.state, self.start = state, int(state.step)
+        # Only from here on is anything written.
+        checkpoints.clear_leftovers()
+        configuration.save(self.config, run.workdir / "config.json")
+        self.best = self._best_so_far()
+        self.scored = {row["step"] for row in self._rows() if "num_images" in row}
         self.log = Logger(run.workdir, self.start, self.config.train.num_steps)
         self.schedule = learning_rate(self.config.train)
-        self.best = self._best_so_far()
         self.score = build_score(self.config, run.model, run.feed.num_true)
+        self.skipped = 0  # steps in a row
+        for notice in notices:
+            self.log.say(f"warning: {notice}")
 
     def run(self) -> None:
         self._introduce()
@@ -69,9 +91,11 @@ class Loop:
     def _steps(self) -> None:
         train = self.config.train
         step_function = self.run_.train_step()
-        pending: tuple[int, dict] | None = None
+        pending: tuple[int, dict, dict] | None = None
         self.pause, self.clock = 0.0, (time.perf_counter(), self.start)
         self.log.start_clock(self.start)
+        if self.start and self._due(self.start, train.eval_every) and self.start not in self.scored:
+            self._evaluate(self.start)  # a signal came in between
         for step, batch in zip(
             range(self.start + 1, train.num_steps + 1),
             self.run_.feed.train_batches(self.run_.parallel, self.start),
@@ -80,37 +104,43 @@ class Loop:
             self.state, metrics = step_function(self.state, batch)
             if pending:
                 self._read(*pending)  # one step late, so that the device never waits for the host
-            pending = (step, metrics)
+            pending = (step, metrics, batch)
             evaluate, save = (self._due(step, every) for every in (train.eval_every, train.checkpoint_every))
-            if evaluate or save:
+            if evaluate or save or self.interruption.asked or train.on_nonfinite == "skip":
                 self._read(*pending)
                 pending, pause_start = None, time.perf_counter()
-                if evaluate:
+                if evaluate and not self.interruption.asked:
                     self._evaluate(step)
-                if save:
+                if save or self.interruption.asked:
                     self.checkpoints.save(step, self.state)
                 self.pause += time.perf_counter() - pause_start
+            if self.interruption.asked:
+                self._stop(step)
         self.checkpoints.wait()
         self._conclude()
 
     def _due(self, step: int, every: int) -> bool:
         return step % every == 0 or step == self.config.train.num_steps
 
-    def _read(self, step: int, metrics: dict[str, jax.Array]) -> None:
-        """Takes one step's metrics from the device; stops the run if they are not finite."""
+    def _read(self, step: int, metrics: dict[str, jax.Array], batch: dict[str, jax.Array]) -> None:
+        """Takes one step's metrics from the device; sees to a step that was not finite."""
         figures = {name: float(value) for name, value in jax.device_get(metrics).items()}
-        if not all(map(math.isfinite, figures.values())):
-            self._fail(step, figures)
+        broken = nonfinite.broken(figures)
+        self.skipped = self.skipped + 1 if broken else 0
+        if broken:
+            self._not_finite(step, broken, batch)
+        self.interruption.may_save = True
         self.log.advance(step)
         if step == self.start + 1:  # compiling is over
             self.clock, self.pause = (time.perf_counter(), step), 0.0
             self.log.start_clock(step)
         if step == self.start + 4 < self.config.train.num_steps:
             self._forecast(step)
-        if self._due(step, self.config.train.log_every):
+        if broken or self._due(step, self.config.train.log_every):
             rate = self._images_per_second(step)
             lr = float(np.asarray(self.schedule(step - 1)))
-            self.log.write(step, figures | {"learning_rate": lr, "images_per_second": rate, "time": time.time()})
+            shown = {name: None if name in broken else value for name, value in figures.items()}
+            self.log.write(step, shown | {"learning_rate": lr, "images_per_second": rate, "time": time.time()})
             self.log.show(step, figures["loss"], rate)
 
     def _images_per_second(self, step: int) -> float:
@@ -121,12 +151,18 @@ class Loop:
 
     def _evaluate(self, step: int) -> None:
         run, params = self.run_, self._single(self.state.best_params)
-        summary = run.task.summary(collect(self.score, params, run.feed.eval_batches()))
+        batches = itertools.takewhile(lambda batch: not self.interruption.asked, run.feed.eval_batches())
+        figures = collect(self.score, params, batches)
+        if self.interruption.asked:
+            return  # half an evaluation is none; it is made up for when the run goes on
+        summary = run.task.summary(figures)
         self.log.write(step, summary)
-        # Those of attention would make the line too long; they are in metrics.jsonl.
-        headline = {name: value for name, value in summary.items() if not name.startswith("attention_")}
+        # Those of attention and of slots would make the line too long; they are in metrics.jsonl.
+        headline = {name: value for name, value in summary.items() if not name.startswith(("attention_", "slot_"))}
         shown = "  ".join(f"{name} {value:.4f}" for name, value in headline.items() if isinstance(value, float))
         self.log.say(f"step {step}  held-out: {shown}  ({summary['num_images']} images)")
+        if collapsed := run.task.collapse(summary):
+            self.log.say(f"step {step}  so far {collapsed}")
         self._draw(step, params)
         if run.task.is_better(summary, self.best):
             self.best = summary | {"step": step}
@@ -147,10 +183,14 @@ class Loop:
 
     def _best_so_far(self) -> dict[str, Any] | None:
         best = None
-        for row in read_metrics(self.run_.workdir / "metrics.jsonl"):
-            if row["step"] <= self.start and "num_images" in row and self.run_.task.is_better(row, best):
+        for row in self._rows():
+            if "num_images" in row and self.run_.task.is_better(row, best):
                 best = row
         return best
+
+    def _rows(self) -> list[dict[str, Any]]:
+        """What was logged up to the step that the run goes on from."""
+        return [row for row in read_metrics(self.run_.workdir / "metrics.jsonl") if row["step"] <= self.start]
 
     def _introduce(self) -> None:
         run, config = self.run_, self.config
@@ -172,17 +212,34 @@ class Loop:
         if self.run_.parallel.devices[0].platform == "cpu" and left > PATIENT_SECONDS:
             self.log.say("this is a CPU: python train.py --config configs/quick.py shows objects in minutes")
 
-    def _fail(self, step: int, figures: dict[str, float]) -> None:
+    def _not_finite(self, step: int, broken: list[str], batch: dict[str, jax.Array]) -> None:
+        """Writes down what the step started from; says so and goes on, or stops the run, as the config has it."""
+        batch = self.run_.parallel.whole(batch)
+        keys = example_keys(self.run_.step.key, step - 1, batch["index"])
+        path = nonfinite.dump(self.run_.workdir, self.config, step, self._single(self.state.params), batch, keys)
+        where = f"; python -m slotjax.replay {path} shows that step" if path else ""
+        happened = f"step {step}: {', '.join(broken)} not finite"
+        if self.config.train.on_nonfinite == "skip" and self.skipped < MOST_SKIPPED:
+            self.log.say(f"{happened}: left out{where}")
+            return
         self.checkpoints.wait()
         last = self.checkpoints.latest_step
-        bad = ", ".join(name for name, value in figures.items() if not math.isfinite(value))
         kept = (
             "no checkpoint was saved"
             if last is None
             else f"the last good checkpoint is {self.run_.workdir}/checkpoints/{last}"
         )
+        many = f" for the {MOST_SKIPPED}th time in a row" if self.skipped >= MOST_SKIPPED else ""
         raise RunFailed(
-            f"step {step}: {bad} is not finite; {kept}; try a lower train.learning_rate or train.clip_norm=1"
+            f"{happened}{many}; {kept}{where}; try a lower train.learning_rate, train.clip_norm=1 or, "
+            "where single batches are to blame, train.on_nonfinite=skip"
+        )
+
+    def _stop(self, step: int) -> None:
+        self.checkpoints.wait()
+        raise RunStopped(
+            f"{self.interruption.asked}: saved step {step} of {self.config.train.num_steps} in "
+            f"{self.run_.workdir}/checkpoints; the same command goes on from there"
         )
 
     def _conclude(self) -> None:

@@ -54,3 +54,8 @@ class Parallel:
         if self.mode == "pmap":
             batch = jax.tree.map(lambda x: x.reshape(len(self.devices), -1, *x.shape[1:]), batch)
         return jax.device_put(batch, NamedSharding(self.mesh, P(AXIS)))
+
+    def whole(self, batch: Any) -> Any:
+        """The inverse of `shard`: host arrays [b, ...] of this process's share."""
+        batch = jax.device_get(batch)
+        return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), batch) if self.mode == "pmap" else batch

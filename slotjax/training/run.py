@@ -26,7 +26,7 @@ from slotjax.training.step import Step, build_train_step
 # Fields that may differ when a run is continued: they change how far and how often, not what is learned.
 MAY_CHANGE = (
     "train.num_steps", "train.micro_batches", "train.log_every", "train.eval_every", "train.checkpoint_every",
-    "train.keep_checkpoints", "eval.batch_size", "eval.pictures", "data.num_workers", "data.path", "parallel",
+    "train.keep_checkpoints", "train.on_nonfinite", "eval.batch_size", "eval.pictures", "data.num_workers", "data.path", "parallel",
 )  # fmt: skip
 
 
@@ -73,7 +73,13 @@ def open_run(config: ConfigDict, workdir: Path) -> Run:
         note += f", {memory.readable(free)} free"
     if parts > 1:
         note += f": {parts} micro-batches of {parallel.per_device // parts}, the same loss and gradients"
-    step = Step(loss, build_optimizer(config.train), stream_key(config.seed, "slots"), config.train.ema_decay)
+    step = Step(
+        loss,
+        build_optimizer(config.train),
+        stream_key(config.seed, "slots"),
+        config.train.ema_decay,
+        config.train.on_nonfinite == "skip",
+    )
     return Run(config, workdir, task, model, feed, parallel, step, parts, note)
 
 
@@ -82,11 +88,15 @@ def check_workdir(config: ConfigDict, workdir: Path) -> None:
     if workdir.exists() and not workdir.is_dir():
         raise UserError(f"--workdir {workdir}: is a file; name a directory")
     path = workdir / "config.json"
-    if not path.exists():
-        return
+    if path.exists():
+        check_same_run(config, configuration.load(path), workdir)
+
+
+def check_same_run(config: ConfigDict, there: ConfigDict, workdir: Path) -> None:
+    """Refuses a config under which the run that `there` describes would not go on as it began."""
     different = [
         line
-        for line in configuration.differences(config, configuration.load(path))
+        for line in configuration.differences(config, there)
         if not line.startswith(tuple(f"{name}:" for name in MAY_CHANGE))
     ]
     if different:
@@ -109,8 +119,6 @@ def restore_state(config: ConfigDict, workdir: Path, *, best: bool = False) -> t
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     shapes = jax.eval_shape(lambda: initial_state(config, model))
     target = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), shapes)
-    if not (workdir / "checkpoints").is_dir():
-        raise UserError(f"{workdir}: no checkpoint in it; train with --workdir {workdir} first")
     checkpoints = Checkpoints(workdir)
     try:
         return model, checkpoints.restore(target, best=best)

@@ -1,6 +1,7 @@
 """One training step: pure functions of one device's share, with a named axis over the devices."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -14,6 +15,8 @@ from slotjax.training.state import TrainState
 Batch = dict[str, Any]
 Loss = Callable[[Any, Batch, jax.Array], tuple[jax.Array, dict[str, jax.Array]]]
 
+STOPPED = -1  # the step of a state that met something not finite
+
 
 class Step:
     """The step of one run: what to minimise, and how.
@@ -23,10 +26,21 @@ class Step:
       optimizer: its updates.
       key: of the stream that draws slots.
       ema_decay: of the moving average; 0 keeps none.
+      skip_nonfinite: what becomes of a step whose loss, gradients or update are not finite. It never touches the
+        parameters; True goes on with the next step, False leaves the state as it was for good, so that the host, which
+        looks one step late, finds what the step started from.
     """
 
-    def __init__(self, loss: Loss, optimizer: optax.GradientTransformation, key: jax.Array, ema_decay: float = 0.0):
-        self.loss, self.optimizer, self.key, self.ema_decay = loss, optimizer, key, ema_decay
+    def __init__(
+        self,
+        loss: Loss,
+        optimizer: optax.GradientTransformation,
+        key: jax.Array,
+        ema_decay: float = 0.0,
+        skip_nonfinite: bool = False,
+    ):
+        self.loss, self.optimizer, self.key = loss, optimizer, key
+        self.ema_decay, self.skip_nonfinite = ema_decay, skip_nonfinite
 
     def train(self, state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
         """The whole step: gradients, their mean over devices, update."""
@@ -39,14 +53,21 @@ class Step:
         return jax.lax.pmean((gradients, metrics), AXIS)
 
     def update(self, state: TrainState, gradients: Any, metrics: dict) -> tuple[TrainState, dict[str, jax.Array]]:
-        """Applies averaged gradients; adds `grad_norm` to the metrics."""
+        """Applies averaged gradients if all is finite; adds `grad_norm` and `update_norm` to the metrics."""
         updates, opt_state = self.optimizer.update(gradients, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         ema = state.ema
         if ema is not None:
             ema = optax.incremental_update(params, ema, 1 - self.ema_decay)
-        metrics = metrics | {"grad_norm": optax.tree.norm(gradients)}
-        return TrainState(state.step + 1, params, opt_state, ema), metrics
+        norms = {"grad_norm": optax.tree.norm(gradients), "update_norm": optax.tree.norm(updates)}
+        finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(norms["grad_norm"]) & jnp.isfinite(norms["update_norm"])
+        new = TrainState(state.step + 1, params, opt_state, ema)
+        if self.skip_nonfinite:
+            old = state.replace(step=state.step + 1)
+        else:
+            finite &= state.step >= 0
+            old = state.replace(step=STOPPED)
+        return jax.tree.map(partial(jnp.where, finite), new, old), metrics | norms
 
 
 def build_train_step(

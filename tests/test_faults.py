@@ -1,0 +1,359 @@
+"""What a run meets: kills, signals, damage, full disks, other runs, numbers that are none. The long form is
+benchmarks/faults.py."""
+
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from slotjax import configuration, replay
+from slotjax.errors import RunFailed, RunStopped, UserError
+from slotjax.tasks import discovery
+from slotjax.training import manifest
+from slotjax.training.checkpoint import Checkpoints
+from slotjax.training.feed import SceneFeed
+from slotjax.training.lock import hold
+from slotjax.training.logging import Logger, read_metrics
+from slotjax.training.loop import train
+from slotjax.training.run import restore_state
+from test_training import figures, tiny
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def config():
+    config = tiny("tetrominoes", num_steps=8, log_every=1, eval_every=4, checkpoint_every=2)
+    config.parallel = "jit"
+    return config
+
+
+@pytest.fixture(scope="module")
+def whole(config, tmp_path_factory):
+    """An uninterrupted run."""
+    folder = tmp_path_factory.mktemp("faults") / "whole"
+    train(config, folder)
+    return folder
+
+
+@pytest.fixture
+def copy(whole, tmp_path):
+    return Path(shutil.copytree(whole, tmp_path / "copy"))
+
+
+def state_of(config, folder):
+    return jax.tree.leaves(restore_state(config, folder)[1])
+
+
+def assert_same_run(config, folder, whole):
+    assert figures(folder) == figures(whole)
+    for ours, theirs in zip(state_of(config, folder), state_of(config, whole), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file but the lock's, which names the process."""
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.name != ".lock"}
+
+
+# Signals
+
+
+@pytest.mark.parametrize("step", [3, 4], ids=["between", "before an evaluation"])
+def test_a_signal_saves_and_the_same_command_goes_on(config, whole, tmp_path, monkeypatch, step, capsys):
+    advance = Logger.advance
+
+    def send(self, at):
+        advance(self, at)
+        if at == step:
+            signal.raise_signal(signal.SIGTERM)
+            time.sleep(0.2)  # for the thread that reads it
+
+    monkeypatch.setattr(Logger, "advance", send)
+    with pytest.raises(RunStopped, match=r"SIGTERM: saved step \d of 8 in .*; the same command goes on"):
+        train(config, tmp_path)
+    assert "finishing this step, then saving; once more stops at once" in capsys.readouterr().err
+    assert Checkpoints(tmp_path).latest_step in (step, step + 1)
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    monkeypatch.undo()
+    train(config, tmp_path)
+    assert_same_run(config, tmp_path, whole)
+
+
+def test_a_second_signal_stops_at_once():
+    code = """
+import signal, time
+from slotjax.training.interruption import Interruption
+with Interruption() as asked:
+    asked.may_save = True
+    signal.raise_signal(signal.SIGTERM)
+    time.sleep(0.3)
+    assert asked.asked == "SIGTERM"
+    signal.raise_signal(signal.SIGINT)
+    time.sleep(30)
+"""
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 128 + signal.SIGINT
+    assert "stopped at once" in result.stderr
+
+
+def test_a_signal_before_the_first_step_stops_at_once():
+    code = """
+import signal, time
+from slotjax.training.interruption import Interruption
+with Interruption():
+    signal.raise_signal(signal.SIGTERM)
+    time.sleep(30)
+"""
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 75
+    assert "nothing is lost" in result.stderr
+
+
+# Damage
+
+
+def damage(path: Path, kind: str) -> None:
+    data = bytearray(path.read_bytes())
+    if kind == "delete" or not data:
+        path.unlink()
+    elif kind == "truncate":
+        path.write_bytes(data[:-1])
+    else:
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+
+
+@pytest.mark.parametrize("kind", ["flip", "truncate", "delete"])
+def test_damage_to_any_file_is_noticed_and_named(whole, tmp_path, kind):
+    folder = whole / "checkpoints" / "8"
+    assert manifest.verify(folder)["step"] == 8
+    names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    assert len(names) > 5 and manifest.NAME in names
+    for name in names:
+        copy = Path(shutil.copytree(folder, tmp_path / "copy"))
+        damage(copy / name, kind)
+        with pytest.raises(manifest.Damaged, match=name):
+            manifest.verify(copy)
+        shutil.rmtree(copy)
+
+
+def test_no_byte_of_the_manifest_can_change_unnoticed(whole, tmp_path):
+    copy = Path(shutil.copytree(whole / "checkpoints" / "8", tmp_path / "copy"))
+    data = (copy / manifest.NAME).read_bytes()
+    for place in np.random.default_rng(0).integers(0, len(data), 200):
+        flipped = bytearray(data)
+        flipped[place] ^= 1
+        (copy / manifest.NAME).write_bytes(flipped)
+        with pytest.raises((manifest.Damaged, UserError)):
+            manifest.verify(copy)
+
+
+def test_the_one_before_a_damaged_checkpoint_is_used(config, whole, copy, capsys):
+    damage(next((copy / "checkpoints" / "8" / "state").rglob("*/d/*")), "flip")
+    damage(copy / "checkpoints" / "6" / manifest.NAME, "delete")
+    train(config, copy)
+    said = capsys.readouterr().out
+    assert "warning: damaged checkpoint" in said and "SHA-256 differs" in said and "manifest.json is missing" in said
+    assert "continuing after step 4" in said
+    assert_same_run(config, copy, whole)
+
+
+def test_if_every_checkpoint_is_damaged_nothing_is_touched(config, copy):
+    for folder in (copy / "checkpoints").iterdir():
+        damage(folder / manifest.NAME, "truncate")
+    before = contents(copy)
+    with pytest.raises(UserError, match=r"none of its 3 checkpoints is intact; restore one from a copy"):
+        train(config, copy)
+    assert contents(copy) == before
+
+
+def test_a_damaged_best_checkpoint_gives_way_to_the_newest(config, copy, capsys):
+    damage(next((copy / "best").glob("*")) / manifest.NAME, "flip")
+    assert int(restore_state(config, copy, best=True)[1].step) == 8
+    assert "newest one is used instead of the best" in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_another_config_is_refused_though_config_json_is_gone(config, copy):
+    (copy / "config.json").unlink()
+    other = configuration.completed(config.copy_and_resolve_references())
+    other.seed = 7
+    before = contents(copy)
+    with pytest.raises(UserError, match=r"seed: 7 / 0"):
+        train(other, copy)
+    assert contents(copy) == before
+
+
+def test_another_dtype_is_refused(config, whole):
+    from slotjax.models import build_model
+    from slotjax.training.run import initial_state
+
+    state = jax.eval_shape(lambda: initial_state(config, build_model(config.model)))
+    half = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, jnp.bfloat16 if x.ndim else x.dtype), state)
+    with pytest.raises(UserError, match=r"entries differ: .*float32.* there, bfloat16.* here"):
+        Checkpoints(whole).restore(half)
+
+
+def test_a_newer_format_says_so(copy):
+    path = copy / "checkpoints" / "8" / manifest.NAME
+    content = json.loads(path.read_text()) | {"format_version": manifest.FORMAT_VERSION + 1}
+    content.pop("sha256")
+    path.write_text(manifest._render(content))
+    with pytest.raises(UserError, match="written by a newer slotjax .* pip install --upgrade slotjax"):
+        manifest.verify(path.parent)
+
+
+def test_a_run_of_the_first_format_goes_on(tmp_path):
+    """The run was made by the version before checksums, configs in checkpoints and `train.on_nonfinite`."""
+    with zipfile.ZipFile(ROOT / "tests" / "data" / "run_format1.zip") as archive:
+        archive.extractall(tmp_path)
+    config = configuration.load(tmp_path / "config.json")
+    config.parallel, config.train.num_steps = "jit", 5
+    rows = read_metrics(tmp_path / "metrics.jsonl")
+    train(config, tmp_path)
+    assert read_metrics(tmp_path / "metrics.jsonl")[: len(rows)] == rows
+    assert manifest.verify(tmp_path / "checkpoints" / "5")["format_version"] == manifest.FORMAT_VERSION
+    assert manifest.verify(tmp_path / "checkpoints" / "3") is None
+
+
+# Places and times
+
+
+def test_two_runs_on_one_workdir(config, copy):
+    with hold(copy), pytest.raises(UserError, match=rf"another run is at work there \(process {os.getpid()} on "):
+        train(config, copy)
+    assert train(config, copy) == 0
+
+
+def test_a_place_that_cannot_be_written(config):
+    with pytest.raises(UserError, match="--workdir /proc/slotjax: cannot be written"):
+        train(config, Path("/proc/slotjax"))
+
+
+def nearly_full(folder):
+    return shutil._ntuple_diskusage(2**30, 2**30 - 2**10, 2**10)
+
+
+def test_a_full_disk_loses_nothing(config, whole, tmp_path, monkeypatch):
+    advance = Logger.advance
+
+    def fill(self, at):
+        advance(self, at)
+        if at == 5:
+            monkeypatch.setattr(shutil, "disk_usage", nearly_full)
+
+    monkeypatch.setattr(Logger, "advance", fill)
+    with pytest.raises(RunFailed, match=r"cannot be written \(No space left on device\); the last one is .*/4; make room"):
+        train(config, tmp_path)
+    assert not list((tmp_path / "checkpoints").glob(".*"))
+    monkeypatch.undo()
+    train(config, tmp_path)
+    assert_same_run(config, tmp_path, whole)
+
+
+def test_metrics_that_cannot_be_written_stop_the_run(config, whole, tmp_path, monkeypatch):
+    """A limit on the size of files, which any user may set, stands in for a full disk."""
+    advance, before = Logger.advance, resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill(self, at):
+        advance(self, at)
+        if at == 5:
+            time.sleep(1)  # until the checkpoint of step 4 is on the disk
+            resource.setrlimit(resource.RLIMIT_FSIZE, (200, before[1]))
+
+    monkeypatch.setattr(Logger, "advance", fill)
+    try:
+        with pytest.raises(RunFailed, match=r"cannot be written \(File too large\); .* the same command again"):
+            train(config, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    monkeypatch.undo()
+    train(config, tmp_path)
+    assert_same_run(config, tmp_path, whole)
+
+
+@pytest.mark.parametrize("days", [-400, 400])
+def test_the_clock_may_jump(config, whole, tmp_path, monkeypatch, days):
+    advance, true_time = Logger.advance, time.time
+
+    def jump(self, at):
+        advance(self, at)
+        if at == 3:
+            monkeypatch.setattr(time, "time", lambda: true_time() + days * 86400)
+
+    monkeypatch.setattr(Logger, "advance", jump)
+    short = config.copy_and_resolve_references()
+    short.train.num_steps = 6
+    train(short, tmp_path)
+    monkeypatch.undo()
+    train(config, tmp_path)
+    ours = [row for row in figures(tmp_path) if row["step"] != 6 or "mse" not in row]  # scored there, as its last step
+    assert ours == figures(whole)
+
+
+# Numbers
+
+
+@pytest.fixture
+def poisoned(monkeypatch):
+    """The fifth batch holds a number that is none."""
+    batches = SceneFeed.train_batches
+
+    def poison(self, parallel, start_step):
+        for step, batch in enumerate(batches(self, parallel, start_step), start_step + 1):
+            if step == 5:
+                image = np.array(batch["image"])
+                image[(0,) * image.ndim] = np.nan
+                batch = batch | {"image": jax.device_put(image, batch["image"].sharding)}
+            yield batch
+
+    monkeypatch.setattr(SceneFeed, "train_batches", poison)
+
+
+def test_a_bad_batch_stops_the_run_and_can_be_looked_at(config, tmp_path, poisoned, monkeypatch, capsys):
+    with pytest.raises(RunFailed, match=r"step 5: .*loss.* not finite; .*checkpoints/4; .*slotjax.replay .*step_0*5.npz"):
+        train(config, tmp_path)
+    state = restore_state(config, tmp_path)[1]
+    assert int(state.step) == 4 and all(np.isfinite(x).all() for x in jax.tree.leaves(state))
+    path = tmp_path / "nonfinite" / "step_0000005.npz"
+    with np.load(path, allow_pickle=False) as dumped:  # exactly what the step started from
+        np.testing.assert_array_equal(
+            dumped["params/attention/project_q"], state.params["attention"]["project_q"]
+        )
+    monkeypatch.setattr(sys, "argv", ["replay", str(path)])
+    capsys.readouterr()
+    replay.main()
+    said = capsys.readouterr().out
+    assert "step 5" in said and "loss nan" in said and "1 of " in said and "NOT FINITE" in said
+
+
+def test_a_bad_batch_can_be_skipped(config, tmp_path, poisoned, capsys):
+    skipping = config.copy_and_resolve_references()
+    skipping.train.on_nonfinite = "skip"
+    train(skipping, tmp_path)
+    assert "step 5: loss, grad_norm, update_norm not finite: left out" in capsys.readouterr().out
+    rows = [row for row in read_metrics(tmp_path / "metrics.jsonl") if "loss" in row]
+    assert [row["step"] for row in rows if row["loss"] is None] == [5]
+    state = restore_state(config, tmp_path)[1]
+    assert int(state.step) == 8 and all(np.isfinite(x).all() for x in jax.tree.leaves(state))
+
+
+def test_collapse_is_told():
+    slots = jax.random.normal(jax.random.key(0), (2, 1, 8)) + 0.01 * jax.random.normal(jax.random.key(1), (2, 4, 8))
+    assert discovery.relative_distance(slots).max() < 0.02
+    assert "alike" in discovery.collapse({"slot_distance": 0.02, "slot_largest": 0.3})
+    masks = jnp.zeros((2, 4, 8, 8)).at[:, 1].set(1.0)
+    np.testing.assert_array_equal(discovery.largest_share(masks), 1.0)
+    assert "one slot takes 100%" in discovery.collapse({"slot_distance": 0.5, "slot_largest": 1.0})
+    assert discovery.collapse({"slot_distance": 0.5, "slot_largest": 0.7}) is None
