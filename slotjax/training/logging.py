@@ -42,16 +42,44 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
+class Events:
+    """TensorBoard events, written at once.
+
+    tensorboardX writes them in a thread, which ends where the disk is full or the clock was set back; what is logged
+    after that waits for it for ever.
+    """
+
+    def __init__(self, folder: Path, start_step: int):
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto.event_pb2 import Event, SessionLog
+        from tensorboardX.summary import scalar
+
+        folder.mkdir(exist_ok=True)
+        self._event, self._scalar, self._writer = Event, scalar, EventsWriter(str(folder / "events"))
+        self._write(start_step + 1, session_log=SessionLog(status=SessionLog.START))  # what was beyond comes again
+
+    def write(self, step: int, name: str, value: float) -> None:
+        self._write(step, summary=self._scalar(name, value))
+
+    def _write(self, step: int, **content: Any) -> None:
+        self._writer.write_event(self._event(step=step, wall_time=time.time(), **content))
+
+    def flush(self) -> None:
+        self._writer.flush()
+
+    def close(self) -> None:
+        self._writer.close()
+
+
 class Logger:
     """Writes figures to metrics.jsonl and TensorBoard, and shows them: a bar on a terminal, plain lines elsewhere."""
 
     def __init__(self, workdir: Path, start_step: int, num_steps: int):
         from rich.console import Console
-        from tensorboardX import SummaryWriter
 
         self.console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
         self.metrics = MetricsFile(workdir / "metrics.jsonl", start_step)
-        self.events = SummaryWriter(str(workdir / "tensorboard"), purge_step=start_step + 1)
+        self.events = Events(workdir / "tensorboard", start_step)
         self.num_steps = num_steps
         self._bar = _progress(self.console) if self.console.is_terminal else None
         self._task = None
@@ -73,7 +101,8 @@ class Logger:
         self.metrics.write({"step": step} | figures)
         for name, value in figures.items():
             if isinstance(value, int | float):
-                self.events.add_scalar(name, value, step)
+                self.events.write(step, name, value)
+        self.events.flush()
 
     def show(self, step: int, loss: float, images_per_second: float) -> None:
         """Shows the training figures."""
@@ -95,8 +124,10 @@ class Logger:
     def close(self) -> None:
         if self._bar:
             self._bar.stop()
-        self.metrics.close()
-        self.events.close()
+        try:
+            self.metrics.close()
+        finally:  # where the disk is full, the first fails
+            self.events.close()
 
 
 def _progress(console):
