@@ -30,6 +30,7 @@ from slotjax.training.step import Step
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--variant", help="of configs/clevr.py: tiny, say, or bf16")
     parser.add_argument("--resolutions", type=int, nargs="+", default=[64, 128])
     parser.add_argument("--slots", type=int, nargs="+", default=[7, 11])
     parser.add_argument("--iterations", type=int, nargs="+", default=[3])
@@ -44,7 +45,7 @@ def main(arguments: list[str] | None = None) -> None:
     for size, slots, iterations, remat in product(
         options.resolutions, options.slots, options.iterations, (False, True)
     ):
-        config = read_config(size, slots, iterations, remat)
+        config = read_config(options.variant, size, slots, iterations, remat)
         compiled, estimate = compiled_bytes(config, options.batch), traced_bytes(config)
         print(f"| {size} | {slots} | {iterations} | {'yes' if remat else 'no'} ", end="")
         print(f"| {compiled / 2**20:.1f} | {estimate / 2**20:.1f} | {estimate / compiled:.2f} |", flush=True)
@@ -68,8 +69,8 @@ def check(options: argparse.Namespace) -> None:
                 raise UserError(f"--{name}={value}: must be at least 1")
 
 
-def read_config(size: int, slots: int, iterations: int, remat: bool):
-    config = load(FOLDER.parent / "configs" / "clevr.py").get_config()
+def read_config(variant: str | None, size: int, slots: int, iterations: int, remat: bool):
+    config = load(FOLDER.parent / "configs" / "clevr.py").get_config(variant)
     config.model.update(resolution=(size, size), num_slots=slots, num_iterations=iterations)
     config.model.decoder.remat = remat
     return config

@@ -119,10 +119,11 @@ def from_slotjax(params: Mapping[str, Any]) -> dict[str, Any]:
     convolutions = {name: encoder[name] for name in ("conv0", "conv1", "conv2", "conv3", "norm", "dense0", "dense1")}
     transposed = {name: decoder[name] for name in decoder if name.startswith("deconv")}
     positions = {f"{part}_position": params[part]["position"]["dense"] for part in ("encoder", "decoder")}
-    return convolutions | transposed | positions | {"attention": _attention(params["attention"])}
+    return convolutions | transposed | positions | {"attention": attention_from_slotjax(params["attention"])}
 
 
-def _attention(params):
+def attention_from_slotjax(params: Mapping[str, Any]) -> dict[str, Any]:
+    """The same for the attention alone."""
     norms = {name: params[name] for name in ("norm_inputs", "norm_slots", "norm_mlp")}
     projections = {name: {"kernel": params[f"project_{name}"]} for name in "qkv"}
     mlp = {f"mlp{i}": {"kernel": params["mlp"][f"kernel{i}"], "bias": params["mlp"][f"bias{i}"]} for i in range(2)}
