@@ -201,8 +201,10 @@ def difference(config) -> str:
     )
     for gradients in (ours, theirs):
         gradients["attention"]["norm_slots"].pop("bias")  # cancels in the softmax: nothing but rounding
-    errors = jax.tree.leaves(jax.tree.map(relative, ours, theirs))
-    return f"reconstruction {relative(a, b):.1e}, gradients {max(errors):.1e}"
+    errors = jax.tree_util.tree_leaves_with_path(jax.tree.map(relative, ours, theirs))
+    path, worst = max(errors, key=lambda pair: pair[1])
+    where = jax.tree_util.keystr(path, simple=True, separator="/")
+    return f"reconstruction {relative(a, b):.1e}, gradients {worst:.1e} ({where})"
 
 
 def relative(ours, theirs) -> float:
