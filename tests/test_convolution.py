@@ -1,11 +1,12 @@
-"""The fast transposed convolution against XLA's own, and against its definition."""
+"""The fast convolutions, transposed convolutions and their gradients against XLA's own, and against definitions."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from slotjax.nn.convolution import ConvTranspose, conv_transpose, depth_to_space
+from slotjax.nn import convolution
+from slotjax.nn.convolution import Conv, ConvTranspose, by_depth, conv_transpose, convolve, depth_to_space
 
 DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
@@ -20,19 +21,74 @@ def draw(size, shape=(2, 5, 7, 3), features=4):
     return jnp.asarray(inputs, jnp.float32), jnp.asarray(kernel, jnp.float32)
 
 
+def plain(inputs, kernel, stride):
+    return jax.lax.conv_general_dilated(inputs, kernel, (stride, stride), "SAME", dimension_numbers=DIMENSIONS)
+
+
+def both(function, inputs, kernel, stride):
+    """Gradients of inputs and kernel, and the value."""
+
+    def loss(inputs, kernel):
+        out = function(inputs, kernel, stride).astype(jnp.float32)
+        return (out * jnp.cos(jnp.arange(out.size)).reshape(out.shape)).sum(), out
+
+    return jax.jit(jax.grad(loss, (0, 1), has_aux=True))(inputs, kernel)
+
+
+def assert_close(ours, theirs, tolerance=1e-5):
+    def check(a, b):
+        assert a.dtype == b.dtype
+        a, b = (np.asarray(x, np.float32) for x in (a, b))
+        np.testing.assert_allclose(a, b, atol=tolerance * np.abs(b).max())
+
+    jax.tree.map(check, ours, theirs)
+
+
 @pytest.mark.parametrize("stride", [1, 2, 3, 4])
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 5])
-def test_equals_laxs_in_value_and_gradient(size, stride):
+def test_transposed_equals_laxs_in_value_and_gradient(size, stride):
     inputs, kernel = draw(size)
+    theirs = both(reference, inputs, kernel, stride)
+    assert_close(both(conv_transpose, inputs, kernel, stride), theirs)
+    assert_close(both(by_depth, inputs, kernel, stride), theirs)
 
-    def both(function):
-        def loss(inputs, kernel):
-            out = function(inputs, kernel, stride)
-            return (out * jnp.cos(jnp.arange(out.size)).reshape(out.shape)).sum(), out
 
-        return jax.jit(jax.grad(loss, (0, 1), has_aux=True))(inputs, kernel)
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("size", [1, 2, 3, 5])
+def test_convolution_equals_laxs_in_value_and_gradient(size, stride):
+    inputs, kernel = draw(size, shape=(2, 9, 8, 3))
+    assert_close(both(convolve, inputs, kernel, stride), both(plain, inputs, kernel, stride))
 
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), both(conv_transpose), both(reference))
+
+@pytest.mark.parametrize(("ours", "theirs"), [(convolve, plain), (conv_transpose, reference)])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_gradients_do_not_depend_on_the_chunks(monkeypatch, ours, theirs, stride):
+    monkeypatch.setattr(convolution, "CHUNK", 2 * 6 * 4 * 5 * 7)  # of 6 images, a few at a time
+    inputs, kernel = draw(5, shape=(6, 6, 4, 3))
+    assert_close(both(ours, inputs, kernel, stride), both(theirs, inputs, kernel, stride))
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(convolve, plain), (conv_transpose, reference)])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_bfloat16_gradients_are_as_close_as_it_is(ours, theirs, stride):
+    inputs, kernel = draw(5)
+    rough = both(ours, inputs.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16), stride)
+    exact = both(theirs, inputs, kernel, stride)
+    assert {x.dtype for x in rough[0]} == {jnp.dtype(jnp.bfloat16)}
+    assert_close(jax.tree.map(lambda x: x.astype(jnp.float32), rough), exact, 0.02)
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(convolve, plain), (conv_transpose, reference)])
+def test_vmap_and_gradients_of_gradients(ours, theirs):
+    inputs, kernel = draw(3, shape=(2, 4, 4, 2), features=2)
+
+    def penalty(function):
+        def norm(inputs, kernel):
+            return (jax.grad(lambda k: (function(inputs[None], k, 2) ** 2).sum())(kernel) ** 2).sum()
+
+        return jax.vmap(jax.grad(norm, (0, 1)), (0, None))(inputs, kernel)
+
+    assert_close(penalty(ours), penalty(theirs))
 
 
 @pytest.mark.parametrize(("size", "stride"), [(5, 1), (5, 2), (3, 1)])
@@ -61,6 +117,8 @@ def test_the_layer_adds_its_bias_and_computes_in_its_dtype():
     params = {"kernel": kernel, "bias": jnp.arange(4.0)}
     out = ConvTranspose(4, 5, 2).apply({"params": params}, inputs)
     np.testing.assert_allclose(out, reference(inputs, kernel, 2) + jnp.arange(4), atol=1e-4)
+    out_plain = Conv(4, 5, 2).apply({"params": params}, inputs)
+    np.testing.assert_allclose(out_plain, plain(inputs, kernel, 2) + jnp.arange(4), atol=1e-4)
     rough = ConvTranspose(4, 5, 2, jnp.bfloat16).apply({"params": params}, inputs)
     assert rough.dtype == jnp.bfloat16
     np.testing.assert_allclose(rough.astype(jnp.float32), out, atol=0.02 * jnp.abs(out).max())

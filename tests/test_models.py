@@ -108,6 +108,29 @@ def test_the_mlp_decoder_draws_at_full_resolution():
     np.testing.assert_allclose(out.masks.sum(1), 1, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["clevr:tiny", "quick:tiny"])
+def test_rematerialising_changes_memory_only(name):
+    config = model_config(name)
+    plain = slotjax.build_model(config)
+    config.decoder.remat = True
+    thrifty, images = slotjax.build_model(config), images_of(plain)
+    params = slotjax.init(thrifty, jax.random.key(0), images)
+    assert jax.tree.structure(params) == jax.tree.structure(slotjax.init(plain, jax.random.key(0), images))
+
+    def run(model):
+        def loss(params):
+            out = slotjax.apply(model, params, images, jax.random.key(1))
+            return ((out.reconstruction - images) ** 2).mean()
+
+        residuals = jax.eval_shape(lambda params: jax.vjp(loss, params)[1], params)
+        kept = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(residuals))
+        return jax.jit(jax.value_and_grad(loss))(params), kept
+
+    (a, kept), (b, kept_less) = run(plain), run(thrifty)
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-6), a, b)
+    assert kept_less < kept
+
+
 def test_bfloat16_outputs_are_close_to_float32():
     config = model_config("clevr:tiny")
     exact = slotjax.build_model(config)

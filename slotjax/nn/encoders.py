@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from slotjax.nn.attention import NORM_EPSILON
+from slotjax.nn.convolution import Conv
 from slotjax.nn.positions import SoftPositionEmbedding, tokens_grid
 
 
@@ -32,8 +33,7 @@ class CNNEncoder(nn.Module):
         glorot = nn.initializers.glorot_uniform()
         x = images.astype(self.dtype)
         for i, (channels, size, stride) in enumerate(zip(self.channels, self.kernels, self.strides, strict=True)):
-            conv = nn.Conv(channels, (size, size), stride, kernel_init=glorot, dtype=self.dtype, name=f"conv{i}")
-            x = nn.relu(conv(x))
+            x = nn.relu(Conv(channels, size, stride, self.dtype, name=f"conv{i}")(x))
         x = SoftPositionEmbedding(name="position")(x)
         x = x.reshape(x.shape[0], -1, x.shape[-1])
         x = nn.LayerNorm(NORM_EPSILON, name="norm")(x).astype(self.dtype)

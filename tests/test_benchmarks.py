@@ -1,0 +1,72 @@
+"""The benchmarks of speed and memory run, at a tiny size, and refuse what cannot work."""
+
+import importlib
+import sys
+
+import golden
+import pytest
+
+from slotjax.errors import UserError
+
+
+@pytest.fixture
+def benchmark(monkeypatch):
+    """Imports a benchmark as its own command would."""
+    monkeypatch.setattr(sys, "path", [str(golden.ROOT / "benchmarks"), *sys.path])
+    return importlib.import_module
+
+
+def words(flags: str) -> list[str]:
+    return flags.split()
+
+
+def test_step_prints_its_table_and_the_floor(benchmark, capsys):
+    benchmark("step").main(words("--resolution 16 --batch 1 --rounds 1 --gemm 64"))
+    out = capsys.readouterr().out
+    assert "no PyTorch rows" in out and "times slotjax's" in out and "floor: " in out
+    difference = out.split("reconstruction ")[1].split(",")[0]
+    assert float(difference) < 1e-4
+
+
+def test_the_operations_of_a_step_are_counted(benchmark):
+    step = benchmark("step")
+    config = step.read_config(step.parse(words("--resolution 64 --batch 4")))
+    pixels = 4 * 64 * 64
+    last_layers = 2 * 3 * 7 * pixels * 64 * (25 * 64 + 9 * 4)
+    strided = sum(2 * 3 * 7 * pixels / 4**i * 25 * 64 * 64 for i in range(1, 5))
+    encoder = 2 * pixels * 25 * 64 * (3 * 3 * 64 + 2 * 3)
+    assert step.multiplications(config) == pytest.approx(last_layers + strided + encoder, rel=0.01)
+
+
+def test_memory_prints_both_tables(benchmark, capsys):
+    benchmark("memory").main(words("--variant tiny --resolutions 16 --slots 2 --batch 2 --depths 2 --tokens 16"))
+    out = capsys.readouterr().out
+    assert "| 16 | 2 | 3 | yes |" in out and "| 2 | last |" in out
+
+
+def test_growth_prints_and_draws(benchmark, capsys, tmp_path, monkeypatch):
+    growth = benchmark("growth")
+    monkeypatch.setattr(growth, "MIDDLE", {"tokens": 16, "slots": 2, "iterations": 1, "batch": 1})
+    flags = words("--tokens 16 32 --slots 2 --iterations 1 --batch 1 --rounds 1 --figure")
+    growth.main([*flags, str(tmp_path / "growth.png")])
+    out = capsys.readouterr().out
+    assert "| tokens | 32 |" in out and "microseconds for each further token" in out
+    assert (tmp_path / "growth.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    ("name", "flags", "message"),
+    [
+        ("step", "--resolution 40", "--resolution=40: .* multiple of 16"),
+        ("step", "--rounds 0", "--rounds=0: must be at least 1"),
+        ("step", "--dtype float8", "--dtype=float8: choose one of"),
+        ("step", "--torch-peer nowhere.py", "--torch-peer=nowhere.py: no such file"),
+        ("memory", "--batch 3", "--batch=3: take an even number"),
+        ("memory", "--slots 0", "--slots=0"),
+        ("growth", "--tokens 0", "--tokens=0"),
+        ("growth", "--figure nowhere/x.png", "--figure=nowhere/x.png: no folder"),
+    ],
+)
+def test_flags_that_cannot_work_are_named(benchmark, name, flags, message):
+    with pytest.raises(UserError, match=message):
+        benchmark(name).main(words(flags))

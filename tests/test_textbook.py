@@ -1,0 +1,50 @@
+"""The textbook model of the benchmarks is slotjax's: equal parameters give equal outputs and gradients."""
+
+import importlib.util
+
+import golden
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import slotjax
+from slotjax.losses import reconstruction_loss
+
+
+def load_benchmark(name: str):
+    spec = importlib.util.spec_from_file_location(name, golden.ROOT / "benchmarks" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_equal_parameters_give_equal_outputs_and_gradients():
+    textbook = load_benchmark("textbook")
+    config = golden.load_config_file("clevr").get_config().model
+    config.update(resolution=(16, 16), num_slots=3, slot_dim=8, mlp_dim=12)
+    config.encoder.update(channels=(8,) * 4, mlp_dim=8)
+    config.decoder.update(channels=(8,) * 5)
+    ours = slotjax.build_model(config)
+    theirs = textbook.AutoEncoder(num_slots=3, dim=8, hidden=12)
+    rng = np.random.default_rng(0)
+    images = jnp.asarray(rng.uniform(-1, 1, (2, 16, 16, 3)), jnp.float32)
+    noise = jnp.asarray(rng.normal(size=(2, 3, 8)), jnp.float32)
+    params = slotjax.init(ours, jax.random.key(0), images)
+    params = jax.tree.map(lambda x: x + jnp.asarray(0.1 * rng.normal(size=x.shape), x.dtype), params)  # biases too
+
+    def our_loss(params):
+        start = params["attention"]["initializer"]
+        out = slotjax.apply(ours, params, images, initial_slots=start["mu"] + jnp.exp(start["log_sigma"]) * noise)
+        return reconstruction_loss(out.reconstruction, images).mean(), out.reconstruction
+
+    def their_loss(params):
+        params = textbook.from_slotjax(params)
+        return textbook.loss(theirs, params, images, noise), theirs.apply({"params": params}, images, noise)
+
+    (_, a), ours = jax.jit(jax.value_and_grad(our_loss, has_aux=True))(params)
+    (_, b), theirs = jax.jit(jax.value_and_grad(their_loss, has_aux=True))(params)
+    assert golden.relative_error(a, b) < 1e-5
+    assert jnp.abs(theirs["attention"]["norm_slots"].pop("bias")).max() < 1e-6  # in theory zero: only noise is left
+    ours["attention"]["norm_slots"].pop("bias")
+    errors = jax.tree.map(golden.relative_error, ours, theirs)
+    assert max(jax.tree.leaves(errors)) < 1e-4, errors
