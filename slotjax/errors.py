@@ -10,3 +10,9 @@ class UserError(ValueError):
 
 class RunFailed(RuntimeError):
     """A run that started and could not go on, such as a loss that is not finite. Commands exit with code 1."""
+
+
+def shown(value: object) -> str:
+    """A value of unknown origin for a message: on one line, and shortened."""
+    text = " ".join(repr(value).split("\n"))
+    return text if len(text) <= 80 else f"{text[:60]}...{text[-16:]}"
