@@ -3,6 +3,7 @@
 An experiment is one file in `configs/` with `get_config(variants)`; it starts from `defaults()` and says what differs.
 """
 
+import inspect
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,8 +11,9 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from slotjax.data.scenes import SCENES
-from slotjax.errors import UserError
+from slotjax.errors import UserError, shown
 from slotjax.models import build_model, choose
+from slotjax.untrusted import read_json
 
 STORED = (  # the names in slotjax.data.loader.STORED, whose readers are imported only when one is used
     "clevr_tfds",
@@ -99,43 +101,94 @@ def shorten(config: ConfigDict) -> None:
 
 
 def validate(config: ConfigDict) -> None:
-    """Raises a `UserError` for what cannot work; what needs devices or data is checked where these are opened."""
+    """Raises a `UserError` for what cannot work; what needs devices or data is checked where these are opened.
+
+    The config may come from anyone's run, so nothing is assumed of it, not even that a field is there.
+    """
+    check_types(config, defaults())
     known = (*SCENES, *STORED)
     if config.data.name not in known:
-        raise UserError(f"data.name={config.data.name!r}: choose one of {', '.join(known)}")
+        raise UserError(f"data.name={shown(config.data.name)}: choose one of {', '.join(known)}")
+    check_options(config)
     if config.parallel not in ("pmap", "jit"):
-        raise UserError(f"parallel={config.parallel!r}: choose 'pmap' or 'jit'")
+        raise UserError(f"parallel={shown(config.parallel)}: choose 'pmap' or 'jit'")
     choose("train.schedule", dict.fromkeys(SCHEDULES), config.train.schedule)
     choose("train.on_nonfinite", dict.fromkeys(("stop", "skip")), config.train.on_nonfinite)
-    for section, names in _POSITIVE.items():
-        for name in names:
-            if config[section][name] < 1:
-                raise UserError(f"{section}.{name}={config[section][name]}: must be at least 1")
-    if config.data.get("pool", 0) < 0:
-        raise UserError(f"data.pool={config.data.pool}: must not be negative; 0 renders new scenes for every step")
-    for name in ("micro_batches", "warmup_steps", "clip_norm", "weight_decay", "ema_decay"):
-        if config.train[name] < 0:
-            raise UserError(f"train.{name}={config.train[name]}: must not be negative")
+    for field, (least, most) in _RANGES.items():
+        section, name = field.split(".")
+        value = config[section].get(name, least)
+        if not value >= least:  # NaN too
+            raise UserError(f"{field}={value}: must be at least {least}")
+        if not value <= most:
+            raise UserError(f"{field}={value}: must be at most {most}")
     if not config.train.learning_rate > 0:
         raise UserError(f"train.learning_rate={config.train.learning_rate}: must be above 0")
     if config.train.ema_decay >= 1:
         raise UserError(f"train.ema_decay={config.train.ema_decay}: must be below 1, 0.999 say; 0 for none")
+    if not isinstance(config.get("model"), ConfigDict) or "name" not in config.model:
+        raise UserError(f"model.name {_MISSING}")
     build_model(config.model)
 
 
-_POSITIVE = {
-    "train": (
-        "batch_size",
-        "num_steps",
-        "decay_steps",
-        "log_every",
-        "eval_every",
-        "checkpoint_every",
-        "keep_checkpoints",
-    ),
-    "eval": ("batch_size", "pictures"),
-    "data": ("eval_images",),
+_MISSING = "is missing: this is not the config of a run; restore the file, or train into another workdir"
+_ADDED_LATER = ("data.pool", "train.on_nonfinite")  # older runs do without
+_STEPS = 2**31 - 1  # steps are counted in int32
+_RANGES = {  # the most is beyond any use, so that a config from somewhere does not fill the memory
+    "data.pool": (0, 10**7),  # 0 renders new scenes for every step
+    "data.eval_images": (1, 10**6),
+    "data.max_objects": (0, 1000),
+    "data.num_workers": (0, 1000),
+    "train.batch_size": (1, 10**6),
+    "train.micro_batches": (0, 10**6),
+    "train.num_steps": (1, _STEPS),
+    "train.learning_rate": (0, 1e6),
+    "train.warmup_steps": (0, _STEPS),
+    "train.decay_rate": (0, 1e6),
+    "train.decay_steps": (1, _STEPS),
+    "train.clip_norm": (0, 1e30),
+    "train.weight_decay": (0, 1e6),
+    "train.ema_decay": (0, 1),
+    "train.log_every": (1, _STEPS),
+    "train.eval_every": (1, _STEPS),
+    "train.checkpoint_every": (1, _STEPS),
+    "train.keep_checkpoints": (1, _STEPS),
+    "eval.batch_size": (1, 10**5),
+    "eval.pictures": (1, 1000),
 }
+
+
+def check_types(config: ConfigDict, like: ConfigDict, prefix: str = "") -> None:
+    """Raises a `UserError` where a field of `like` is missing or of another type; further fields are let be."""
+    for name, default in like.items():
+        where = prefix + name
+        if name not in config:
+            if where in _ADDED_LATER:
+                continue
+            raise UserError(f"{where} {_MISSING}")
+        value = config[name]
+        wanted, what = _TYPES[type(default)]
+        if not isinstance(value, wanted) or (isinstance(value, bool) and not isinstance(default, bool)):
+            raise UserError(f"{where}={shown(value)}: must be {what}")
+        if isinstance(default, ConfigDict):
+            check_types(value, default, f"{where}.")
+
+
+_TYPES = {
+    ConfigDict: (ConfigDict, "fields by their names"),
+    str: (str, "a text"),
+    bool: (bool, "True or False"),
+    int: (int, "a whole number"),
+    float: (int | float, "a number"),
+}
+
+
+def check_options(config: ConfigDict) -> None:
+    """Raises a `UserError` for an option of the scene family of another type; its values the family checks itself."""
+    parameters = inspect.signature(SCENES[config.data.name]).parameters if config.data.name in SCENES else {}
+    for name, value in config.data.options.items():
+        hint = parameters[name].annotation if name in parameters else None
+        if hint in _TYPES and type(value) is not hint:
+            raise UserError(f"data.options.{name}={shown(value)}: must be {_TYPES[hint][1]}")
 
 
 def save(config: ConfigDict, path: Path) -> None:
@@ -151,23 +204,34 @@ def load(path: Path) -> ConfigDict:
     Fields that have come since it was written have their defaults.
     """
     try:
-        return completed(ConfigDict(json.loads(path.read_text())))
+        fields = read_json(path)
+        if not isinstance(fields, dict):
+            raise ValueError("it holds no fields")
+        return completed(ConfigDict(fields))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; is {path.parent} the --workdir of a training run?") from None
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:  # the last: a method's name as a field
         raise UserError(
             f"{path}: not a slotjax config ({error}); restore the file, or train into another workdir"
         ) from None
 
 
 def completed(config: ConfigDict) -> ConfigDict:
-    """Adds the fields that `config`, written by an older slotjax, does not have yet."""
-    for name, section in defaults().items():
-        if name not in config:
-            config[name] = section
-        elif isinstance(section, ConfigDict):
-            for field in set(section) - set(config[name]):
-                config[name][field] = section[field]
+    """Adds the fields that a config written by an older slotjax does not have yet."""
+    for field in _ADDED_LATER:
+        section, name = field.split(".")
+        if section in config and name not in config[section]:
+            config[section][name] = defaults()[section][name]
+    return config
+
+
+def load_valid(path: Path) -> ConfigDict:
+    """`load` and `validate`; for whoever takes a config as it is."""
+    config = load(path)
+    try:
+        validate(config)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
     return config
 
 

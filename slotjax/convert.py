@@ -39,23 +39,27 @@ class _Weights:
     def __init__(self, arrays: dict[str, np.ndarray]):
         self.arrays = arrays
 
-    def take(self, name: str):
+    def take(self, name: str, *axes: int):
+        """The weight, which has one of these numbers of axes."""
         if name not in self.arrays:
             raise UserError(
                 f"weights: {name!r} is missing; expected the original's names, encoder_cnn/conv0/kernel and so on"
             )
-        return jnp.asarray(self.arrays.pop(name), jnp.float32)
+        array = self.arrays.pop(name)
+        if array.dtype.kind not in "fiu" or array.ndim not in axes or 0 in array.shape:
+            raise UserError(f"weights: {name!r} is {array.dtype}{list(array.shape)}, unlike the original's")
+        return jnp.asarray(array, jnp.float32)
 
     def dense(self, name: str) -> dict:
-        return {"kernel": self.take(f"{name}/kernel"), "bias": self.take(f"{name}/bias")}
+        return {"kernel": self.take(f"{name}/kernel", 2, 4), "bias": self.take(f"{name}/bias", 1)}
 
     def norm(self, name: str) -> dict:
-        return {"scale": self.take(f"{name}/gamma"), "bias": self.take(f"{name}/beta")}
+        return {"scale": self.take(f"{name}/gamma", 1), "bias": self.take(f"{name}/beta", 1)}
 
     def transposed(self, name: str) -> dict:
         return {
-            "kernel": self.take(f"{name}/kernel")[::-1, ::-1].transpose(0, 1, 3, 2),
-            "bias": self.take(f"{name}/bias"),
+            "kernel": self.take(f"{name}/kernel", 4)[::-1, ::-1].transpose(0, 1, 3, 2),
+            "bias": self.take(f"{name}/bias", 1),
         }
 
     def layers(self, prefix: str) -> int:
@@ -79,16 +83,19 @@ def _encoder(source: _Weights) -> dict:
 
 def _attention(source: _Weights) -> dict:
     name = "slot_attention"
-    bias = source.take(f"{name}/gru/bias")
+    bias = source.take(f"{name}/gru/bias", 2)
     mlp = [source.dense(f"{name}/mlp/dense{i}") for i in range(2)]
     return {
-        "initializer": {"mu": source.take(f"{name}/slots_mu"), "log_sigma": source.take(f"{name}/slots_log_sigma")},
+        "initializer": {
+            "mu": source.take(f"{name}/slots_mu", 3),
+            "log_sigma": source.take(f"{name}/slots_log_sigma", 3),
+        },
         **{norm: source.norm(f"{name}/{norm}") for norm in ("norm_inputs", "norm_slots", "norm_mlp")},
-        **{f"project_{x}": source.take(f"{name}/project_{x}/kernel") for x in "qkv"},
+        **{f"project_{x}": source.take(f"{name}/project_{x}/kernel", 2) for x in "qkv"},
         "gru": {
-            "input_kernel": source.take(f"{name}/gru/kernel"),
+            "input_kernel": source.take(f"{name}/gru/kernel", 2),
             "input_bias": bias[0],
-            "recurrent_kernel": source.take(f"{name}/gru/recurrent_kernel"),
+            "recurrent_kernel": source.take(f"{name}/gru/recurrent_kernel", 2),
             "recurrent_bias": bias[1],
         },
         "mlp": {f"{part}{i}": layer[part] for i, layer in enumerate(mlp) for part in ("kernel", "bias")},

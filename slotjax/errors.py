@@ -15,4 +15,13 @@ class RunFailed(RuntimeError):
 
 
 class RunStopped(RuntimeError):
-    """A run that was asked to stop, and saved what it had: the same command goes on. Commands exit with `EXIT_STOPPED`."""
+    """A run that was asked to stop, and saved what it had: the same command goes on.
+
+    Commands exit with `EXIT_STOPPED`.
+    """
+
+
+def shown(value: object) -> str:
+    """A value of unknown origin for a message: on one line, and shortened."""
+    text = " ".join(repr(value).split("\n"))
+    return text if len(text) <= 80 else f"{text[:60]}...{text[-16:]}"

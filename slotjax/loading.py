@@ -1,16 +1,19 @@
 """Trained models by name: a run's directory, a file of weights, or weights that come with the library."""
 
 import json
-import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
+import jax
+import jax.numpy as jnp
 import numpy as np
 
-from slotjax.errors import UserError
+from slotjax.api import init
+from slotjax.errors import UserError, shown
 from slotjax.models import build_model
+from slotjax.untrusted import parse_json, read_arrays
 
 PACKAGED = Path(__file__).parent / "weights"
 CONFIG = "config.json"  # the entry of a weights file that says which model it is for
@@ -49,35 +52,63 @@ def packaged_names() -> list[str]:
 
 def load_run(workdir: Path) -> tuple[nn.Module, Any]:
     """The best checkpoint of a training run."""
-    from slotjax.configuration import load as load_config
+    from slotjax.configuration import load_valid
     from slotjax.training.run import restore_state  # brings orbax, which importing slotjax does not
 
-    model, state = restore_state(load_config(workdir / "config.json"), workdir, best=True)
+    model, state = restore_state(load_valid(workdir / "config.json"), workdir, best=True)
     return model, state.best_params
 
 
 def load_weights(path: Path) -> tuple[nn.Module, Any]:
     """The model and the parameters that `save_weights` wrote."""
     config, entries = load_entries(path)
-    if not isinstance(config.get("model"), Mapping):
-        raise UserError(f"{path}: says nothing of its model, so it is no file of weights; write it with slotjax.pack")
-    return build_model(config["model"]), unflatten(entries)
+    try:
+        model = build_model(config["model"])
+        params = unflatten(entries)
+        check_parameters(model, params)
+    except (ValueError, KeyError, TypeError) as error:
+        raise _not_weights(path, error) from None
+    return model, params
 
 
 def load_entries(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """The config and the arrays, by their paths, that `save_weights` wrote. Nothing in the file is run.
+    """The config and the arrays, by their paths, that `save_weights` wrote.
+
+    Arrays and JSON only: nothing in the file is run, and its sizes are not believed.
 
     Raises:
-      UserError: the file is missing, of another kind, or damaged.
+      UserError: the file is of another kind, or damaged.
     """
     try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            entries = {entry: file[entry] for entry in file.files}
-        config = json.loads(str(entries.pop(CONFIG)))
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        reason = str(error).split(".")[0]
-        raise UserError(f"{path}: not a file of weights, or damaged ({reason}); write it with slotjax.pack") from None
+        with path.open("rb") as stream:
+            entries = read_arrays(stream)
+        config = parse_json(str(entries.pop(CONFIG)))
+        if not isinstance(config, dict):
+            raise ValueError("its config holds no fields")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _not_weights(path, error) from None
     return config, entries
+
+
+def _not_weights(path: Path, error: Exception) -> UserError:
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    return UserError(f"{path}: not a file of weights, or damaged ({reason}); write it with slotjax.pack")
+
+
+def check_parameters(model: nn.Module, params: Any) -> None:
+    """Raises a `UserError` where the parameters are not those of `model`, of which only the shapes are computed."""
+    shapes = jax.eval_shape(lambda: init(model, jax.random.key(0), jnp.zeros((1, *model.resolution, 3))))
+    needed, given = (
+        {name: f"{x.dtype}{list(x.shape)}" for name, x in flatten(tree, leaf=lambda x: x).items()}
+        for tree in (shapes, params)
+    )
+    different = [name for name in sorted(needed | given) if needed.get(name) != given.get(name)]
+    if different:
+        name = different[0]
+        raise UserError(
+            f"{len(different)} parameters are not the model's: {shown(name)} is {given.get(name, 'absent')}, "
+            f"not {needed.get(name, 'absent')}"
+        )
 
 
 def save_weights(path: Path, config: Mapping[str, Any], params: Any) -> None:
@@ -98,21 +129,28 @@ def save_weights(path: Path, config: Mapping[str, Any], params: Any) -> None:
         raise UserError(f"{path}: cannot be written ({error.strerror}); name another file") from None
 
 
-def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, np.ndarray]:
+def flatten(tree: Mapping[str, Any], prefix: str = "", leaf: Callable[[Any], Any] = np.asarray) -> dict[str, Any]:
     """A tree of arrays as {"a/b/c": array}."""
     flat = {}
     for name, value in tree.items():
-        flat |= flatten(value, f"{prefix}{name}/") if isinstance(value, Mapping) else {prefix + name: np.asarray(value)}
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{name}/", leaf)
+        else:
+            flat[prefix + name] = leaf(value)
     return flat
 
 
 def unflatten(flat: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """The inverse of `flatten`."""
+    """The inverse of `flatten`. Raises ValueError where one name is both an array and a branch."""
     tree: dict[str, Any] = {}
     for path, value in flat.items():
         *parents, name = path.split("/")
         branch = tree
         for parent in parents:
             branch = branch.setdefault(parent, {})
+            if not isinstance(branch, dict):
+                raise ValueError(f"{shown(path)} lies within an array")
+        if name in branch:
+            raise ValueError(f"{shown(path)} is an array and a branch")
         branch[name] = value
     return tree

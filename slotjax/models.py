@@ -2,20 +2,24 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax import struct
 
-from slotjax.errors import UserError
+from slotjax.errors import UserError, shown
 from slotjax.nn.attention import SlotAttention, check_options
 from slotjax.nn.decoders import DECODERS
 from slotjax.nn.encoders import ENCODERS
 from slotjax.nn.heads import HEADS
 from slotjax.nn.slots import SLOTS
 
+# Far beyond any use: what a file from somewhere asks for should not fill the memory while its shapes are computed.
+MOST = {"resolution": 2048, "kernels": 255, "last_kernel": 255, "strides": 255, "patch": 255, "frequencies": 24}
+LEAST = {"frequencies": 0}
+MOST_LAYERS = 64
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
@@ -121,60 +125,109 @@ def build_model(config: Mapping[str, Any]) -> nn.Module:
     Raises:
       UserError: a field is missing, unknown or impossible.
     """
-    fields = freeze(config)
+    fields = as_fields("model", freeze(config))
     name = fields.pop("name", "object_discovery")
     return choose("model.name", MODELS, name)(fields)
 
 
 def build_object_discovery(fields: dict[str, Any]) -> ObjectDiscovery:
     """`ObjectDiscovery` from plain fields (see `configs/clevr.py` for what they are)."""
-    resolution = fields.pop("resolution")
+    resolution, encoder, decoder = take(fields, "resolution", "encoder", "decoder")
+    check_field("model.resolution", tuple[int, int], resolution)
     dtype = choose("model.dtype", DTYPES, fields.pop("dtype", "float32"))
-    encoder = build_part("model.encoder", ENCODERS, fields.pop("encoder"), dtype=dtype)
-    decoder = build_part("model.decoder", DECODERS, fields.pop("decoder"), dtype=dtype, resolution=resolution)
+    encoder = build_part("model.encoder", ENCODERS, encoder, dtype=dtype)
+    decoder = build_part("model.decoder", DECODERS, decoder, dtype=dtype, resolution=resolution)
     decoder.check()
     return ObjectDiscovery(resolution, encoder, build_attention(fields), decoder)
 
 
 def build_set_prediction(fields: dict[str, Any]) -> SetPrediction:
     """`SetPrediction` from plain fields (see `configs/clevr_set.py` for what they are)."""
-    resolution = fields.pop("resolution")
+    resolution, encoder, head = take(fields, "resolution", "encoder", "head")
+    check_field("model.resolution", tuple[int, int], resolution)
     dtype = choose("model.dtype", DTYPES, fields.pop("dtype", "float32"))
-    encoder = build_part("model.encoder", ENCODERS, fields.pop("encoder"), dtype=dtype)
-    head = build_part("model.head", HEADS, fields.pop("head"), dtype=dtype)
+    encoder = build_part("model.encoder", ENCODERS, encoder, dtype=dtype)
+    head = build_part("model.head", HEADS, head, dtype=dtype)
     return SetPrediction(resolution, encoder, build_attention(fields), head)
 
 
 def build_attention(fields: dict[str, Any]) -> SlotAttention:
     """`SlotAttention` from the model's own fields."""
-    for name in ("num_slots", "num_iterations", "slot_dim", "mlp_dim"):
-        if fields.get(name, 1) < 1:
-            raise UserError(f"model.{name}={fields[name]}: must be at least 1")
-    start = fields.pop("initializer", {"name": "gaussian"})
-    own = {"num_slots": fields["num_slots"]} if start["name"] == "learned" else {}
-    initializer = build_part("model.initializer", SLOTS, start, slot_dim=fields["slot_dim"], **own)
-    attention = build_part("model", {"slot_attention": SlotAttention}, {"name": "slot_attention", **fields})
+    num_slots, slot_dim = take(fields, "num_slots", "slot_dim")
+    start = as_fields("model.initializer", fields.pop("initializer", {"name": "gaussian"}))
+    fields = {**fields, "name": "slot_attention", "num_slots": num_slots, "slot_dim": slot_dim}
+    attention = build_part("model", {"slot_attention": SlotAttention}, fields)
     check_options(attention.num_iterations, attention.normalize, attention.update, attention.gradient)
+    own = {"num_slots": num_slots} if start.get("name") == "learned" else {}
+    initializer = build_part("model.initializer", SLOTS, start, slot_dim=slot_dim, **own)
     return attention.clone(initializer=initializer)
 
 
-def build_part(where: str, kinds: Mapping[str, type], fields: Mapping[str, Any], **given: Any) -> Any:
-    """One part by its name in `kinds`; a field that it does not have is named in the error."""
-    fields = dict(fields)
+def build_part(where: str, kinds: Mapping[str, type], fields: Any, **given: Any) -> Any:
+    """One part by its name in `kinds`; a field that it does not have, or of a wrong type, is named in the error."""
+    fields = dict(as_fields(where, fields))
     kind = choose(f"{where}.name", kinds, fields.pop("name", None))
-    known = set(kind.__dataclass_fields__) - {"parent", "name"} - set(given)
+    known = {name: hint for name, hint in get_type_hints(kind).items() if name in kind.__dataclass_fields__}
+    known = {name: hint for name, hint in known.items() if name not in ("parent", "name", *given)}
     for name, value in fields.items():
         if name not in known:
             raise UserError(
-                f"{where}.{name}={value!r}: {kind.__name__} has no such field; it has {', '.join(sorted(known))}"
+                f"{where}.{name}={shown(value)}: {kind.__name__} has no such field; it has {', '.join(sorted(known))}"
             )
-    return kind(**fields, **given)
+        check_field(f"{where}.{name}", known[name], value)
+    part = kind(**fields, **given)
+    lengths = {name: len(getattr(part, name)) for name in ("channels", "kernels", "strides") if hasattr(part, name)}
+    if len(set(lengths.values())) > 1:
+        raise UserError(f"{where}: {lengths} are the numbers of layers; give each as many entries")
+    return part
+
+
+def as_fields(where: str, value: Any) -> dict[str, Any]:
+    """`value`, or a `UserError` if it is no mapping from names."""
+    if not isinstance(value, dict):
+        raise UserError(f"{where}={shown(value)}: must be fields by their names, as in the files in configs/")
+    return value
+
+
+def take(fields: dict[str, Any], *names: str) -> list[Any]:
+    """Removes these fields and returns them, or raises a `UserError` for one that is missing."""
+    for name in names:
+        if name not in fields:
+            raise UserError(f"model.{name}: is missing; see the files in configs/ for what a model needs")
+    return [fields.pop(name) for name in names]
+
+
+def check_field(where: str, hint: Any, value: Any) -> None:
+    """Raises a `UserError` for a number, flag or tuple of numbers that is not one, or that nobody can mean."""
+    if hint is int:
+        check_count(where, value)
+    elif hint is bool and not isinstance(value, bool):
+        raise UserError(f"{where}={shown(value)}: must be True or False")
+    elif get_origin(hint) is tuple:
+        size = None if ... in get_args(hint) else len(get_args(hint))
+        if not isinstance(value, tuple) or size not in (None, len(value)) or len(value) > MOST_LAYERS:
+            wanted = size or f"up to {MOST_LAYERS}"
+            raise UserError(f"{where}={shown(value)}: must be {wanted} whole numbers")
+        for number in value:
+            check_count(where, number)
+
+
+def check_count(where: str, value: Any) -> None:
+    """Raises a `UserError` for what is no whole number in the field's range (see `MOST`)."""
+    name = where.rpartition(".")[2]
+    least, most = LEAST.get(name, 1), MOST.get(name, 2**14)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise UserError(f"{where}={shown(value)}: must be a whole number")
+    if value < least:
+        raise UserError(f"{where}={value}: must be at least {least}")
+    if value > most:
+        raise UserError(f"{where}={value}: must be at most {most}")
 
 
 def choose(where: str, choices: Mapping[str, Any], name: Any) -> Any:
     """The entry called `name`, or a `UserError` that lists what there is."""
-    if name not in choices:
-        raise UserError(f"{where}={name!r}: choose one of {', '.join(choices)}")
+    if not isinstance(name, str) or name not in choices:
+        raise UserError(f"{where}={shown(name)}: choose one of {', '.join(choices)}")
     return choices[name]
 
 

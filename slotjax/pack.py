@@ -1,12 +1,12 @@
 """python -m slotjax.pack --workdir DIR --output FILE.npz: a trained model as one small file for slotjax.load."""
 
 import argparse
-import json
 from pathlib import Path
 
 from slotjax import cli, configuration
 from slotjax.errors import UserError
 from slotjax.loading import load_run, save_weights
+from slotjax.untrusted import read_json
 
 
 def main() -> None:
@@ -27,7 +27,10 @@ def main() -> None:
 def read_evaluation(workdir: Path) -> dict:
     """The figures that `slotjax.evaluate` wrote for the run, if it has."""
     path = workdir / "evaluation.json"
-    return {"evaluation": json.loads(path.read_text())} if path.exists() else {}
+    try:
+        return {"evaluation": read_json(path)} if path.exists() else {}
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); delete it, or write it with slotjax.evaluate") from None
 
 
 if __name__ == "__main__":

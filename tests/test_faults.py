@@ -1,4 +1,5 @@
-"""What a run meets: kills, signals, damage, full disks, other runs, numbers that are none. The long form is
+"""What a run meets: kills, signals, damage, full disks, other runs, numbers that are none.
+
 benchmarks/faults.py."""
 
 import json
@@ -16,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from test_training import figures, tiny
 
 from slotjax import configuration, replay
 from slotjax.errors import RunFailed, RunStopped, UserError
@@ -27,7 +29,6 @@ from slotjax.training.lock import hold
 from slotjax.training.logging import Logger, read_metrics
 from slotjax.training.loop import train
 from slotjax.training.run import restore_state
-from test_training import figures, tiny
 
 ROOT = Path(__file__).parent.parent
 
@@ -254,7 +255,9 @@ def test_a_full_disk_loses_nothing(config, whole, tmp_path, monkeypatch):
             monkeypatch.setattr(shutil, "disk_usage", nearly_full)
 
     monkeypatch.setattr(Logger, "advance", fill)
-    with pytest.raises(RunFailed, match=r"cannot be written \(No space left on device\); the last one is .*/4; make room"):
+    with pytest.raises(
+        RunFailed, match=r"cannot be written \(No space left on device\); the last one is .*/4; make room"
+    ):
         train(config, tmp_path)
     assert not list((tmp_path / "checkpoints").glob(".*"))
     monkeypatch.undo()
@@ -323,15 +326,15 @@ def poisoned(monkeypatch):
 
 
 def test_a_bad_batch_stops_the_run_and_can_be_looked_at(config, tmp_path, poisoned, monkeypatch, capsys):
-    with pytest.raises(RunFailed, match=r"step 5: .*loss.* not finite; .*checkpoints/4; .*slotjax.replay .*step_0*5.npz"):
+    with pytest.raises(
+        RunFailed, match=r"step 5: .*loss.* not finite; .*checkpoints/4; .*slotjax.replay .*step_0*5.npz"
+    ):
         train(config, tmp_path)
     state = restore_state(config, tmp_path)[1]
     assert int(state.step) == 4 and all(np.isfinite(x).all() for x in jax.tree.leaves(state))
     path = tmp_path / "nonfinite" / "step_0000005.npz"
     with np.load(path, allow_pickle=False) as dumped:  # exactly what the step started from
-        np.testing.assert_array_equal(
-            dumped["params/attention/project_q"], state.params["attention"]["project_q"]
-        )
+        np.testing.assert_array_equal(dumped["params/attention/project_q"], state.params["attention"]["project_q"])
     monkeypatch.setattr(sys, "argv", ["replay", str(path)])
     capsys.readouterr()
     replay.main()

@@ -7,7 +7,10 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
+from slotjax import untrusted
 from slotjax.errors import UserError
+
+MAX_BYTES = 2**26  # of a derived file: numbers for each of some millions of pictures
 
 
 def say(text: str) -> None:
@@ -59,10 +62,17 @@ def write_json(path: Path, value: object) -> None:
 def read_json(path: Path) -> dict | None:
     """The JSON object in a derived file, or None where there is none that can be read."""
     try:
-        value = json.loads(path.read_text())
+        value = untrusted.read_json(path, MAX_BYTES)
     except (OSError, ValueError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def whole_numbers(value: object, length: int, most: int) -> list[int] | None:
+    """`value` if it is a list of so many whole numbers from 0 to `most`, as a derived file should hold, else None."""
+    if not isinstance(value, list) or len(value) != length:
+        return None
+    return value if all(type(number) is int and 0 <= number <= most for number in value) else None
 
 
 @contextmanager

@@ -6,13 +6,15 @@ present; in the crop those are whose centre lies inside.
 """
 
 import io
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from slotjax.data import cache, preprocess
-from slotjax.errors import UserError
+from slotjax.errors import UserError, shown
+from slotjax.untrusted import open_picture, read_json
 
 MAX_OBJECTS = 10  # of the CLEVR generator
 _FIELDS = {
@@ -24,6 +26,10 @@ _FIELDS = {
     "shape": (np.int32, 1),
     "color": (np.int32, 1),
 }
+_MAX_RECORDS = 10**7
+_CLASS = re.compile(
+    r"tensorflow_datasets\.core\.features\.\w+\.(FeaturesDict|Sequence|Image|Text|ClassLabel|Tensor|Scalar)"
+)
 _PREPARE = "prepare it with python -m slotjax.data.prepare_clevr CLEVR_v1.0.zip --data-dir DIR"
 
 
@@ -74,21 +80,28 @@ class ClevrTfds:
         example = self._read(record)
         picture = _decode(example["image"], f"{self._directory}: the picture of record {record}")
         window = preprocess.clevr_window(*picture.shape[:2], self._crop)
-        objects = _objects(example["objects"], window)
+        try:
+            objects = _objects(example["objects"], window)
+        except (ValueError, TypeError) as error:
+            raise UserError(f"{self._directory}: the objects of record {record} are not CLEVR's ({error})") from None
         return {"image": preprocess.to_input(picture, window, self._resolution), "objects": objects}
 
     def _read(self, record: int) -> dict:
         try:
-            return self._source[record]
+            example = self._source[record]
+            if not isinstance(example["image"], bytes) or not _FIELDS.keys() <= example["objects"].keys():
+                raise ValueError("it is not CLEVR's")
+            return example
         except Exception as error:  # what a damaged file raises depends on which byte it is
-            raise UserError(f"{self._directory}: record {record} is damaged ({error}): prepare it again") from None
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise UserError(f"{self._directory}: record {record} is damaged ({reason}): prepare it again") from None
 
     def _count_objects(self, split: str) -> np.ndarray:
         """The number of objects of every scene; read once, then kept in a file beside the data."""
         path = cache.derived_path(self._directory / f"clevr-{split}", ".object_counts.json")
         kept = cache.read_json(path) or {}
-        counts = kept.get("counts")
-        if kept.get("records") != len(self._source) or not isinstance(counts, list) or len(counts) != kept["records"]:
+        counts = cache.whole_numbers(kept.get("counts"), len(self._source), 2**31)
+        if counts is None:
             counts = []
             with cache.progress(f"Counting objects in {split} (once)", len(self._source)) as advance:
                 for record in range(len(self._source)):
@@ -113,11 +126,15 @@ def _open(directory: Path, split: str):
     """The split as a sequence of TFDS examples with the picture still encoded."""
     import tensorflow_datasets as tfds
 
+    _check_metadata(directory)
     try:
         builder: Any = tfds.builder_from_directory(str(directory))
         if split not in builder.info.splits or "objects" not in builder.info.features:
             raise UserError(f"{directory} is not TFDS clevr with a split {split!r}: {_PREPARE}")
-        return builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
+        source = builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
+        if len(source) > _MAX_RECORDS:
+            raise ValueError(f"it claims {len(source)} records")
+        return source
     except NotImplementedError:
         raise UserError(f"{directory} is not in ArrayRecord format: {_PREPARE}, with another data directory") from None
     except UserError:
@@ -127,14 +144,30 @@ def _open(directory: Path, split: str):
         raise UserError(f"{directory} is incomplete or damaged ({first}): delete it and {_PREPARE}") from None
 
 
-def _decode(encoded: bytes, where: str) -> np.ndarray:
-    from PIL import Image
-
+def _check_metadata(directory: Path) -> None:
+    """Refuses features of other classes than CLEVR's: TFDS imports whatever module features.json names."""
     try:
-        with Image.open(io.BytesIO(encoded), formats=("PNG", "JPEG")) as picture:
-            return np.asarray(picture.convert("RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UserError(f"{where} is damaged ({error}): prepare the data set again") from None
+        for name in ("dataset_info.json", "features.json"):
+            classes = _class_names(read_json(directory / name, printable=False))
+            if name == "features.json" and (unknown := [one for one in classes if not _CLASS.fullmatch(str(one))]):
+                raise ValueError(f"{name} names {shown(unknown[0])}")
+    except (OSError, ValueError) as error:
+        raise UserError(f"{directory} is incomplete or damaged ({error}): delete it and {_PREPARE}") from None
+
+
+def _class_names(value: Any) -> list[Any]:
+    """What stands in a features.json for a class, at any depth and in any of the spellings that TFDS takes."""
+    if isinstance(value, list):
+        return [name for item in value for name in _class_names(item)]
+    if not isinstance(value, dict):
+        return []
+    own = [value[key] for key in ("type", "pythonClassName", "python_class_name") if key in value]
+    return own + _class_names(list(value.values()))
+
+
+def _decode(encoded: bytes, where: str) -> np.ndarray:
+    with open_picture(io.BytesIO(encoded), where, ("PNG", "JPEG")) as picture:
+        return np.asarray(picture.convert("RGB"))
 
 
 def _objects(stored: dict, window: preprocess.Window) -> dict[str, np.ndarray]:

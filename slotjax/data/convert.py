@@ -70,7 +70,7 @@ def _convert_shards(source: Path, work: Path, dataset: str | None) -> dict:
     """Write what is missing of the shards in `work`; return the index."""
     _make_folder(work)
     state: dict[str, Any] | None = cache.read_json(work / _PROGRESS)
-    if state is None:
+    if state is None or not _is_progress(state):
         state = {"format": multi_object.FORMAT, "source": fingerprint(source), "shards": []}
     elif state["source"] != fingerprint(source):
         raise UserError(f"{work} holds the unfinished conversion of another file: delete it")
@@ -86,6 +86,17 @@ def _convert_shards(source: Path, work: Path, dataset: str | None) -> dict:
     if not state["shards"]:
         raise UserError(f"{source} holds no records: copy or download the file again")
     return state
+
+
+def _is_progress(state: dict[str, Any]) -> bool:
+    """Whether a file of progress holds what this version writes; otherwise the conversion starts anew."""
+    shards = state.get("shards")
+    return (
+        state.get("format") == multi_object.FORMAT
+        and isinstance(state.get("source"), dict)
+        and isinstance(shards, list)
+        and all(isinstance(shard, dict) and isinstance(shard.get("counts"), list) for shard in shards)
+    )
 
 
 def _encoded(

@@ -1,9 +1,10 @@
 """A folder of the user's own pictures, with or without masks.
 
-Every file below the folder that is not hidden must be a picture (see `FORMATS`). Pictures of any size and mode are
-converted (`load_picture` says how): EXIF orientation applied, transparency laid over white, 16-bit greys scaled down,
-everything else turned into RGB; then the largest centred part of the target's proportions is kept (crop=True) or the
-whole is squashed (crop=False), and resized with Pillow's antialiased bilinear filter, which photographs need.
+Every file below the folder that is not hidden must be a picture (see `slotjax.untrusted.FORMATS`). Pictures of any
+size and mode are converted (`load_picture` says how): EXIF orientation applied, transparency laid over white, 16-bit
+greys scaled down, everything else turned into RGB; then the largest centred part of the target's proportions is kept
+(crop=True) or the whole is squashed (crop=False), and resized with Pillow's antialiased bilinear filter, which
+photographs need.
 
 The mask of `DIR/NAME.jpg` is `DIR/masks/NAME.png` or `DIR/NAME_mask.png`, of the same size: grey values, palette
 indices or colours, where 0 (black) is background and every other value one object. Either all pictures have one or
@@ -11,8 +12,6 @@ none.
 """
 
 import hashlib
-import threading
-import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,17 +21,14 @@ import numpy as np
 
 from slotjax.data import cache
 from slotjax.errors import UserError
+from slotjax.untrusted import open_picture
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-MAX_PIXELS = 2**26  # 8192 x 8192; a larger picture is refused before it is unpacked
 MAX_MASK_IDS = 255
-# What Pillow itself decodes; among its other formats are some that start external programs.
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 _ORIENTATION = 0x0112  # the EXIF tag
 _LITTER = ("Thumbs.db", "desktop.ini")  # left by file managers; those of others are hidden
-_opening = threading.Lock()  # warnings filters are global to the process
 
 
 def load_picture(path: Path, resolution: tuple[int, int], crop: bool = True) -> tuple[np.ndarray, str]:
@@ -42,7 +38,7 @@ def load_picture(path: Path, resolution: tuple[int, int], crop: bool = True) -> 
       float32 [*resolution, 3] in [-1, 1], and what was done to the picture in words ("" if nothing was).
 
     Raises:
-      UserError: the file is missing, no picture, damaged, or larger than `MAX_PIXELS`.
+      UserError: the file is missing, no picture, damaged, or larger than `slotjax.untrusted.MAX_PIXELS`.
     """
     picture, notes = _read_rgb(path)
     box, shape = _box(picture.size, resolution, crop), resolution[::-1]
@@ -135,7 +131,8 @@ def _count_objects(
     key = hashlib.sha256(repr((listing, sizes)).encode()).hexdigest()
     path = cache.derived_path(directory.absolute(), ".object_counts.json")
     kept = cache.read_json(path) or {}
-    if kept.get("key") != key:
+    counts = cache.whole_numbers(kept.get("counts"), len(masks), MAX_MASK_IDS)
+    if kept.get("key") != key or counts is None:
         counts = []
         with cache.progress("Reading masks (once)", len(masks)) as advance:
             for picture, mask, size in zip(pictures, masks, sizes, strict=True):
@@ -146,9 +143,8 @@ def _count_objects(
                     )
                 counts.append(count)
                 advance(len(counts))
-        kept = {"key": key, "counts": counts}
-        cache.write_json(path, kept)
-    return np.asarray(kept["counts"], np.int64)
+        cache.write_json(path, {"key": key, "counts": counts})
+    return np.asarray(counts, np.int64)
 
 
 def _read_mask(path: Path) -> tuple[np.ndarray, int]:
@@ -160,40 +156,42 @@ def _read_mask(path: Path) -> tuple[np.ndarray, int]:
         table = np.zeros(256, np.uint8)
         table[found] = np.arange(1, len(found) + 1)
         return table[values], len(found)
-    if picture.mode.startswith("I"):
-        values = np.asarray(picture).astype(np.int64)
-    else:
-        values = np.asarray(picture.convert("RGB")).astype(np.int64) @ np.array([65536, 256, 1])
-    found, inverse = np.unique(np.append(0, values), return_inverse=True)
-    if len(found) - 1 > MAX_MASK_IDS:
+    values = _colour_numbers(picture)
+    found = np.unique(values)
+    found = found[found != 0]
+    if len(found) > MAX_MASK_IDS:
         raise UserError(
-            f"{path} holds {len(found)} different values: a mask has one for each of up to {MAX_MASK_IDS} objects"
+            f"{path} holds {len(found) + 1} different values: a mask has one for each of up to {MAX_MASK_IDS} objects"
         )
-    return inverse[1:].reshape(values.shape).astype(np.uint8), len(found) - 1
+    ids = np.zeros(values.shape, np.uint8)
+    for row, numbers in zip(ids, values, strict=True):  # one by one: the places that numpy finds take 8 bytes each
+        row[:] = np.where(numbers == 0, 0, np.searchsorted(found, numbers) + 1)
+    return ids, len(found)
+
+
+def _colour_numbers(picture: "Image") -> np.ndarray:
+    """One number for each pixel, int32 [h, w]: a grey's value, or red, green and blue as bytes of the number."""
+    if picture.mode.startswith("I"):
+        return np.asarray(picture).astype(np.int32)
+    colours = np.asarray(picture.convert("RGB"))
+    numbers = np.zeros(colours.shape[:2], np.int32)
+    for band in range(3):
+        numbers <<= 8
+        numbers |= colours[..., band]
+    return numbers
 
 
 @contextmanager
 def _opened(path: Path) -> Generator["Image"]:
-    """The picture with only its header read, its size bounded; what goes wrong then, or inside, is the file's fault."""
-    from PIL import Image, UnidentifiedImageError
-
+    """The picture with only its header read; see `open_picture`."""
     try:
-        with path.open("rb") as file:
-            with _opening, warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                picture = Image.open(file, formats=FORMATS)
-            if picture.width * picture.height > MAX_PIXELS:
-                raise UserError(f"{path} has {_size(picture)} pixels, more than {MAX_PIXELS}: make it smaller")
-            yield picture
-    except UserError:
-        raise
-    except UnidentifiedImageError:
-        raise UserError(f"{path} is no picture ({', '.join(FORMATS)}): remove it or convert it to PNG") from None
-    except Image.DecompressionBombError:
-        raise UserError(f"{path} has more than {MAX_PIXELS} pixels: make it smaller") from None
-    except Exception as error:  # Pillow's decoders raise many kinds on damaged files
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{path} cannot be read ({reason}): check or replace it") from None
+        if path.exists() and not path.is_file():
+            raise UserError(f"{path} is no file: give a picture")
+        file = path.open("rb")
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}): check or replace it") from None
+    with file, open_picture(file, path) as picture:
+        yield picture
 
 
 def _upright(path: Path) -> tuple["Image", bool]:
@@ -221,7 +219,7 @@ def _read_rgb(path: Path) -> tuple["Image", list[str]]:
     if picture.mode == "F":
         raise UserError(f"{path} holds floating-point pixels, whose range is unknown: save it with 8 or 16 bits")
     if picture.mode.startswith("I"):
-        grey = np.clip(np.asarray(picture).astype(np.int64) / 257, 0, 255).round().astype(np.uint8)
+        grey = (np.asarray(picture).clip(0, 65535).astype(np.float32) / 257).round().astype(np.uint8)
         return Image.fromarray(grey).convert("RGB"), [*notes, "16-bit grey scaled to 8 bits"]
     if picture.has_transparency_data:
         opaque = Image.new("RGBA", picture.size, "white")

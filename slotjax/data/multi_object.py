@@ -5,15 +5,15 @@ is the bytes of one numpy structured scalar: the uint8 picture, the number of th
 of the bulky masks, and every attribute of every entity.
 """
 
-import json
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from slotjax.data import preprocess
-from slotjax.errors import UserError
+from slotjax.data import cache, preprocess
+from slotjax.errors import UserError, shown
+from slotjax.untrusted import read_json
 
 INDEX = "index.json"
 FORMAT = 1
@@ -110,8 +110,8 @@ def match_schema(features: dict[str, np.ndarray], where: str, name: str | None =
         if name in (None, schema.name) and schema.sizes() == found:
             _check_values(features, where)
             return schema
-    shown = ", ".join(f"{key[:20]} [{size}]" for key, (_, size) in sorted(found.items())[:12]) or "no features"
-    raise UserError(f"{where} does not follow the schema of {name or 'any of ' + ', '.join(NAMES)} (it has {shown})")
+    given = ", ".join(f"{key[:20]!r} [{size}]" for key, (_, size) in sorted(found.items())[:12]) or "no features"
+    raise UserError(f"{where} does not follow the schema of {name or 'any of ' + ', '.join(NAMES)} (it has {given})")
 
 
 def _check_values(features: dict[str, np.ndarray], where: str) -> None:
@@ -136,12 +136,13 @@ class Converted:
         self.directory = Path(directory)
         path = self.directory / INDEX
         try:
-            index = json.loads(path.read_text())
+            index = read_json(path, cache.MAX_BYTES)
             if index["format"] != FORMAT:
-                raise UserError(f"{path} has format {index['format']!r}, known is {FORMAT}: convert the data set again")
+                found = shown(index["format"])
+                raise UserError(f"{path} has format {found}, known is {FORMAT}: convert the data set again")
             self.schema = schema_from_json(index)
             self.source: dict = index["source"]
-            shards = [(str(shard["file"]), np.asarray(shard["counts"], np.int64)) for shard in index["shards"]]
+            shards = [(str(shard["file"]), check_counts(shard["counts"], self.schema)) for shard in index["shards"]]
             self.counts = np.concatenate([counts for _, counts in shards])
         except (OSError, KeyError, TypeError, ValueError) as error:
             if isinstance(error, UserError):
@@ -178,12 +179,19 @@ def schema_to_json(schema: Schema) -> dict:
     return {"dataset": schema.name, "image": list(schema.image), "entities": schema.entities}
 
 
+def check_counts(counts: object, schema: Schema) -> np.ndarray:
+    """The numbers of objects of a shard's records. Raises TypeError or ValueError for anything else."""
+    if not isinstance(counts, list) or cache.whole_numbers(counts, len(counts), schema.entities) is None:
+        raise ValueError("the counts of a shard are no numbers of objects")
+    return np.asarray(counts, np.int64)
+
+
 def schema_from_json(index: dict) -> Schema:
     """Raises UserError when the index names no known schema."""
     for schema in SCHEMAS:
         if all(index.get(key) == value for key, value in schema_to_json(schema).items()):
             return schema
-    raise UserError(f"the index of a converted data set names an unknown one: {index.get('dataset')!r}")
+    raise UserError(f"the index of a converted data set names an unknown one: {shown(index.get('dataset'))}")
 
 
 class MultiObject:

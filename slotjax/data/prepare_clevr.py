@@ -18,7 +18,7 @@ import tempfile
 import zipfile
 import zlib
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 from slotjax.data import cache
@@ -50,7 +50,7 @@ def prepare(archive: Path, data_dir: Path | None = None) -> Path:
     if folder.exists():
         cache.say(f"{folder} is already there; delete it to prepare it again.")
         return folder
-    with zipfile.ZipFile(archive) as opened:
+    with _opened(archive) as opened:
         images = {split: _images(opened, split) for split in _SPLITS}
         if not all(images.values()):
             missing = next(split for split, names in images.items() if not names)
@@ -59,6 +59,16 @@ def prepare(archive: Path, data_dir: Path | None = None) -> Path:
         with cache.progress(f"Preparing {archive.name}", sum(map(len, images.values()))) as advance:
             _write(builder, opened, images, advance)
     return folder
+
+
+@contextlib.contextmanager
+def _opened(archive: Path) -> Generator[zipfile.ZipFile]:
+    try:
+        opened = zipfile.ZipFile(archive)
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError) as error:
+        raise UserError(f"{archive} is damaged ({error}): download the archive again") from None
+    with opened:
+        yield opened
 
 
 def _write(builder, archive: zipfile.ZipFile, images: dict[str, list[str]], advance: Callable[[int], object]) -> None:
@@ -79,8 +89,12 @@ def _write(builder, archive: zipfile.ZipFile, images: dict[str, list[str]], adva
             builder.download_and_prepare(download_dir=unused)
     except UserError as error:
         failed.append(error)
-    except (OSError, RuntimeError) as error:
-        failed.append(UserError(f"{builder.data_dir} cannot be written ({error}): choose another --data-dir"))
+    except Exception as error:  # TFDS has no common class for what does not fit its features
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        if isinstance(error, OSError | RuntimeError) and not reason.startswith("Failed to encode example"):
+            failed.append(UserError(f"{builder.data_dir} cannot be written ({reason}): choose another --data-dir"))
+        else:
+            failed.append(UserError(f"{archive.filename} is not the official archive ({reason}): download it again"))
     if failed:
         raise failed[0] from None
 
@@ -114,17 +128,19 @@ def _examples(archive: zipfile.ZipFile, split: str, images: list[str]) -> Iterat
             questions[entry["image_filename"]].append(answer)
         for image in images:
             name = image.rpartition("/")[2]
-            found = [] if objects is None else objects[name]
+            found, picture = [] if objects is None else objects[name], _read(archive, image, _MAX_IMAGE_BYTES)
+            if not picture.startswith(b"\x89PNG"):
+                raise ValueError(f"{name} is no PNG")
             yield (
                 name,
                 {
-                    "image": _read(archive, image, _MAX_IMAGE_BYTES),
+                    "image": picture,
                     "file_name": name,
                     "question_answer": questions[name],
                     "objects": [{key: thing[key] for key in _ATTRIBUTES} for thing in found],
                 },
             )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         if isinstance(error, UserError):
             raise
         raise UserError(
@@ -136,10 +152,13 @@ def _examples(archive: zipfile.ZipFile, split: str, images: list[str]) -> Iterat
 def _read(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
     """A member of the archive, its size bounded and its checksum verified."""
     try:
-        size = archive.getinfo(name).file_size
-        if size > limit:
+        member = archive.getinfo(name)
+        if member.file_size > limit:
+            size = member.file_size
             raise UserError(f"{archive.filename}: {name} claims {size} bytes (at most {limit}): download it again")
-        return archive.read(name)
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others take memory of their own
+            raise zipfile.BadZipFile("an unusual compression")
+        return archive.read(member)
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, OSError) as error:
         raise UserError(f"{archive.filename}: {name} is damaged ({error}): download the archive again") from None
 

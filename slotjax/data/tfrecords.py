@@ -18,7 +18,7 @@ from slotjax.errors import UserError
 # The largest record of the known data sets has 3.3 MB; a longer one is damage, and nothing is allocated for it.
 MAX_RECORD_BYTES = 64 * 2**20
 _MAX_FIELDS = 1000  # of one message; the known data sets have up to 12
-_CHUNK = 2**18
+_CHUNK = 2**16  # what follows a gzip member is copied: small, so that many tiny ones do not take for ever
 _GZIP_MAGIC = b"\x1f\x8b"
 _COPY_AGAIN = "copy or download the file again"
 

@@ -12,6 +12,7 @@ from slotjax.nn.convolution import ConvTranspose, depth_to_space
 from slotjax.nn.positions import SoftPositionEmbedding, fourier_grid
 
 PARTS = 8  # of a decoder's slots, where its activations are computed again instead of kept
+MOST_FEATURES = 2**22  # octaves times positions
 
 
 class SpatialBroadcastDecoder(nn.Module):
@@ -88,8 +89,15 @@ class MLPBroadcastDecoder(nn.Module):
         return depth_to_space(last(x), self.patch)
 
     def check(self) -> None:
-        """Raises a `UserError` if no grid gives `resolution`."""
+        """Raises a `UserError` if no grid gives `resolution`, or its features would not be worth their memory."""
         _check_multiple(self.resolution, self.patch, f"the decoder's patch {self.patch}")
+        if not self.hidden:
+            raise UserError("model.decoder.hidden=(): give at least one width")
+        if math.prod(self.resolution) // self.patch**2 * self.frequencies > MOST_FEATURES:
+            raise UserError(
+                f"model.decoder.frequencies={self.frequencies}: too many for {self.resolution} in patches of "
+                f"{self.patch}; take fewer, or larger patches"
+            )
 
 
 def rematerialised(decoder: nn.Module, slots: jax.Array) -> jax.Array:

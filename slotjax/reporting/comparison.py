@@ -1,18 +1,18 @@
 """The report of several runs: what they have in common, and what sets them apart."""
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from slotjax import __version__
+from slotjax.errors import UserError
 from slotjax.reporting import curves, figures, page, pixels
 from slotjax.reporting.groups import Criterion, Group, common_curve, criterion, differing, final, group, spread
 from slotjax.reporting.record import Record, labels
 from slotjax.reporting.single import BOUNDED, missing
+from slotjax.untrusted import open_picture
 
 SHEET_WIDTH = 720  # pixels of a run's last pictures
 BUDGET = 3_000_000  # bytes of pictures in all
@@ -129,9 +129,9 @@ def last_pictures(records: Sequence[Record]) -> tuple[list[str | None], int]:
 def read_sheet(path: Path) -> str | None:
     """A PNG at most `SHEET_WIDTH` wide; None if it cannot be read."""
     try:
-        with Image.open(io.BytesIO(path.read_bytes())) as picture:
+        with path.open("rb") as file, open_picture(file, path, ("PNG",)) as picture:
             picture = picture.convert("RGB")
             picture.thumbnail((SHEET_WIDTH, 4 * SHEET_WIDTH))
             return pixels.data_uri(np.asarray(picture), lossless=False)
-    except (OSError, ValueError):
+    except (OSError, UserError):
         return None

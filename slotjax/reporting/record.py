@@ -1,5 +1,7 @@
 """What a run wrote down: its config and its metrics."""
 
+import contextlib
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,8 +16,11 @@ from slotjax.errors import UserError
 from slotjax.reporting import figures
 from slotjax.tasks import TASKS
 from slotjax.training.logging import duration, read_metrics
+from slotjax.untrusted import read_bytes
 
 Row = dict[str, Any]
+MAX_METRICS_BYTES = 2**28
+MAX_FIGURES = 200  # each is a chart
 
 
 @dataclass(frozen=True)
@@ -48,11 +53,13 @@ class Record:
 
     @property
     def best(self) -> Row | None:
-        """The evaluation that the best checkpoint comes from."""
+        """The evaluation that the best checkpoint comes from; one that lacks figures of the task does not count."""
         best = None
         for row in self.evaluations:
-            if self.task.is_better(row, best):
-                best = row
+            with contextlib.suppress(KeyError, TypeError):
+                self.task.is_better(row, row)
+                if self.task.is_better(row, best):
+                    best = row
         return best
 
     @property
@@ -79,30 +86,35 @@ def read(workdir: Path) -> Record:
     """
     if not workdir.is_dir():
         raise UserError(f"--workdir {workdir}: no such directory; give the --workdir of a training run")
-    config = configuration.load(workdir / "config.json")
-    check(config, workdir)
+    config = configuration.load_valid(workdir / "config.json")
     path = workdir / "metrics.jsonl"
     try:
-        rows = read_metrics(path)
-        lines = [line for line in path.read_text().splitlines() if line.strip()] if path.exists() else []
-    except (OSError, UnicodeDecodeError) as error:
+        rows, broken = read_rows(path) if path.exists() else ([], 0)
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: cannot be read ({error}); restore it, or delete it for a report without") from None
     if not rows and not any((workdir / "checkpoints").glob("[0-9]*")):
         raise UserError(
             f"{workdir}: neither metrics nor a checkpoint in it yet; train with --workdir {workdir} until its first log"
         )
-    return Record(workdir, config, rows, len(lines) - len(rows))
+    return Record(workdir, config, rows, broken)
 
 
-def check(config: ConfigDict, workdir: Path) -> None:
-    """A `UserError` for a config that no run of this version can have had."""
-    try:
-        configuration.validate(config)
-    except UserError as error:
-        raise UserError(f"{workdir / 'config.json'}: {error}") from None
-    except (AttributeError, KeyError, TypeError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{workdir / 'config.json'}: not the config of a run ({reason}); restore the file") from None
+def read_rows(path: Path) -> tuple[list[Row], int]:
+    """The rows of a metrics file, of which nothing but numbers is kept, and how many lines are no rows."""
+    lines = sum(bool(line.strip()) for line in read_bytes(path, MAX_METRICS_BYTES).decode().splitlines())
+    rows = [{name: value for name, value in row.items() if is_figure(value)} for row in read_metrics(path)]
+    rows = [row for row in rows if 0 <= row.get("step", -1) < 2**53]
+    if len({name for row in rows for name in row}) > MAX_FIGURES:
+        raise ValueError(f"more than {MAX_FIGURES} different figures")
+    return rows, lines - len(rows)
+
+
+def is_figure(value: Any) -> bool:
+    """Whether the value can be a figure, or says that there is none; NaN and infinity can, but not a number with which
+    one cannot compute."""
+    if value is None or isinstance(value, float):
+        return value is None or not 1e100 < abs(value) < math.inf
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
 
 
 def labels(workdirs: Sequence[Path]) -> list[str]:

@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,7 +14,7 @@ NAME = ".lock"
 
 
 @contextmanager
-def hold(workdir: Path) -> Iterator[None]:
+def hold(workdir: Path) -> Generator[None]:
     """Makes the workdir, and keeps other runs out of it until the block ends, or the process, however it ends.
 
     Raises:

@@ -51,18 +51,20 @@ class Events:
 
     def __init__(self, folder: Path, start_step: int):
         from tensorboardX.event_file_writer import EventsWriter
-        from tensorboardX.proto.event_pb2 import Event, SessionLog
+        from tensorboardX.proto import event_pb2 as proto
         from tensorboardX.summary import scalar
 
         folder.mkdir(exist_ok=True)
-        self._event, self._scalar, self._writer = Event, scalar, EventsWriter(str(folder / "events"))
-        self._write(start_step + 1, session_log=SessionLog(status=SessionLog.START))  # what was beyond comes again
+        self._proto: Any = proto
+        self._scalar, self._writer = scalar, EventsWriter(str(folder / "events"))
+        start = self._proto.SessionLog(status=self._proto.SessionLog.START)
+        self._write(start_step + 1, session_log=start)  # what was beyond comes again
 
     def write(self, step: int, name: str, value: float) -> None:
         self._write(step, summary=self._scalar(name, value))
 
     def _write(self, step: int, **content: Any) -> None:
-        self._writer.write_event(self._event(step=step, wall_time=time.time(), **content))
+        self._writer.write_event(self._proto.Event(step=step, wall_time=time.time(), **content))
 
     def flush(self) -> None:
         self._writer.flush()

@@ -1,7 +1,7 @@
 """What a checkpoint's files must be: written beside them when they are complete, checked before they are read.
 
-`manifest.json` of a checkpoint's folder holds the size and the SHA-256 of every other file in it, the config of the run,
-and the version of this format. Its last entry is the SHA-256 of the rest, so that no byte can change unnoticed.
+`manifest.json` of a checkpoint's folder holds the size and the SHA-256 of every other file in it, the config of the
+run, and the version of this format. Its last entry is the SHA-256 of the rest, so that no byte can change unnoticed.
 """
 
 import hashlib

@@ -36,4 +36,3 @@ def dump(workdir: Path, config: ConfigDict, step: int, params: Any, batch: Mappi
     }
     save_weights(path, config.to_dict() | {"step": step}, tree)
     return path
-

@@ -26,7 +26,8 @@ from slotjax.training.step import Step, build_train_step
 # Fields that may differ when a run is continued: they change how far and how often, not what is learned.
 MAY_CHANGE = (
     "train.num_steps", "train.micro_batches", "train.log_every", "train.eval_every", "train.checkpoint_every",
-    "train.keep_checkpoints", "train.on_nonfinite", "eval.batch_size", "eval.pictures", "data.num_workers", "data.path", "parallel",
+    "train.keep_checkpoints", "train.on_nonfinite", "eval.batch_size", "eval.pictures",
+    "data.num_workers", "data.path", "parallel", "model.decoder.remat",
 )  # fmt: skip
 
 

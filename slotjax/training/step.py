@@ -62,11 +62,11 @@ class Step:
         norms = {"grad_norm": optax.tree.norm(gradients), "update_norm": optax.tree.norm(updates)}
         finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(norms["grad_norm"]) & jnp.isfinite(norms["update_norm"])
         new = TrainState(state.step + 1, params, opt_state, ema)
-        if self.skip_nonfinite:
-            old = state.replace(step=state.step + 1)
-        else:
+        following = state.step + 1
+        if not self.skip_nonfinite:
             finite &= state.step >= 0
-            old = state.replace(step=STOPPED)
+            following = jnp.full_like(state.step, STOPPED)
+        old = TrainState(following, state.params, state.opt_state, state.ema)
         return jax.tree.map(partial(jnp.where, finite), new, old), metrics | norms
 
 

@@ -1,0 +1,197 @@
+"""What reads files of unknown origin, as functions of bytes that fail only where a reader misbehaves.
+
+Shared by the tests and `benchmarks/fuzz.py`. The first byte of an input says how the rest is wrapped, so that checksums
+do not keep the mutations of a fuzzer from what lies behind them.
+"""
+
+import gzip
+import io
+import json
+import os
+import re
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import golden
+import jax
+import numpy as np
+import tfrecord_files
+from PIL import Image
+
+from slotjax import configuration, loading
+from slotjax.api import init
+from slotjax.data import folder, multi_object, tfrecords
+from slotjax.errors import UserError
+from slotjax.models import build_model
+from slotjax.reporting.comparison import read_sheet
+
+FOLDER = Path(tempfile.gettempdir()) / f"slotjax-fuzz-{os.getuid()}-{os.getpid()}"
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+
+def attempt(path: Path, read: Callable[[], object]) -> None:
+    """`read` may do its work or complain in one line that names the file; anything else is a finding."""
+    try:
+        read()
+    except UserError as error:
+        if CONTROL.search(str(error)) or path.name not in str(error) or len(str(error)) > 2000:
+            raise AssertionError(f"not a line about {path.name}: {str(error)[:500]!r}") from error
+
+
+def file(name: str, content: bytes) -> Path:
+    FOLDER.mkdir(exist_ok=True)
+    path = FOLDER / name
+    path.write_bytes(content)
+    return path
+
+
+def fuzz_tfrecords(content: bytes) -> None:
+    """0: a file as it is; 1: in gzip; 2: a record with the right checksums; 3: likewise, as one feature of it."""
+    kind, rest = content[:1], content[1:]
+    if kind == b"\1":
+        rest = gzip.compress(rest, 1)
+    elif kind == b"\2":
+        rest = tfrecords.frame(rest)
+    elif kind == b"\3":
+        feature = tfrecord_files.message(1, b"x") + tfrecord_files.message(2, rest)
+        rest = tfrecords.frame(tfrecord_files.message(1, tfrecord_files.message(1, feature)))
+    path = file("x.tfrecords", rest)
+
+    def read() -> None:
+        for index, record in enumerate(tfrecords.read_records(path)):
+            where = f"{path}: record {index}"
+            multi_object.match_schema(tfrecords.parse_example(record, where), where)
+
+    attempt(path, read)
+
+
+def fuzz_config(content: bytes) -> None:
+    path = file("config.json", content)
+
+    def read() -> None:
+        config = configuration.load(path)
+        configuration.differences(config, configuration.defaults())
+        config = configuration.load_valid(path)
+        if config.model.resolution[0] * config.model.resolution[1] <= 2**14:  # larger ones take their time
+            model = build_model(config.model)
+            images = jax.ShapeDtypeStruct((1, *model.resolution, 3), "float32")
+            jax.eval_shape(lambda images: init(model, jax.random.key(0), images), images)
+
+    attempt(path, read)
+
+
+def fuzz_pictures(content: bytes) -> None:
+    path = file("x.png", content)
+    attempt(path, lambda: folder.load_picture(path, (8, 8)))
+    attempt(path, lambda: folder._oriented_size(path))
+    attempt(path, lambda: folder._read_mask(path))
+    read_sheet(path)
+
+
+def fuzz_weights(content: bytes) -> None:
+    """0: a file as it is; 1: an array's member of an archive; 2: the JSON of a file whose arrays are fine."""
+    kind, rest = content[:1], content[1:]
+    if kind == b"\1":
+        rest = archive({"x.npy": rest})
+    elif kind == b"\2":
+        text = npy(np.array(rest.decode("latin-1")))
+        rest = archive({**arrays(), "config.json.npy": text})
+    path = file("x.npz", rest)
+    attempt(path, lambda: loading.load_weights(path))
+
+
+def npy(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.lib.format.write_array(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def archive(members: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", compression) as opened:
+        for name, content in members.items():
+            opened.writestr(zipfile.ZipInfo(name), content, compression)
+    return buffer.getvalue()
+
+
+def config() -> dict:
+    return json.loads(json.dumps(golden.load_config_file("quick").get_config("tiny").to_dict()))
+
+
+def arrays() -> dict[str, bytes]:
+    """The members of a file of weights for `config`, but for its config."""
+    model = build_model(config()["model"])
+    images = jax.ShapeDtypeStruct((1, *model.resolution, 3), "float32")
+    shapes = jax.eval_shape(lambda images: init(model, jax.random.key(0), images), images)
+    flat = loading.flatten(shapes, leaf=lambda leaf: np.zeros(leaf.shape, leaf.dtype))
+    return {f"{name}.npy": npy(array) for name, array in flat.items()}
+
+
+def tfrecord_seeds() -> list[bytes]:
+    schema = next(schema for schema in multi_object.SCHEMAS if schema.name == "tetrominoes")
+    scene = tfrecord_files.example(tfrecord_files.scene(schema, 0))
+    small = tfrecord_files.example({"x": np.arange(5, dtype=np.uint8), "y": np.ones(3, np.float32)})
+    lists = tfrecord_files.message(1, b"\x0a\1a\x0a\1b"), tfrecord_files.message(2, tfrecord_files.message(1, b"abcd"))
+    framed = tfrecords.frame(small)
+    whole = [b"\0" + framed * 2, b"\0" + gzip.compress(framed * 2), b"\1" + framed, b"\2" + small, b"\2" + scene]
+    return [*whole, *(b"\3" + feature for feature in lists)]
+
+
+def config_seeds() -> list[bytes]:
+    names = (("quick", "tiny"), ("clevr", "tiny"), ("clevr_set", "quick"), ("folder", "tiny"))
+    return [json.dumps(golden.load_config_file(n).get_config(v).to_dict()).encode() for n, v in names]
+
+
+def picture_seeds() -> list[bytes]:
+    """A small picture in every format that is read, and in the modes that take ways of their own."""
+    rng = np.random.default_rng(0)
+    colours = Image.fromarray(rng.integers(256, size=(9, 11, 3), dtype=np.uint8))
+    deep = Image.fromarray(rng.integers(2**16, size=(9, 11), dtype=np.uint16))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    wanted = [
+        *((colours, {"format": name}) for name in ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")),
+        (colours.convert("P"), {"format": "PNG", "transparency": 3}),
+        (colours.convert("LA"), {"format": "PNG"}),
+        (colours, {"format": "JPEG", "exif": exif, "progressive": True}),
+        (colours.convert("CMYK"), {"format": "TIFF", "compression": "tiff_lzw"}),
+        (colours.convert("1"), {"format": "TIFF", "compression": "group4"}),
+        (colours.convert("P"), {"format": "GIF", "save_all": True, "append_images": [colours.convert("P")] * 2}),
+        (deep, {"format": "PNG"}),
+        (deep, {"format": "TIFF", "compression": "tiff_adobe_deflate"}),
+        (deep.convert("F"), {"format": "TIFF"}),
+        (colours.convert("RGBA"), {"format": "WEBP", "lossless": True}),
+    ]
+    seeds = []
+    for picture, options in wanted:
+        picture.save(buffer := io.BytesIO(), **options)
+        seeds.append(buffer.getvalue())
+    return seeds
+
+
+def weight_seeds() -> list[bytes]:
+    text = json.dumps(config())
+    members = {**arrays(), "config.json.npy": npy(np.array(text))}
+    return [b"\0" + archive(members), b"\1" + npy(np.ones((2, 3), np.float32)), b"\2" + text.encode()]
+
+
+def resealed(png: bytes) -> bytes:
+    """A PNG with the right checksums of its chunks, which Pillow looks at first; as far as its lengths make sense."""
+    parts, at = [png[:8]], 8
+    while at + 12 <= len(png):
+        length = int.from_bytes(png[at : at + 4], "big")
+        body = png[at + 4 : at + 8 + length]
+        parts.append(png[at : at + 4] + body + zlib.crc32(body).to_bytes(4, "big"))
+        at += 12 + length
+    return b"".join(parts)
+
+
+TARGETS: dict[str, tuple[Callable[[bytes], None], Callable[[], list[bytes]]]] = {
+    "tfrecords": (fuzz_tfrecords, tfrecord_seeds),
+    "config": (fuzz_config, config_seeds),
+    "pictures": (lambda content: (fuzz_pictures(content), fuzz_pictures(resealed(content)))[0], picture_seeds),
+    "weights": (fuzz_weights, weight_seeds),
+}
