@@ -24,7 +24,7 @@ def get_config(variants: str | None = None) -> ConfigDict:
     config.train.update(
         batch_size=16,
         num_steps=4_000,
-        learning_rate=1e-3,
+        learning_rate=7e-4,
         schedule="cosine",
         warmup_steps=200,
         clip_norm=1.0,

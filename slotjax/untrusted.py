@@ -36,7 +36,7 @@ _opening = threading.Lock()  # warnings filters are global to the process
 MAX_ARRAYS = 10_000
 # As numpy writes it, but for objects, structures and foreign byte orders; numpy itself would evaluate it as Python.
 _HEADER = re.compile(
-    rb"\{'descr': '((?:<f[248])|(?:<U[1-9]\d{0,8}))', 'fortran_order': (True|False), "
+    rb"\{'descr': '((?:<[fiu][248])|(?:\|[biu]1)|(?:<U[1-9]\d{0,8}))', 'fortran_order': (True|False), "
     rb"'shape': \(((?:\d{1,18}, ?){0,8}\d{0,18})\), \} *\n"
 )
 

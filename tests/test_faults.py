@@ -1,6 +1,4 @@
-"""What a run meets: kills, signals, damage, full disks, other runs, numbers that are none.
-
-benchmarks/faults.py."""
+"""What a run meets: signals, damage, full disks, other runs, numbers that are none. Kills: benchmarks/faults.py."""
 
 import json
 import os
@@ -346,7 +344,7 @@ def test_a_bad_batch_can_be_skipped(config, tmp_path, poisoned, capsys):
     skipping = config.copy_and_resolve_references()
     skipping.train.on_nonfinite = "skip"
     train(skipping, tmp_path)
-    assert "step 5: loss, grad_norm, update_norm not finite: left out" in capsys.readouterr().out
+    assert "step 5: grad_norm, loss, update_norm not finite: left out" in capsys.readouterr().out
     rows = [row for row in read_metrics(tmp_path / "metrics.jsonl") if "loss" in row]
     assert [row["step"] for row in rows if row["loss"] is None] == [5]
     state = restore_state(config, tmp_path)[1]

@@ -76,16 +76,17 @@ class MLPBroadcastDecoder(nn.Module):
         """slots [m, d] -> [m, h, w, 4]: components and mask logits."""
         if self.remat and not self.is_initializing():
             return rematerialised(self, slots)
-        glorot = nn.initializers.glorot_uniform()
+        # Glorot's kernels would halve the signal at each ReLU; slots that hardly show stay alike for long.
+        he = nn.initializers.he_uniform()
         height, width = (size // self.patch for size in self.resolution)
         grid = jnp.asarray(fourier_grid(height, width, self.frequencies))
         # The first layer is linear in (slot, position), so each is projected once and their sum is what is repeated.
-        place = nn.Dense(self.hidden[0], use_bias=False, kernel_init=glorot, dtype=self.dtype, name="position")(grid)
-        slot = nn.Dense(self.hidden[0], kernel_init=glorot, dtype=self.dtype, name="dense0")(slots)
+        place = nn.Dense(self.hidden[0], use_bias=False, kernel_init=he, dtype=self.dtype, name="position")(grid)
+        slot = nn.Dense(self.hidden[0], kernel_init=he, dtype=self.dtype, name="dense0")(slots)
         x = nn.relu(slot[:, None, None, :] + place)
         for i, width_ in enumerate(self.hidden[1:], start=1):
-            x = nn.relu(nn.Dense(width_, kernel_init=glorot, dtype=self.dtype, name=f"dense{i}")(x))
-        last = nn.Dense(4 * self.patch**2, kernel_init=glorot, dtype=self.dtype, name=f"dense{len(self.hidden)}")
+            x = nn.relu(nn.Dense(width_, kernel_init=he, dtype=self.dtype, name=f"dense{i}")(x))
+        last = nn.Dense(4 * self.patch**2, kernel_init=he, dtype=self.dtype, name=f"dense{len(self.hidden)}")
         return depth_to_space(last(x), self.patch)
 
     def check(self) -> None:

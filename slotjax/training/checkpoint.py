@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
 from slotjax.errors import RunFailed, UserError
@@ -46,7 +47,10 @@ class Checkpoints:
         logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax reports every save, and tracebacks of its threads
         self.workdir, self.config, self.keep = workdir.absolute(), config or {}, keep
         self._newest, self._best = self.workdir / "checkpoints", self.workdir / "best"
-        self._orbax = ocp.StandardCheckpointer()
+        # Every process has the whole state, so one may write it, and each reads it, without waiting for the others.
+        own = jax.process_index()
+        alone = ocp.options.MultiprocessingOptions(own, {own}, f"process{own}") if jax.process_count() > 1 else None
+        self._orbax = ocp.StandardCheckpointer(multiprocessing_options=alone or ocp.options.MultiprocessingOptions())
         self._background = ThreadPoolExecutor(1, "checkpoints")
         self._saving: Future | None = None
 
@@ -81,7 +85,7 @@ class Checkpoints:
         return self._intact(self._newest, say)
 
     def restore(self, target: Any, *, best: bool = False, say: Say | None = None) -> Any:
-        """The newest (or best) intact checkpoint as a tree like `target`, on its devices.
+        """The newest (or best) intact checkpoint as a tree like `target`, of numpy arrays.
 
         Where the best one is damaged, the newest is taken; damaged ones are named, to `say` or as a warning on stderr.
 
@@ -101,11 +105,11 @@ class Checkpoints:
         return self.read(found, target)
 
     def read(self, found: Intact, target: Any) -> Any:
-        """An intact checkpoint as a tree like `target`; a `UserError` if it holds another model."""
+        """An intact checkpoint as a tree like `target`, of numpy arrays; a `UserError` if it holds another model."""
         try:
-            saved = self._orbax.metadata(found.path / "state").item_metadata.tree
-            _check_same_tree(found.path, saved, target)
-            return self._orbax.restore(found.path / "state", target)
+            saved: Any = self._orbax.metadata(found.path / "state").item_metadata
+            _check_same_tree(found.path, saved.tree, target)
+            return self._orbax.restore(found.path / "state", jax.tree.map(lambda x: np.empty(x.shape, x.dtype), target))
         except UserError:
             raise
         except Exception as error:  # orbax and tensorstore raise bare exceptions for damaged files
@@ -117,8 +121,8 @@ class Checkpoints:
     def wait(self) -> None:
         """Returns when every save is on disk; a `RunFailed` if one could not be written."""
         saving, self._saving = self._saving, None
-        error = saving and saving.exception()
-        if error:  # orbax and tensorstore raise bare exceptions for a full disk
+        error = saving.exception() if saving else None
+        if error is not None:  # orbax and tensorstore raise bare exceptions for a full disk
             raise self._failed(error) from error
 
     def close(self) -> None:
@@ -142,7 +146,7 @@ class Checkpoints:
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True)
             _check_room(partial, state)
-            self._orbax.save(partial / "state", state)  # returns when the state is copied from the devices
+            self._orbax.save(partial / "state", jax.tree.map(np.asarray, state))
         except OSError as error:
             shutil.rmtree(partial, ignore_errors=True)
             raise self._failed(error) from error

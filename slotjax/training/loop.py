@@ -61,14 +61,13 @@ class Loop:
         self.run_, self.config, self.checkpoints, self.interruption = run, run.config, checkpoints, interruption
         notices: list[str] = []
         found = checkpoints.newest_intact(notices.append)
-        state = run.parallel.replicate(initial_state(self.config, run.model))
+        state = initial_state(self.config, run.model)
         if found is not None:
             if found.config is not None:
                 there = configuration.completed(ConfigDict(found.config))
                 check_same_run(self.config, there, run.workdir)
-            shardings = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state)
-            state = checkpoints.read(found, shardings)
-        self.state, self.start = state, int(state.step)
+            state = checkpoints.read(found, state)
+        self.state, self.start = run.parallel.replicate(state), int(state.step)
         # Only from here on is anything written.
         checkpoints.clear_leftovers()
         configuration.save(self.config, run.workdir / "config.json")

@@ -117,11 +117,10 @@ def initial_state(config: ConfigDict, model: nn.Module) -> TrainState:
 def restore_state(config: ConfigDict, workdir: Path, *, best: bool = False) -> tuple[nn.Module, TrainState]:
     """The model of a run and its newest (or best) state, on one device."""
     model = build_model(config.model)
-    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    shapes = jax.eval_shape(lambda: initial_state(config, model))
-    target = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), shapes)
+    target = jax.eval_shape(lambda: initial_state(config, model))
     checkpoints = Checkpoints(workdir)
     try:
-        return model, checkpoints.restore(target, best=best)
+        state = checkpoints.restore(target, best=best)
     finally:
         checkpoints.close()
+    return model, jax.device_put(state, jax.local_devices()[0])
