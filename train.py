@@ -1,6 +1,6 @@
 """Train Slot Attention.
 
-python train.py --config configs/NAME.py[:VARIANT,...] [--config.FIELD=VALUE ...] [--workdir DIR]
+python train.py --config configs/NAME.py[:VARIANT,...] [--config.FIELD=VALUE ...] [--workdir DIR] [--distributed]
 """
 
 import argparse
@@ -18,6 +18,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, usage=argparse.SUPPRESS, allow_abbrev=False)
     parser.add_argument("--config", help="start with configs/quick.py; the file's first lines name its variants")
     parser.add_argument("--config.FIELD", metavar="VALUE", help="changes one field, as in --config.train.batch_size=32")
+    parser.add_argument(
+        "--distributed",
+        nargs="?",
+        const="auto",
+        metavar="HOST:PORT,INDEX,COUNT",
+        help="one of several processes; found out where a launcher started them (docs/scaling.md)",
+    )
     parser.add_argument("--workdir", help="where everything is written; runs/NAME[_VARIANT] by default")
     arguments, rest = parser.parse_known_args()
     if arguments.config is None:
@@ -26,13 +33,19 @@ def main() -> None:
     config = read_config(Path(path), variants)
     override(config, rest)
     name = "_".join([Path(path).stem, *filter(None, variants.split(","))])
+    workdir = arguments.workdir or f"runs/{name}"
+    if "://" in workdir:
+        raise UserError(f"--workdir {workdir}: only directories of a file system; mount the bucket and give its path")
+
+    from slotjax.training import processes
+
+    processes.join(arguments.distributed)
 
     from slotjax.report import report_after_training
     from slotjax.training.loop import train  # after the flags, so that a wrong one is answered at once
 
-    workdir = Path(arguments.workdir or f"runs/{name}")
-    if train(config, workdir) or not (workdir / "report.html").exists():
-        report_after_training(workdir)
+    if (train(config, Path(workdir)) or not Path(workdir, "report.html").exists()) and processes.first():
+        report_after_training(Path(workdir))
 
 
 def read_config(path: Path, variants: str) -> ConfigDict:
@@ -48,7 +61,9 @@ def override(config: ConfigDict, arguments: list[str]) -> None:
     for argument in arguments:
         name = argument.partition("=")[0]
         if argument.startswith("-") and not name.startswith("--config."):
-            raise UserError(f"{name}: no such flag; there are --config, --config.FIELD=VALUE and --workdir")
+            raise UserError(
+                f"{name}: no such flag; there are --config, --config.FIELD=VALUE, --workdir and --distributed"
+            )
         if argument.startswith("-"):
             check_field(config, name.removeprefix("--config."))
     values = flags.FlagValues()

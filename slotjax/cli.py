@@ -1,6 +1,7 @@
 """What every command shares: the user's mistakes become one line and exit code 2."""
 
 import ctypes
+import os
 import sys
 from collections.abc import Callable
 
@@ -22,7 +23,10 @@ def run(main: Callable[[], int | None]) -> None:
         print(f"error: {error}", file=sys.stderr)
         code = EXIT_USER_ERROR
     except RunFailed as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        if error.at_once:
+            sys.stdout.flush()
+            os._exit(1)
         code = 1
     except RunStopped as stopped:
         print(stopped, file=sys.stderr)

@@ -11,7 +11,13 @@ class UserError(ValueError):
 
 
 class RunFailed(RuntimeError):
-    """A run that started and could not go on, such as a loss that is not finite. Commands exit with code 1."""
+    """A run that started and could not go on, such as a loss that is not finite. Commands exit with code 1.
+
+    Attributes:
+      at_once: the command shall not wait for anything on its way out, such as for processes that are gone.
+    """
+
+    at_once = False
 
 
 class RunStopped(RuntimeError):

@@ -73,19 +73,19 @@ class SceneFeed:
             return {name: scenes[name] for name in self.fields} | {"index": index}
 
         render = parallel.over_batch(draw, batched_output=True)
-        index = parallel.shard(np.arange(self.config.train.batch_size, dtype=np.int32))
+        index = parallel.shard(np.arange(self.config.train.batch_size, dtype=np.int32)[parallel.rows])
         for step in itertools.count(start_step):
             yield render(jnp.int32(step), index)
 
     def _pool_batches(self, parallel: Parallel, start_step: int) -> Iterator[Batch]:
         """Batches of scenes that come back, every epoch in another order; as pure a function of (seed, step)."""
         pool, size, seed = self._render_pool(), self.config.train.batch_size, self.config.seed
-        index, count = np.arange(size, dtype=np.int32), len(pool["image"])
+        index, count = np.arange(size, dtype=np.int32)[parallel.rows], len(pool["image"])
         for step in itertools.count(start_step):
             epochs, places = np.divmod(np.arange(step * size, (step + 1) * size), count)
             orders = {epoch: np.random.default_rng((seed, epoch)).permutation(count) for epoch in np.unique(epochs)}
             chosen = np.array([orders[epoch][place] for epoch, place in zip(epochs, places, strict=True)])
-            batch = jax.tree.map(lambda x, chosen=chosen: x[chosen], pool)
+            batch = jax.tree.map(lambda x, own=chosen[parallel.rows]: x[own], pool)
             yield parallel.shard(batch | {"image": batch["image"] / np.float32(127.5) - 1, "index": index})
 
     def _render_pool(self) -> Batch:
@@ -136,12 +136,13 @@ class StoredFeed:
     def train_batches(self, parallel: Parallel, start_step: int) -> Iterator[Batch]:
         """Batches from step `start_step` on, copied to the devices while the step before still runs."""
         size = self.config.train.batch_size
-        index = np.arange(size, dtype=np.int32)
+        index = np.arange(size, dtype=np.int32)[parallel.rows]
         batches = self.loader.batches(
             self.train,
             seed=self.config.seed,
             batch_size=size,
             start_step=start_step,
+            rows=parallel.rows,
             num_workers=self.config.data.num_workers,
         )
         for batch in batches:

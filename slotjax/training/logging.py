@@ -132,6 +132,13 @@ class Logger:
             self.events.close()
 
 
+class Silence:
+    """The `Logger` of a process that does not write."""
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *arguments: None
+
+
 def _progress(console):
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

@@ -12,12 +12,11 @@ from ml_collections import ConfigDict
 
 from slotjax import configuration, pictures
 from slotjax.errors import RunFailed, RunStopped
-from slotjax.training import nonfinite
+from slotjax.training import nonfinite, processes
 from slotjax.training.checkpoint import Checkpoints
 from slotjax.training.evaluation import build_score, collect
 from slotjax.training.interruption import Interruption
-from slotjax.training.lock import hold
-from slotjax.training.logging import Logger, duration, read_metrics
+from slotjax.training.logging import Logger, Silence, duration, read_metrics
 from slotjax.training.optimizer import learning_rate
 from slotjax.training.rng import example_keys, stream_key
 from slotjax.training.run import Run, check_same_run, initial_state, open_run
@@ -39,7 +38,7 @@ def train(config: ConfigDict, workdir: Path) -> int:
       UserError: the run cannot start. RunFailed: something is not finite, or cannot be written. RunStopped: a signal.
     """
     run = open_run(config, workdir)
-    with hold(workdir), Interruption() as interruption:
+    with processes.hold_together(workdir), Interruption() as interruption:
         checkpoints = Checkpoints(workdir, config.to_dict(), config.train.keep_checkpoints)
         try:
             loop = Loop(run, checkpoints, interruption)
@@ -49,6 +48,10 @@ def train(config: ConfigDict, workdir: Path) -> int:
                 f"{error.filename or workdir}: cannot be written ({error.strerror}); mend that, then start the same "
                 "command again: it goes on from the newest checkpoint"
             ) from error
+        except jax.errors.JaxRuntimeError as error:
+            if processes.many():
+                raise processes.lost(error) from error
+            raise
         finally:
             checkpoints.close()
     return max(config.train.num_steps - loop.start, 0)
@@ -68,15 +71,17 @@ class Loop:
                 check_same_run(self.config, there, run.workdir)
             state = checkpoints.read(found, state)
         self.state, self.start = run.parallel.replicate(state), int(state.step)
-        # Only from here on is anything written.
-        checkpoints.clear_leftovers()
-        configuration.save(self.config, run.workdir / "config.json")
+        self.writes = processes.first()
+        if self.writes:  # only from here on is anything written
+            checkpoints.clear_leftovers()
+            configuration.save(self.config, run.workdir / "config.json")
         self.best = self._best_so_far()
         self.scored = {row["step"] for row in self._rows() if "num_images" in row}
-        self.log = Logger(run.workdir, self.start, self.config.train.num_steps)
+        self.log = Logger(run.workdir, self.start, self.config.train.num_steps) if self.writes else Silence()
         self.schedule = learning_rate(self.config.train)
         self.score = build_score(self.config, run.model, run.feed.num_true)
         self.skipped = 0  # steps in a row
+        self.told = False  # that one of several processes was asked to stop
         for notice in notices:
             self.log.say(f"warning: {notice}")
 
@@ -100,30 +105,45 @@ class Loop:
             self.run_.feed.train_batches(self.run_.parallel, self.start),
             strict=False,
         ):
-            self.state, metrics = step_function(self.state, batch)
+            self.state, metrics = step_function(self.state, self._with_request(batch))
             if pending:
                 self._read(*pending)  # one step late, so that the device never waits for the host
             pending = (step, metrics, batch)
             evaluate, save = (self._due(step, every) for every in (train.eval_every, train.checkpoint_every))
-            if evaluate or save or self.interruption.asked or train.on_nonfinite == "skip":
+            stop = self._asked()
+            if evaluate or save or stop or train.on_nonfinite == "skip":
                 self._read(*pending)
                 pending, pause_start = None, time.perf_counter()
-                if evaluate and not self.interruption.asked:
+                if evaluate and not stop:
                     self._evaluate(step)
-                if save or self.interruption.asked:
+                stop = self._asked()  # it may have come in the meantime
+                if (save or stop) and self.writes:
                     self.checkpoints.save(step, self.state)
                 self.pause += time.perf_counter() - pause_start
-            if self.interruption.asked:
+            if stop:
                 self._stop(step)
         self.checkpoints.wait()
         self._conclude()
+
+    def _asked(self) -> bool:
+        """Whether to stop; for several processes, what all of them know."""
+        return self.told if processes.many() else self.interruption.asked is not None
+
+    def _with_request(self, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        """The batch; of several processes each puts into its rows whether it was asked to stop."""
+        if not processes.many():
+            return batch
+        parallel, asked = self.run_.parallel, float(self.interruption.asked is not None)
+        rows = np.full(parallel.rows.stop - parallel.rows.start, asked, np.float32)
+        return batch | {"stop": parallel.shard(rows)}
 
     def _due(self, step: int, every: int) -> bool:
         return step % every == 0 or step == self.config.train.num_steps
 
     def _read(self, step: int, metrics: dict[str, jax.Array], batch: dict[str, jax.Array]) -> None:
         """Takes one step's metrics from the device; sees to a step that was not finite."""
-        figures = {name: float(value) for name, value in jax.device_get(metrics).items()}
+        figures = {name: float(np.asarray(value)) for name, value in metrics.items()}
+        self.told |= figures.pop("stop", 0) > 0
         broken = nonfinite.broken(figures)
         self.skipped = self.skipped + 1 if broken else 0
         if broken:
@@ -150,9 +170,10 @@ class Loop:
 
     def _evaluate(self, step: int) -> None:
         run, params = self.run_, self._single(self.state.best_params)
-        batches = itertools.takewhile(lambda batch: not self.interruption.asked, run.feed.eval_batches())
+        # Of several processes each scores everything, so that all know which parameters are the best.
+        batches = itertools.takewhile(lambda batch: processes.many() or not self._asked(), run.feed.eval_batches())
         figures = collect(self.score, params, batches)
-        if self.interruption.asked:
+        if self._asked():
             return  # half an evaluation is none; it is made up for when the run goes on
         summary = run.task.summary(figures)
         self.log.write(step, summary)
@@ -162,10 +183,12 @@ class Loop:
         self.log.say(f"step {step}  held-out: {shown}  ({summary['num_images']} images)")
         if collapsed := run.task.collapse(summary):
             self.log.say(f"step {step}  so far {collapsed}")
-        self._draw(step, params)
+        if self.writes:
+            self._draw(step, params)
         if run.task.is_better(summary, self.best):
             self.best = summary | {"step": step}
-            self.checkpoints.save_best(step, self.state)
+            if self.writes:
+                self.checkpoints.save_best(step, self.state)
 
     def _draw(self, step: int, params: Any) -> None:
         run, count = self.run_, self.config.eval.pictures
@@ -178,7 +201,7 @@ class Loop:
 
     def _single(self, tree: Any) -> Any:
         """Replicated parameters as one device's."""
-        return jax.device_put(jax.tree.map(np.asarray, tree), self.run_.parallel.devices[0])
+        return jax.device_put(jax.tree.map(np.asarray, tree), self.run_.parallel.own_devices[0])
 
     def _best_so_far(self) -> dict[str, Any] | None:
         best = None
@@ -197,6 +220,7 @@ class Loop:
         devices = run.parallel.devices
         self.log.say(
             f"slotjax: {config.model.name}, {count:,} parameters, on {len(devices)} x {devices[0].device_kind}"
+            + (f" of {jax.process_count()} processes" if processes.many() else "")
         )
         self.log.say(f"data: {describe_data(config)}; workdir: {run.workdir}")
         self.log.say(run.memory_note)
@@ -206,14 +230,16 @@ class Loop:
             self.log.say("compiling the first step ...")
 
     def _forecast(self, step: int) -> None:
+        if not self.writes:
+            return
         left = (self.config.train.num_steps - step) * self.log._seconds_per_step(step)
         self.log.say(f"at this pace the remaining {self.config.train.num_steps - step} steps take {duration(left)}")
-        if self.run_.parallel.devices[0].platform == "cpu" and left > PATIENT_SECONDS:
+        if self.run_.parallel.own_devices[0].platform == "cpu" and left > PATIENT_SECONDS:
             self.log.say("this is a CPU: python train.py --config configs/quick.py shows objects in minutes")
 
     def _not_finite(self, step: int, broken: list[str], batch: dict[str, jax.Array]) -> None:
         """Writes down what the step started from; says so and goes on, or stops the run, as the config has it."""
-        batch = self.run_.parallel.whole(batch)
+        batch = self.run_.parallel.gather(batch)
         keys = example_keys(self.run_.step.key, step - 1, batch["index"])
         path = nonfinite.dump(self.run_.workdir, self.config, step, self._single(self.state.params), batch, keys)
         where = f"; python -m slotjax.replay {path} shows that step" if path else ""
@@ -236,9 +262,10 @@ class Loop:
 
     def _stop(self, step: int) -> None:
         self.checkpoints.wait()
+        why = self.interruption.asked or "another process was asked to stop"
         raise RunStopped(
-            f"{self.interruption.asked}: saved step {step} of {self.config.train.num_steps} in "
-            f"{self.run_.workdir}/checkpoints; the same command goes on from there"
+            f"{why}: saved step {step} of {self.config.train.num_steps} in {self.run_.workdir}/checkpoints; "
+            "the same command goes on from there"
         )
 
     def _conclude(self) -> None:

@@ -26,7 +26,8 @@ def dump(workdir: Path, config: ConfigDict, step: int, params: Any, batch: Mappi
       batch: arrays [b, ...]; keys: typed random keys [b].
     """
     folder = workdir / "nonfinite"
-    path = folder / f"step_{step:07d}.npz"
+    own = f"_process_{jax.process_index()}" if jax.process_count() > 1 else ""  # each has its rows of the batch
+    path = folder / f"step_{step:07d}{own}.npz"
     if len(list(folder.glob("*.npz"))) >= KEPT:
         return None
     tree = {

@@ -14,20 +14,24 @@ AXIS = "batch"  # the name by which a per-device function averages over devices
 
 
 class Parallel:
-    """Spreads batches over this process's devices and runs per-device functions on them.
+    """Spreads batches over the devices of all processes and runs per-device functions on them.
 
     A per-device function takes (state, batch) with its own share of the batch, and may average over the named axis
     `AXIS`. It does not know how it is wrapped.
     """
 
     def __init__(self, mode: str, batch_size: int, devices: list | None = None):
-        self.mode, self.devices = mode, devices or jax.local_devices()
+        self.mode, self.devices = mode, devices or jax.devices()
+        self.own_devices = [device for device in self.devices if device.process_index == jax.process_index()]
         count = len(self.devices)
         if batch_size % count:
             near = max(count, round(batch_size / count) * count)
             raise UserError(f"train.batch_size={batch_size}: not divisible by the {count} devices; take {near}")
         self.mesh = Mesh(np.array(self.devices), (AXIS,))
+        self.own_mesh = Mesh(np.array(self.own_devices), (AXIS,))
         self.per_device = batch_size // count
+        before = self.devices.index(self.own_devices[0]) * self.per_device
+        self.rows = slice(before, before + len(self.own_devices) * self.per_device)  # this process's of a batch
 
     def over_batch(self, function: Callable, *, batched_output: bool = False, donate: tuple[int, ...] = ()) -> Callable:
         """Wraps a per-device (state, batch) -> output.
@@ -49,13 +53,18 @@ class Parallel:
         """Puts a copy on every device."""
         return jax.device_put(tree, NamedSharding(self.mesh, P()))
 
-    def shard(self, batch: Any) -> Any:
-        """Host arrays [b, ...] onto the devices, in the layout that `over_batch` expects."""
+    def shard(self, rows: Any) -> Any:
+        """This process's `rows` of a batch, host arrays, onto its devices, in the layout that `over_batch` expects."""
         if self.mode == "pmap":
-            batch = jax.tree.map(lambda x: x.reshape(len(self.devices), -1, *x.shape[1:]), batch)
-        return jax.device_put(batch, NamedSharding(self.mesh, P(AXIS)))
+            rows = jax.tree.map(lambda x: x.reshape(len(self.own_devices), -1, *x.shape[1:]), rows)
+            return jax.device_put(rows, NamedSharding(self.own_mesh, P(AXIS)))
+        sharding = NamedSharding(self.mesh, P(AXIS))
+        if jax.process_count() == 1:
+            return jax.device_put(rows, sharding)
+        return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)), rows)
 
-    def whole(self, batch: Any) -> Any:
-        """The inverse of `shard`: host arrays [b, ...] of this process's share."""
-        batch = jax.device_get(batch)
-        return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), batch) if self.mode == "pmap" else batch
+    def gather(self, batch: Any) -> Any:
+        """The inverse of `shard`: host arrays of this process's rows."""
+        if self.mode == "pmap":
+            return jax.tree.map(lambda x: np.asarray(x).reshape(-1, *x.shape[2:]), batch)
+        return jax.tree.map(lambda x: np.concatenate([part.data for part in x.addressable_shards]), batch)

@@ -14,7 +14,7 @@ from slotjax.api import init
 from slotjax.errors import UserError
 from slotjax.models import build_model
 from slotjax.tasks import TASKS
-from slotjax.training import memory
+from slotjax.training import memory, processes
 from slotjax.training.checkpoint import Checkpoints
 from slotjax.training.feed import SceneFeed, StoredFeed, open_feed
 from slotjax.training.optimizer import build_optimizer
@@ -66,8 +66,9 @@ def open_run(config: ConfigDict, workdir: Path) -> Run:
 
     shapes = jax.eval_shape(lambda: initial_state(config, model).params)
     image_bytes = memory.bytes_per_image(loss, shapes, {name: feed.example[name] for name in task.FIELDS})
-    free = memory.free_bytes(parallel.devices[0])
+    free = memory.free_bytes(parallel.own_devices[0])
     parts = memory.choose_micro_batches(config.train.micro_batches, parallel.per_device, image_bytes, free)
+    parts = int(processes.everyones(parts).max())
     whole = memory.readable(image_bytes * parallel.per_device)
     note = f"memory: about {whole} for {parallel.per_device} images a device"
     if free is not None:

@@ -50,6 +50,8 @@ class Step:
         """Mean gradients and metrics over all devices; `batch["index"]` [b] are places in the global batch."""
         keys = example_keys(self.key, state.step, batch["index"])
         (_, metrics), gradients = jax.value_and_grad(self.loss, has_aux=True)(state.params, batch, keys)
+        if "stop" in batch:  # whether a process was asked to stop: all must know at the same step
+            metrics = metrics | {"stop": batch["stop"].mean()}
         return jax.lax.pmean((gradients, metrics), AXIS)
 
     def update(self, state: TrainState, gradients: Any, metrics: dict) -> tuple[TrainState, dict[str, jax.Array]]:
