@@ -1,11 +1,12 @@
 """What a run survives: python benchmarks/faults.py [--kills 25] [--seed 0]
 
 Trains a small run without a fault, then the same with faults, each time starting the same command again, and compares
-the final state and the logged metrics bit for bit (times apart). Takes some minutes. As root also fills a small disk and
-takes away the right to write.
+the final state and the logged metrics bit for bit (times apart). Takes some minutes. As root also fills a small disk,
+and takes away the right to write.
 """
 
 import argparse
+import contextlib
 import os
 import random
 import shutil
@@ -182,10 +183,8 @@ def on_a_disk(workdir: Path, whole: Path, fault: Callable[[], object], message: 
         run = workdir / "run"
         process = start(run)
         wait_for_progress(run, process)
-        try:
+        with contextlib.suppress(OSError):  # the disk is as full as can be
             fault()
-        except OSError:
-            pass  # the disk is as full as can be
         said = process.communicate()[1]
         told = process.returncode == 1 and message in said
         mount("remount,rw,size=64m", workdir)
