@@ -30,7 +30,7 @@ def get_config(variants: str | None = None) -> ConfigDict:
             "kernels": (5, 5, 5, 5, 5),
             "strides": (2, 2, 2, 2, 1),
             "last_kernel": 3,
-            "remat": False,  # True: less memory, a third more work
+            "remat": False,  # True: less memory, more work
         },
     )
     return apply_variants(config, variants, {"tfds": tfds, "masks": masks, "bf16": bf16, "tiny": tiny})

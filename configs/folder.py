@@ -29,7 +29,7 @@ def get_config(variants: str | None = None) -> ConfigDict:
             "kernels": (5, 5, 5, 5),
             "strides": (2, 2, 2, 1),
             "last_kernel": 3,
-            "remat": False,  # True: less memory, a third more work
+            "remat": False,  # True: less memory, more work
         },
     )
     config.train.update(num_steps=100_000, warmup_steps=5_000, eval_every=2_500)

@@ -29,7 +29,7 @@ def get_config(variants: str | None = None) -> ConfigDict:
             "kernels": (5, 5, 5),
             "strides": (1, 1, 1),
             "last_kernel": 3,
-            "remat": False,  # True: less memory, a third more work
+            "remat": False,  # True: less memory, more work
         },
     )
     kinds = {"binarized": binarized, "colored_on_colored": colored_on_colored, "tfrecords": tfrecords, "tiny": tiny}

@@ -42,7 +42,7 @@ def keep_freed_memory() -> None:
     """Has this process keep the memory that it frees, where its C library is glibc; elsewhere does nothing.
 
     XLA:CPU takes its work space anew for every call, and glibc hands blocks of more than 32 MiB back to the kernel, so
-    that each step would start with a page fault for every 4 KiB of it: a quarter of a small step's time.
+    that each step would start with a page fault for every 4 KiB of it (docs/performance.md).
     """
     if not sys.platform.startswith("linux"):
         return

@@ -104,8 +104,8 @@ class MLPBroadcastDecoder(nn.Module):
 def rematerialised(decoder: nn.Module, slots: jax.Array) -> jax.Array:
     """What the decoder draws, in up to `PARTS` parts one after another, whose activations the backward pass recomputes.
 
-    The same outputs and gradients for a fraction of the memory, and about a third more work (Chen et al., 2016).
-    Recomputing alone would not lower the peak, since the backward pass would hold all activations again.
+    The same outputs and gradients for a fraction of the memory, and one more forward pass of the decoder (Chen et al.,
+    2016). Recomputing alone would not lower the peak, since the backward pass would hold all activations again.
     """
     count = slots.shape[0]
     parts = max(n for n in range(1, PARTS + 1) if count % n == 0)
