@@ -28,8 +28,8 @@ from slotjax.training.logging import read_metrics
 from slotjax.training.run import restore_state
 
 ROOT = Path(__file__).parent.parent
-STEPS = 1500
-FIELDS = ["num_steps=1500", "log_every=1", "eval_every=100", "checkpoint_every=3"]
+STEPS = 300
+FIELDS = ["num_steps=300", "log_every=1", "eval_every=50", "checkpoint_every=3"]
 COMMAND = [sys.executable, "train.py", "--config", "configs/quick.py:tiny", *(f"--config.train.{f}" for f in FIELDS)]
 STOPPED = 75
 

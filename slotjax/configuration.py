@@ -220,7 +220,7 @@ def completed(config: ConfigDict) -> ConfigDict:
     """Adds the fields that a config written by an older slotjax does not have yet."""
     for field in _ADDED_LATER:
         section, name = field.split(".")
-        if section in config and name not in config[section]:
+        if isinstance(config.get(section), ConfigDict) and name not in config[section]:
             config[section][name] = defaults()[section][name]
     return config
 

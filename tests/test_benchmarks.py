@@ -20,6 +20,7 @@ def words(flags: str) -> list[str]:
     return flags.split()
 
 
+@pytest.mark.slow
 def test_step_prints_its_table_and_the_floor(benchmark, capsys):
     benchmark("step").main(words("--resolution 16 --batch 1 --rounds 1 --gemm 64"))
     out = capsys.readouterr().out
@@ -38,12 +39,14 @@ def test_the_operations_of_a_step_are_counted(benchmark):
     assert step.multiplications(config) == pytest.approx(last_layers + strided + encoder, rel=0.01)
 
 
+@pytest.mark.slow
 def test_memory_prints_both_tables(benchmark, capsys):
     benchmark("memory").main(words("--variant tiny --resolutions 16 --slots 2 --batch 2 --depths 2 --tokens 16"))
     out = capsys.readouterr().out
     assert "| 16 | 2 | 3 | yes |" in out and "| 2 | last |" in out
 
 
+@pytest.mark.slow
 def test_growth_prints_and_draws(benchmark, capsys, tmp_path, monkeypatch):
     growth = benchmark("growth")
     monkeypatch.setattr(growth, "MIDDLE", {"tokens": 16, "slots": 2, "iterations": 1, "batch": 1})
