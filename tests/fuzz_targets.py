@@ -4,6 +4,7 @@ Shared by the tests and `benchmarks/fuzz.py`. The first byte of an input says ho
 do not keep the mutations of a fuzzer from what lies behind them.
 """
 
+import functools
 import gzip
 import io
 import json
@@ -121,6 +122,7 @@ def config() -> dict:
     return json.loads(json.dumps(golden.load_config_file("quick").get_config("tiny").to_dict()))
 
 
+@functools.cache
 def arrays() -> dict[str, bytes]:
     """The members of a file of weights for `config`, but for its config."""
     model = build_model(config()["model"])

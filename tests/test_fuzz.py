@@ -11,6 +11,7 @@ import resource
 import stat
 import struct
 import sys
+import time
 import tracemalloc
 import zipfile
 import zlib
@@ -21,6 +22,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 import slotjax
 from slotjax import configuration, loading, pack, untrusted
@@ -327,7 +329,7 @@ CONFIG_OF_WEIGHTS = [
 
 
 def test_weights_that_are_not_their_models(tmp_path):
-    members, path = targets.arrays(), tmp_path / "x.npz"
+    members, path = dict(targets.arrays()), tmp_path / "x.npz"
     text = targets.npy(np.array(json.dumps(targets.config())))
     path.write_bytes(targets.archive({**members, "config.json.npy": text}))
     slotjax.load(path)
@@ -408,6 +410,22 @@ def test_formats_that_start_programs_are_not_opened(tmp_path):
     assert comparison.read_sheet(path) is None
     with pytest.raises(UserError, match="is no picture"):
         folder.load_picture(path, (8, 8))
+
+
+def test_a_mask_one_pixel_wide_takes_no_longer_than_a_square_one(tmp_path):
+    pixels = np.zeros((2**21, 1, 3), np.uint8)
+    pixels[5] = 9
+    Image.fromarray(pixels).save(tmp_path / "x.tiff", compression="tiff_adobe_deflate")
+    start = time.process_time()
+    ids, count = folder._read_mask(tmp_path / "x.tiff")
+    assert count == 1 and ids.sum() == ids[5, 0] == 1
+    assert time.process_time() - start < 3
+
+
+def test_zero_is_the_background_among_negative_numbers(tmp_path):
+    Image.fromarray(np.array([[-5, 0, 7]], np.int32)).save(tmp_path / "x.tiff")
+    ids, count = folder._read_mask(tmp_path / "x.tiff")
+    assert ids.tolist() == [[1, 0, 2]] and count == 2
 
 
 # TFRecords.

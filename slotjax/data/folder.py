@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 MAX_MASK_IDS = 255
+_PIECE = 2**20  # pixels
 _ORIENTATION = 0x0112  # the EXIF tag
 _LITTER = ("Thumbs.db", "desktop.ini")  # left by file managers; those of others are hidden
 
@@ -163,10 +164,11 @@ def _read_mask(path: Path) -> tuple[np.ndarray, int]:
         raise UserError(
             f"{path} holds {len(found) + 1} different values: a mask has one for each of up to {MAX_MASK_IDS} objects"
         )
-    ids = np.zeros(values.shape, np.uint8)
-    for row, numbers in zip(ids, values, strict=True):  # one by one: the places that numpy finds take 8 bytes each
-        row[:] = np.where(numbers == 0, 0, np.searchsorted(found, numbers) + 1)
-    return ids, len(found)
+    ids = np.zeros(values.size, np.uint8)
+    for start in range(0, values.size, _PIECE):  # in pieces: the places that numpy finds take 8 bytes each
+        numbers = values.ravel()[start : start + _PIECE]
+        ids[start : start + _PIECE] = np.where(numbers == 0, 0, np.searchsorted(found, numbers) + 1)
+    return ids.reshape(values.shape), len(found)
 
 
 def _colour_numbers(picture: "Image") -> np.ndarray:
