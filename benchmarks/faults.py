@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Generator
 from pathlib import Path
 
 import jax
@@ -169,30 +169,43 @@ def second_run(workdir: Path, whole: Path) -> tuple[int, int, str]:
 
 def full_disk(workdir: Path, whole: Path) -> tuple[int, int, str]:
     """A disk of a few MiB that fills while the run goes on; then there is room again."""
-    return on_a_disk(workdir, whole, lambda: (workdir / "ballast").write_bytes(bytes(5 * 2**20)), "No space left")
-
-
-def read_only(workdir: Path, whole: Path) -> tuple[int, int, str]:
-    return on_a_disk(workdir, whole, lambda: mount("remount,ro", workdir), "ead-only file system")
-
-
-def on_a_disk(workdir: Path, whole: Path, fault: Callable[[], object], message: str) -> tuple[int, int, str]:
-    workdir.mkdir()
-    mount("size=6m", workdir)
-    try:
+    with disk(workdir, "size=6m"):
         run = workdir / "run"
         process = start(run)
         wait_for_progress(run, process)
         with contextlib.suppress(OSError):  # the disk is as full as can be
-            fault()
+            (workdir / "ballast").write_bytes(bytes(5 * 2**20))
         said = process.communicate()[1]
-        told = process.returncode == 1 and message in said
-        mount("remount,rw,size=64m", workdir)
-        code, said_then = finish(run)
-        lost = difference(run, whole) if code == 0 else said_then
-        return 1, int(told and lost == "nothing"), lost if told else f"{lost}; said: {said.strip()[-200:]}"
+        mount("remount,size=64m", workdir)
+        return after(run, whole, process.returncode == 1 and "No space left" in said, said)
+
+
+def read_only(workdir: Path, whole: Path) -> tuple[int, int, str]:
+    """A disk that cannot be written when the run shall go on."""
+    with disk(workdir, "size=64m"):
+        run = Path(shutil.copytree(whole, workdir / "run"))
+        shutil.rmtree(run / "checkpoints" / str(STEPS))
+        mount("remount,ro", workdir)
+        code, said = finish(run)
+        mount("remount,rw", workdir)
+        return after(run, whole, code == 2 and "ead-only file system" in said, said)
+
+
+def after(run: Path, whole: Path, told: bool, said: str) -> tuple[int, int, str]:
+    """Lets the run go on after the fault; it counts as survived if the fault was told and nothing is lost."""
+    code, said_then = finish(run)
+    lost = difference(run, whole) if code == 0 else said_then.strip()[-200:]
+    return 1, int(told and lost == "nothing"), lost if told else f"{lost}; said: {said.strip()[-200:]}"
+
+
+@contextlib.contextmanager
+def disk(place: Path, options: str) -> Generator[None]:
+    place.mkdir()
+    mount(options, place)
+    try:
+        yield
     finally:
-        subprocess.run(["umount", str(workdir)], check=True)
+        subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
 def mount(options: str, place: Path) -> None:

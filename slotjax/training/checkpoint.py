@@ -44,7 +44,7 @@ class Checkpoints:
     """
 
     def __init__(self, workdir: Path, config: dict[str, Any] | None = None, keep: int = 3):
-        logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax reports every save, and tracebacks of its threads
+        _quieten_orbax()
         self.workdir, self.config, self.keep = workdir.absolute(), config or {}, keep
         self._newest, self._best = self.workdir / "checkpoints", self.workdir / "best"
         # Every process has the whole state, so one may write it, and each reads it, without waiting for the others.
@@ -184,13 +184,33 @@ class Checkpoints:
         return None
 
     def _failed(self, error: BaseException) -> RunFailed:
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0][:200]
+        full = os.strerror(errno.ENOSPC)
+        reason = full if full in str(error) else getattr(error, "strerror", None) or str(error).splitlines()[0][:200]
         last = self.latest_step
         kept = "none was saved before" if last is None else f"the last one is {self._newest / str(last)}"
         return RunFailed(
             f"{self._newest}: the checkpoint cannot be written ({reason}); {kept}; "
             "make room, then start the same command again"
         )
+
+
+def _quieten_orbax() -> None:
+    """Leaves the reporting to us: orbax logs every save, and where one fails a traceback for every array."""
+    for name in ("absl", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    if not isinstance(sys.unraisablehook, _WithoutClosedLoops):
+        sys.unraisablehook = _WithoutClosedLoops(sys.unraisablehook)
+
+
+class _WithoutClosedLoops:
+    """`sys.unraisablehook` but for what arrays still in flight say when a failed save has closed its event loop."""
+
+    def __init__(self, hook: Callable[[Any], object]):
+        self.hook = hook
+
+    def __call__(self, unraisable: Any) -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            self.hook(unraisable)
 
 
 def _check_room(folder: Path, state: Any) -> None:
