@@ -114,6 +114,8 @@ def validate(config: ConfigDict) -> None:
         raise UserError(f"parallel={shown(config.parallel)}: choose 'pmap' or 'jit'")
     choose("train.schedule", dict.fromkeys(SCHEDULES), config.train.schedule)
     choose("train.on_nonfinite", dict.fromkeys(("stop", "skip")), config.train.on_nonfinite)
+    if not config.train.learning_rate > 0:
+        raise UserError(f"train.learning_rate={config.train.learning_rate}: must be above 0")
     for field, (least, most) in _RANGES.items():
         section, name = field.split(".")
         value = config[section].get(name, least)
@@ -121,8 +123,6 @@ def validate(config: ConfigDict) -> None:
             raise UserError(f"{field}={value}: must be at least {least}")
         if not value <= most:
             raise UserError(f"{field}={value}: must be at most {most}")
-    if not config.train.learning_rate > 0:
-        raise UserError(f"train.learning_rate={config.train.learning_rate}: must be above 0")
     if config.train.ema_decay >= 1:
         raise UserError(f"train.ema_decay={config.train.ema_decay}: must be below 1, 0.999 say; 0 for none")
     if not isinstance(config.get("model"), ConfigDict) or "name" not in config.model:
@@ -133,6 +133,7 @@ def validate(config: ConfigDict) -> None:
 _MISSING = "is missing: this is not the config of a run; restore the file, or train into another workdir"
 _ADDED_LATER = ("data.pool", "train.on_nonfinite")  # older runs do without
 _STEPS = 2**31 - 1  # steps are counted in int32
+_FLOAT = 1e38  # the largest that float32 holds, or so
 _RANGES = {  # the most is beyond any use, so that a config from somewhere does not fill the memory
     "data.pool": (0, 10**7),  # 0 renders new scenes for every step
     "data.eval_images": (1, 10**6),
@@ -141,12 +142,12 @@ _RANGES = {  # the most is beyond any use, so that a config from somewhere does 
     "train.batch_size": (1, 10**6),
     "train.micro_batches": (0, 10**6),
     "train.num_steps": (1, _STEPS),
-    "train.learning_rate": (0, 1e6),
+    "train.learning_rate": (0, _FLOAT),
     "train.warmup_steps": (0, _STEPS),
-    "train.decay_rate": (0, 1e6),
+    "train.decay_rate": (0, _FLOAT),
     "train.decay_steps": (1, _STEPS),
-    "train.clip_norm": (0, 1e30),
-    "train.weight_decay": (0, 1e6),
+    "train.clip_norm": (0, _FLOAT),
+    "train.weight_decay": (0, _FLOAT),
     "train.ema_decay": (0, 1),
     "train.log_every": (1, _STEPS),
     "train.eval_every": (1, _STEPS),

@@ -117,7 +117,7 @@ def test_stop_and_resume_equals_one_go(tmp_path):
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
-    config = tiny("tetrominoes", learning_rate=1e6, warmup_steps=0, checkpoint_every=1, eval_every=100, num_steps=50)
+    config = tiny("tetrominoes", learning_rate=1e12, warmup_steps=0, checkpoint_every=1, eval_every=100, num_steps=50)
     with pytest.raises(RunFailed, match=r"step \d+: .*not finite; the last good checkpoint is .*checkpoints/\d+"):
         train(config, tmp_path)
     step = Checkpoints(tmp_path).latest_step
