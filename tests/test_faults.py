@@ -263,6 +263,7 @@ def test_a_full_disk_loses_nothing(config, whole, tmp_path, monkeypatch):
     assert_same_run(config, tmp_path, whole)
 
 
+@pytest.mark.slow
 def test_metrics_that_cannot_be_written_stop_the_run(config, whole, tmp_path, monkeypatch):
     """A limit on the size of files, which any user may set, stands in for a full disk."""
     advance, before = Logger.advance, resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -284,7 +285,8 @@ def test_metrics_that_cannot_be_written_stop_the_run(config, whole, tmp_path, mo
     assert_same_run(config, tmp_path, whole)
 
 
-@pytest.mark.parametrize("days", [pytest.param(-400, marks=pytest.mark.slow), 400])
+@pytest.mark.slow
+@pytest.mark.parametrize("days", [-400, 400])
 def test_the_clock_may_jump(config, whole, tmp_path, monkeypatch, days):
     advance, true_time = Logger.advance, time.time
 

@@ -108,7 +108,7 @@ def test_the_mlp_decoder_draws_at_full_resolution():
     np.testing.assert_allclose(out.masks.sum(1), 1, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["clevr:tiny", "quick:tiny"])
+@pytest.mark.parametrize("name", [pytest.param("clevr:tiny", marks=pytest.mark.slow), "quick:tiny"])
 def test_rematerialising_changes_memory_only(name):
     config = model_config(name)
     plain = slotjax.build_model(config)

@@ -152,8 +152,8 @@ def test_without_checkpoint_or_metrics(workdir, tmp_path, capsys):
     no_checkpoint = copy(workdir, tmp_path / "a", "checkpoints", "best")
     html = text(report([no_checkpoint]))
     check_page(html)
-    assert "no checkpoint in it" in html and "Training loss" in html and "explorer-title" not in html
-    assert "no checkpoint in it" in capsys.readouterr().out
+    assert "no checkpoint yet" in html and "Training loss" in html and "explorer-title" not in html
+    assert "no checkpoint yet" in capsys.readouterr().out
 
     neither = copy(no_checkpoint, tmp_path / "b", "metrics.jsonl")
     with pytest.raises(UserError, match="neither metrics nor a checkpoint"):

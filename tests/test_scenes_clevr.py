@@ -151,6 +151,7 @@ def brightness_of_positions(worlds):
     return brightness, world.position
 
 
+@pytest.mark.slow
 def test_gradients_with_respect_to_positions_are_finite(brightness_of_positions):
     brightness, position = brightness_of_positions
     gradient = np.asarray(jax.jit(jax.jacfwd(brightness))(position))

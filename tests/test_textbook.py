@@ -6,6 +6,7 @@ import golden
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import slotjax
 from slotjax.losses import reconstruction_loss
@@ -18,6 +19,7 @@ def load_benchmark(name: str):
     return module
 
 
+@pytest.mark.slow
 def test_equal_parameters_give_equal_outputs_and_gradients():
     textbook = load_benchmark("textbook")
     config = golden.load_config_file("clevr").get_config().model

@@ -51,7 +51,8 @@ def expected_step(run):
 
 
 @pytest.mark.parametrize(
-    ("devices", "mode", "micro_batches"), [(4, "pmap", 1), (4, "jit", 1), (1, "pmap", 4), (2, "jit", 2)]
+    ("devices", "mode", "micro_batches"),
+    [(4, "pmap", 1), (4, "jit", 1), (1, "pmap", 4), pytest.param(2, "jit", 2, marks=pytest.mark.slow)],
 )
 def test_step_does_not_depend_on_devices_or_parts(run, expected_step, devices, mode, micro_batches):
     expected_params, expected = expected_step
@@ -98,6 +99,7 @@ def figures(workdir):
     return [{k: v for k, v in row.items() if k not in ("time", "images_per_second")} for row in rows]
 
 
+@pytest.mark.slow
 def test_stop_and_resume_equals_one_go(tmp_path):
     config = tiny("tetrominoes", ema_decay=0.9, clip_norm=1.0, weight_decay=1e-4)
     train(config, tmp_path / "whole")

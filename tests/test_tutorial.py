@@ -4,12 +4,14 @@ import re
 import runpy
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 TUTORIAL = Path(__file__).parent.parent / "examples" / "tutorial.py"
 DOCUMENT = TUTORIAL.parent.parent / "docs" / "tutorial.md"
 
 
+@pytest.mark.slow
 def test_the_tutorial_runs(tmp_path, monkeypatch):
     monkeypatch.setenv("SLOTJAX_FIGURES", str(tmp_path))
     monkeypatch.setenv("MPLBACKEND", "Agg")
