@@ -47,7 +47,7 @@ def scenes():
 
 @pytest.fixture(scope="module")
 def worlds():
-    return draw_worlds(jax.random.split(jax.random.key(1), 64))
+    return draw_worlds(jax.random.split(jax.random.key(1), 24))
 
 
 def test_shapes_and_ranges(scenes):
