@@ -22,7 +22,7 @@ def main() -> None:
         "--distributed",
         nargs="?",
         const="auto",
-        metavar="HOST:PORT,INDEX,COUNT",
+        metavar="HOST:PORT,INDEX,COUNT|auto|off",
         help="one of several processes; found out where a launcher started them (docs/scaling.md)",
     )
     parser.add_argument("--workdir", help="where everything is written; runs/NAME[_VARIANT] by default")

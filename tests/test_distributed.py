@@ -120,10 +120,16 @@ def test_what_cannot_be_joined(asked, message):
 
 
 def test_launchers_are_noticed(monkeypatch):
-    for name in ("OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS", "TPU_WORKER_HOSTNAMES"):
+    for name in ("OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS", "TPU_WORKER_HOSTNAMES", "JOB_COMPLETION_INDEX"):
         monkeypatch.delenv(name, raising=False)
     assert not processes.launched()
     monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "1")
     assert not processes.launched()
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "4")
     assert processes.launched()
+    monkeypatch.delenv("SLURM_STEP_NUM_TASKS")
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    assert not processes.launched()
+    monkeypatch.setenv("JOB_COMPLETION_INDEX", "0")
+    assert processes.launched()
+    processes.join("off")

@@ -27,14 +27,14 @@ def join(asked: str | None) -> None:
     """Joins the other processes of this job, if there are any. Must come before anything is computed.
 
     Args:
-      asked: None joins where Open MPI, SLURM or a TPU pod started several processes; "auto" has JAX find out, which
-        also knows Kubernetes; "HOST:PORT,INDEX,COUNT" says where process 0 listens, which process this is, and how
-        many there are.
+      asked: None joins where Open MPI, SLURM, an indexed Kubernetes job or a TPU pod started the process; "auto" has
+        JAX find out; "HOST:PORT,INDEX,COUNT" says where process 0 listens, which process this is, and how many there
+        are; "off" stays alone, as for jobs that each train a seed of their own.
 
     Raises:
       UserError: `asked` reads otherwise, or the others cannot be reached.
     """
-    if asked is None and not launched():
+    if asked == "off" or (asked is None and not launched()):
         return
     options: dict[str, Any] = {}
     if asked not in (None, "auto"):
@@ -53,14 +53,18 @@ def join(asked: str | None) -> None:
 def launched() -> bool:
     """Whether a launcher started several processes, this one among them."""
     counts = [int(os.environ.get(name, "1")) for name in _COUNTS if os.environ.get(name, "1").isdigit()]
-    return max(counts, default=1) > 1 or "," in os.environ.get("TPU_WORKER_HOSTNAMES", "")
+    in_pod = "," in os.environ.get("TPU_WORKER_HOSTNAMES", "")
+    in_job = {"KUBERNETES_SERVICE_HOST", "JOB_COMPLETION_INDEX"} <= set(os.environ)
+    return max(counts, default=1) > 1 or in_pod or in_job
 
 
 def parse(asked: str) -> dict[str, Any]:
     """ "HOST:PORT,INDEX,COUNT" as arguments of `jax.distributed.initialize`."""
     address, *numbers = asked.split(",")
     if len(numbers) != 2 or not all(n.isdigit() for n in numbers) or not address.rpartition(":")[2].isdigit():
-        raise UserError(f"--distributed={asked}: write HOST:PORT,INDEX,COUNT, such as 10.0.0.1:1234,0,2; or auto")
+        raise UserError(
+            f"--distributed={asked}: write HOST:PORT,INDEX,COUNT, such as 10.0.0.1:1234,0,2; or auto, or off"
+        )
     index, count = map(int, numbers)
     if index >= count:
         raise UserError(f"--distributed={asked}: processes count from 0, so the last of {count} is {count - 1}")
