@@ -21,7 +21,7 @@ def main() -> None:
     path = Path(parser.parse_args().file)
     config, entries = load_entries(path)
     tree = unflatten(entries)
-    if not {"params", "batch", "keys"} <= set(tree):
+    if not {"params", "batch", "keys"} <= set(tree) or not {"model", "step"} <= set(config):
         raise UserError(f"{path}: not the record of a step; give a file of DIR/nonfinite")
     model, task = build_model(config["model"]), TASKS[config["model"]["name"]]
     keys = jax.random.wrap_key_data(jnp.asarray(tree["keys"]))

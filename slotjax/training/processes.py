@@ -44,7 +44,7 @@ def join(asked: str | None) -> None:
             **options, heartbeat_timeout_seconds=HEARTBEAT_SECONDS, shutdown_timeout_seconds=SHUTDOWN_SECONDS
         )
     except (RuntimeError, ValueError) as error:
-        reason = str(error).splitlines()[0][:200]
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise UserError(
             f"--distributed: the processes cannot find each other ({reason}); say --distributed=HOST:PORT,INDEX,COUNT"
         ) from None
@@ -125,7 +125,7 @@ def _fingerprint(path: Path) -> int:
 
 def lost(error: Exception) -> RunFailed:
     """What to say when the work of several processes broke off."""
-    reason = str(error).splitlines()[0][:200]
+    reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
     failed = RunFailed(
         f"process {jax.process_index()} of {jax.process_count()}: another process is gone, or cannot be reached "
         f"({reason}); start all of them again: the run goes on from its newest checkpoint"
