@@ -37,9 +37,10 @@ def main() -> None:
     if "://" in workdir:
         raise UserError(f"--workdir {workdir}: only directories of a file system; mount the bucket and give its path")
 
-    from slotjax.training import processes
+    from slotjax.training import parallel, processes
 
-    processes.join(arguments.distributed)
+    if not processes.join(arguments.distributed):
+        parallel.one_device_per_core(config.train.batch_size)
 
     from slotjax.report import report_after_training
     from slotjax.training.loop import train  # after the flags, so that a wrong one is answered at once

@@ -37,7 +37,7 @@ from slotjax.losses import reconstruction_loss
 from slotjax.models import DTYPES
 from slotjax.tasks import TASKS
 from slotjax.training.optimizer import build_optimizer
-from slotjax.training.parallel import Parallel
+from slotjax.training.parallel import Parallel, one_device_per_core
 from slotjax.training.run import initial_state
 from slotjax.training.step import Step, build_train_step
 
@@ -48,6 +48,8 @@ CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 def main(arguments: list[str] | None = None) -> None:
     options = parse(arguments)
     config = read_config(options)
+    one_device_per_core(config.train.batch_size)
+    choose_defaults(options)
     compared = options.config == FOLDER.parent / "configs" / "clevr.py"
     rounds, peers = {"slotjax": ours(config, options)}, []
     print(machine(), flush=True)
@@ -75,24 +77,23 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
-    gpu = jax.default_backend() != "cpu"
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", type=Path, default=FOLDER.parent / "configs" / "clevr.py")
     parser.add_argument("--resolution", type=int, default=64, help="of CLEVR6: a multiple of 16")
     parser.add_argument("--batch", type=int, default=0, help="images; 0: 4 for CLEVR6, else the config's")
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--steps", type=int, default=20 if gpu else 1, help="steps in a round")
-    parser.add_argument("--gemm", type=int, default=8192 if gpu else 2048, help="side of the matrix product")
+    parser.add_argument("--steps", type=int, default=0, help="in a round; 0: 20 on a GPU, else 1")
+    parser.add_argument("--gemm", type=int, default=0, help="side of the matrix product; 0: 8192 on a GPU, else 2048")
     parser.add_argument("--clock", default="wall", choices=CLOCKS)
     parser.add_argument("--torch-peer", type=Path)
     parser.add_argument("--torch-python", default=sys.executable)
     options = parser.parse_args(arguments)
-    for name in ("rounds", "steps", "gemm"):
-        if getattr(options, name) < 1:
-            raise UserError(f"--{name}={getattr(options, name)}: must be at least 1")
-    if options.batch < 0:
-        raise UserError(f"--batch={options.batch}: must not be negative")
+    if options.rounds < 1:
+        raise UserError(f"--rounds={options.rounds}: must be at least 1")
+    for name in ("steps", "gemm", "batch"):
+        if getattr(options, name) < 0:
+            raise UserError(f"--{name}={getattr(options, name)}: must not be negative")
     if options.resolution < 16 or options.resolution % 16:
         raise UserError(f"--resolution={options.resolution}: the decoder doubles 4 times; take a multiple of 16")
     if options.dtype not in DTYPES:
@@ -102,6 +103,13 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         if path and not path.is_file():
             raise UserError(f"--{name.replace('_', '-')}={path}: no such file")
     return options
+
+
+def choose_defaults(options: argparse.Namespace) -> None:
+    """Fills in what depends on the device."""
+    gpu = jax.default_backend() != "cpu"
+    options.steps = options.steps or (20 if gpu else 1)
+    options.gemm = options.gemm or (8192 if gpu else 2048)
 
 
 def load(path: Path) -> ModuleType:
@@ -146,13 +154,14 @@ def timed(step: Callable, state, options: argparse.Namespace) -> Callable[[], fl
 
 
 def ours(config, options: argparse.Namespace) -> Callable[[], float]:
-    """slotjax's step as training runs it, on the first device."""
+    """slotjax's step as training runs it: on one GPU, or on a CPU with a device for each core."""
     model, size = slotjax.build_model(config.model), config.train.batch_size
     task = TASKS[config.model.name]
     step = Step(
         lambda *x: task.loss(model, *x), build_optimizer(config.train), jax.random.key(0), config.train.ema_decay
     )
-    parallel = Parallel(config.parallel, size, jax.devices()[:1])
+    devices = jax.devices()
+    parallel = Parallel(config.parallel, size, devices if devices[0].platform == "cpu" else devices[:1])
     train = build_train_step(step, parallel, 1)
     state = parallel.replicate(initial_state(config, model))
     batch = parallel.shard({"image": pictures(config), "index": np.arange(size, dtype=np.int32)})

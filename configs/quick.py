@@ -18,7 +18,14 @@ def get_config(variants: str | None = None) -> ConfigDict:
     config.model = model_defaults(
         resolution=(32, 32),
         num_slots=5,
-        encoder={"name": "cnn", "channels": (32, 32, 32), "kernels": (5, 5, 5), "strides": (2, 1, 1), "mlp_dim": 64},
+        encoder={
+            "name": "cnn",
+            "channels": (32, 32, 32),
+            "kernels": (5, 5, 5),
+            "strides": (2, 1, 1),
+            "mlp_dim": 64,
+            "kernel_init": "glorot",  # or "he"
+        },
         decoder={"name": "mlp", "hidden": (128, 128), "patch": 4, "frequencies": 2, "remat": False},
     )
     config.train.update(

@@ -21,6 +21,7 @@ def get_config(variants: str | None = None) -> ConfigDict:
             "kernels": (5, 5, 5, 5),
             "strides": (1, 1, 1, 1),
             "mlp_dim": 32,
+            "kernel_init": "glorot",  # or "he"
         },
         decoder={
             "name": "spatial_broadcast",

@@ -7,6 +7,7 @@ import inspect
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -131,7 +132,11 @@ def validate(config: ConfigDict) -> None:
 
 
 _MISSING = "is missing: this is not the config of a run; restore the file, or train into another workdir"
-_ADDED_LATER = ("data.pool", "train.on_nonfinite")  # older runs do without
+_ADDED_LATER = {  # older runs do without; what they had instead
+    "data.pool": 0,
+    "train.on_nonfinite": "stop",
+    "model.encoder.kernel_init": "glorot",
+}
 _STEPS = 2**31 - 1  # steps are counted in int32
 _FLOAT = 1e38  # the largest that float32 holds, or so
 _RANGES = {  # the most is beyond any use, so that a config from somewhere does not fill the memory
@@ -219,10 +224,13 @@ def load(path: Path) -> ConfigDict:
 
 def completed(config: ConfigDict) -> ConfigDict:
     """Adds the fields that a config written by an older slotjax does not have yet."""
-    for field in _ADDED_LATER:
-        section, name = field.split(".")
-        if isinstance(config.get(section), ConfigDict) and name not in config[section]:
-            config[section][name] = defaults()[section][name]
+    for field, value in _ADDED_LATER.items():
+        *path, name = field.split(".")
+        section: Any = config
+        for part in path:
+            section = section.get(part) if isinstance(section, ConfigDict) else None
+        if isinstance(section, ConfigDict) and name not in section:
+            section[name] = value
     return config
 
 

@@ -17,7 +17,12 @@ CLOSEST = 1.0  # world units: nothing is drawn nearer to the camera
 
 
 def contact_sheet(images: np.ndarray, predictions: np.ndarray, objects: Mapping[str, Any]) -> np.ndarray:
-    """One row for each image: the picture, the true objects and the predicted ones on it; uint8 [h, w, 3].
+    """One row for each image: the picture, and as `drawn` the true and the predicted objects on it; uint8 [h, w, 3]."""
+    return pictures.grid(list(zip(enlarged(images), *drawn(images, predictions, objects), strict=True)))
+
+
+def drawn(images: np.ndarray, predictions: np.ndarray, objects: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """The true objects and the predicted ones, each drawn on the pictures: uint8 [b, h, w, 3] twice.
 
     Squares are cubes, discs spheres, upright bars cylinders; metal has a white edge and a white dot, rubber a black
     edge. Size is the object's, as far away as it is said to be.
@@ -27,15 +32,21 @@ def contact_sheet(images: np.ndarray, predictions: np.ndarray, objects: Mapping[
       predictions: [b, k, 19].
       objects: the truth, with `picture_coords` and `pixel_coords`, from which the cameras are fitted.
     """
-    images, objects = np.asarray(images), {name: np.asarray(values) for name, values in objects.items()}
+    objects = {name: np.asarray(values) for name, values in objects.items()}
     truth = np.asarray(targets(objects, objects["present"].shape[1]))
-    cameras = fit_cameras(objects)
+    canvases, cameras = enlarged(images), fit_cameras(objects)
+    true, predicted = (
+        np.stack([draw(*each) for each in zip(canvases, np.asarray(sets), cameras, strict=True)])
+        for sets in (truth, predictions)
+    )
+    return true, predicted
+
+
+def enlarged(images: np.ndarray) -> np.ndarray:
+    """[b, h, w, 3] in [-1, 1] -> uint8, small ones with every pixel repeated until they have `SIDE` rows."""
+    images = np.asarray(images)
     zoom = max(1, -(-SIDE // images.shape[1]))
-    rows = []
-    for image, *sets, camera in zip(images, truth, np.asarray(predictions), cameras, strict=True):
-        picture = pictures.to_uint8(image).repeat(zoom, 0).repeat(zoom, 1)
-        rows.append([picture, *(draw(picture, members, camera) for members in sets)])
-    return pictures.grid(rows)
+    return pictures.to_uint8(images).repeat(zoom, 1).repeat(zoom, 2)
 
 
 def fit_cameras(objects: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -136,6 +136,7 @@ def build_object_discovery(fields: dict[str, Any]) -> ObjectDiscovery:
     check_field("model.resolution", tuple[int, int], resolution)
     dtype = choose("model.dtype", DTYPES, fields.pop("dtype", "float32"))
     encoder = build_part("model.encoder", ENCODERS, encoder, dtype=dtype)
+    encoder.check()
     decoder = build_part("model.decoder", DECODERS, decoder, dtype=dtype, resolution=resolution)
     decoder.check()
     return ObjectDiscovery(resolution, encoder, build_attention(fields), decoder)
@@ -147,6 +148,7 @@ def build_set_prediction(fields: dict[str, Any]) -> SetPrediction:
     check_field("model.resolution", tuple[int, int], resolution)
     dtype = choose("model.dtype", DTYPES, fields.pop("dtype", "float32"))
     encoder = build_part("model.encoder", ENCODERS, encoder, dtype=dtype)
+    encoder.check()
     head = build_part("model.head", HEADS, head, dtype=dtype)
     return SetPrediction(resolution, encoder, build_attention(fields), head)
 

@@ -75,6 +75,7 @@ def test_a_model_equals_itself_rebuilt_from_json(name):
         ({"dtype": "float8"}, "model.dtype='float8': choose one of float32, bfloat16"),
         ({"initializer.name": "zeros"}, "model.initializer.name='zeros'"),
         ({"resolution": (34, 32)}, r"model.resolution=\(34, 32\): .* multiples of 4; take "),
+        ({"encoder.kernel_init": "zeros"}, "model.encoder.kernel_init='zeros': choose one of glorot, he"),
         ({"num_slots": 0}, "model.num_slots=0: must be at least 1"),
         ({"num_iterations": 0}, "model.num_iterations=0"),
         ({"normalize": "pixels"}, "normalize='pixels'"),
@@ -106,6 +107,23 @@ def test_the_mlp_decoder_draws_at_full_resolution():
     out = slotjax.apply(model, params, images_of(model), jax.random.key(1))
     assert out.reconstruction.shape == (2, 32, 32, 3)
     np.testing.assert_allclose(out.masks.sum(1), 1, atol=1e-5)
+
+
+def test_he_kernels_keep_the_strength_of_the_picture():
+    """Glorot's let it fade, so that tokens begin as places."""
+
+    def strength(kernel_init):
+        config = model_config("quick")
+        config.encoder.kernel_init = kernel_init
+        encoder = slotjax.build_model(config).encoder
+        images = jax.random.uniform(jax.random.key(1), (2, 32, 32, 3), minval=-1.0, maxval=1.0)
+        params = encoder.init(jax.random.key(0), images)
+        _, seen = encoder.apply(params, images, capture_intermediates=lambda module, _: module.name == "conv2")
+        features = jnp.maximum(seen["intermediates"]["conv2"]["__call__"][0], 0)
+        return float(jnp.sqrt((features**2).mean()) / jnp.sqrt((images**2).mean()))
+
+    assert strength("glorot") < 0.3
+    assert 0.7 < strength("he") < 1.5
 
 
 @pytest.mark.parametrize("name", [pytest.param("clevr:tiny", marks=pytest.mark.slow), "quick:tiny"])

@@ -472,3 +472,23 @@ def test_default_output():
     assert default_output([Path("runs/a")]) == Path("runs/a/report.html")
     assert default_output([Path("runs/a"), Path("runs/b")]) == Path("runs/comparison.html")
     assert default_output([Path("runs/a"), Path("other/b")]) == Path("comparison.html")
+
+
+@pytest.mark.slow
+def test_a_report_of_set_prediction_draws_what_is_predicted(tmp_path):
+    config = importlib.import_module("configs.clevr_set").get_config("tiny")
+    config.data.options.max_objects = 3
+    folder = tmp_path / "set"
+    folder.mkdir()
+    configuration.save(config, folder / "config.json")
+    checkpoints = Checkpoints(folder)
+    checkpoints.save(10, initial_state(config, build_model(config.model)))
+    checkpoints.close()
+    html = text(report([folder]))
+    check_page(html)
+    shown = json.loads(re.search(r'<script type="application/json" id="pictures">(.*?)</script>', html, re.S)[1])
+    for example in shown["examples"]:
+        true, predicted = (decode(example[name]) for name in ("truth", "predicted"))
+        assert true.shape == predicted.shape == (256, 256, 3)
+        assert (true != predicted).any()
+    assert 'id="predicted"' in html

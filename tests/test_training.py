@@ -3,6 +3,9 @@
 import importlib
 import json
 import math
+import os
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +16,7 @@ from slotjax import configuration
 from slotjax.errors import RunFailed, UserError
 from slotjax.models import build_model
 from slotjax.tasks import discovery
-from slotjax.training import memory
+from slotjax.training import memory, parallel
 from slotjax.training.checkpoint import Checkpoints
 from slotjax.training.feed import open_feed
 from slotjax.training.logging import MetricsFile, duration, read_metrics
@@ -213,3 +216,19 @@ def test_lowers_for_accelerators(run):
 
 def test_durations_for_people():
     assert [duration(s) for s in (5, 600, 4 * 3600, 5 * 86400)] == ["5 s", "10 min", "4.0 h", "5 days"]
+
+
+def test_cores_that_divide_the_batch_become_devices():
+    assert [parallel.devices_for(batch, cores) for batch, cores in ((16, 2), (15, 2), (4, 64), (512, 64), (7, 1))] == [
+        2, 1, 4, 8, 1,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("variables", "expected"), [({}, 0), ({"JAX_NUM_CPU_DEVICES": "3"}, 3)])
+def test_a_device_for_each_core_unless_the_user_said_otherwise(variables, expected):
+    code = (
+        "from slotjax.training import parallel as p; p.one_device_per_core(16); import jax; print(jax.device_count())"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"} | variables
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert int(done.stdout) == (expected or parallel.devices_for(16, parallel.usable_cores()))

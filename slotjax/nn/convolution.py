@@ -231,13 +231,14 @@ class _Layer(nn.Module):
     kernel_size: int
     stride: int = 1
     dtype: Any = jnp.float32
+    kernel_init: nn.initializers.Initializer = nn.initializers.glorot_uniform()
 
     operation = staticmethod(convolve)
 
     @nn.compact
     def __call__(self, inputs: jax.Array) -> jax.Array:
         shape = (self.kernel_size, self.kernel_size, inputs.shape[-1], self.features)
-        kernel = self.param("kernel", nn.initializers.glorot_uniform(), shape)
+        kernel = self.param("kernel", self.kernel_init, shape)
         bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
         inputs, kernel, bias = (x.astype(self.dtype) for x in (inputs, kernel, bias))
         return self.operation(inputs, kernel, self.stride) + bias

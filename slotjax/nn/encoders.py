@@ -6,9 +6,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from slotjax.errors import UserError, shown
 from slotjax.nn.attention import NORM_EPSILON
 from slotjax.nn.convolution import Conv
 from slotjax.nn.positions import SoftPositionEmbedding, tokens_grid
+
+KERNELS = {"glorot": nn.initializers.glorot_uniform(), "he": nn.initializers.he_normal()}
 
 
 class CNNEncoder(nn.Module):
@@ -19,12 +22,15 @@ class CNNEncoder(nn.Module):
     Attributes:
       channels, kernels, strides: one entry for each SAME convolution, each followed by a ReLU.
       mlp_dim: width of both layers of the per-token MLP.
+      kernel_init: how the convolutions start. "glorot", the original's, lets the picture fade from layer to layer, so
+        that at first tokens tell of their place more than of what is there; "he" (He et al., 2015) keeps its strength.
     """
 
     channels: tuple[int, ...] = (64, 64, 64, 64)
     kernels: tuple[int, ...] = (5, 5, 5, 5)
     strides: tuple[int, ...] = (1, 1, 1, 1)
     mlp_dim: int = 64
+    kernel_init: str = "glorot"
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -33,12 +39,19 @@ class CNNEncoder(nn.Module):
         glorot = nn.initializers.glorot_uniform()
         x = images.astype(self.dtype)
         for i, (channels, size, stride) in enumerate(zip(self.channels, self.kernels, self.strides, strict=True)):
-            x = nn.relu(Conv(channels, size, stride, self.dtype, name=f"conv{i}")(x))
+            conv = Conv(channels, size, stride, self.dtype, KERNELS[self.kernel_init], name=f"conv{i}")
+            x = nn.relu(conv(x))
         x = SoftPositionEmbedding(name="position")(x)
         x = x.reshape(x.shape[0], -1, x.shape[-1])
         x = nn.LayerNorm(NORM_EPSILON, name="norm")(x).astype(self.dtype)
         x = nn.relu(nn.Dense(self.mlp_dim, kernel_init=glorot, dtype=self.dtype, name="dense0")(x))
         return nn.Dense(self.mlp_dim, kernel_init=glorot, dtype=self.dtype, name="dense1")(x)
+
+    def check(self) -> None:
+        """Raises a `UserError` for a start that there is not."""
+        if self.kernel_init not in KERNELS:
+            names = ", ".join(KERNELS)
+            raise UserError(f"model.encoder.kernel_init={shown(self.kernel_init)}: choose one of {names}")
 
     def grid(self, resolution: tuple[int, int]) -> tuple[int, int]:
         """Rows and columns of tokens for an image of this height and width."""

@@ -87,12 +87,14 @@ def build(
         "masks": out.masks is not None,
         "draws": out.components is not None,
     }
+    drawn = record.task.panels(batch, out)
     examples = []
     for group, index in members:
         position = int(np.flatnonzero(indices == index)[0])
         one = jax.tree.map(lambda leaf, position=position: leaf[position], out)
         truth = batch["segments"][position] if "segments" in batch else None
         example = _panels(batch["image"][position], one, truth, grid, size, small_grid)
+        example |= {name: pixels.data_uri(images[position], False) for name, images in drawn.items()}
         examples.append(example | {"index": index, "group": group} | _words(record, judgement, index, one, truth))
     size = sum(len(v) for example in examples for v in example.values() if isinstance(v, str) and v.startswith("data:"))
     return Explorer(settings, examples, size)

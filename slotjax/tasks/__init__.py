@@ -14,7 +14,8 @@ A task module has
   table(summary, {title: summary}) -> str, how an evaluation and its studies read;
   collapse(summary) -> str or None, what to say, during training too, when the slots do not share the work;
   suspicion(summary) -> str or None, what to say when the figures look better than the result is;
-  pictures(model, params, batch, keys) -> uint8 [h, w, 3], a contact sheet.
+  pictures(model, params, batch, keys) -> uint8 [h, w, 3], a contact sheet;
+  panels(batch, out) -> {"truth" or "predicted": uint8 [b, h, w, 3]}, what a report shows besides what slots draw.
 """
 
 from types import ModuleType

@@ -14,6 +14,7 @@ from slotjax import metrics
 from slotjax import pictures as draw
 from slotjax.api import apply
 from slotjax.losses import reconstruction_loss
+from slotjax.models import Output
 from slotjax.tasks.study import Study
 
 Batch = Mapping[str, Any]
@@ -167,6 +168,11 @@ def pictures(model: nn.Module, params: Any, batch: Batch, keys: jax.Array) -> np
     """A row for each image: input, reconstruction, true and found segments, and every slot on its own."""
     out = _jitted_apply(model, params, batch["image"], keys)
     return draw.contact_sheet(batch["image"], out, batch.get("segments"))
+
+
+def panels(batch: Batch, out: Output) -> dict[str, np.ndarray]:
+    """None: what was found is what the slots draw."""
+    return {}
 
 
 _jitted_apply = jax.jit(apply, static_argnums=0)

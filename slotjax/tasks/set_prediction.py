@@ -17,6 +17,7 @@ from slotjax.data import clevr_properties
 from slotjax.data.clevr_properties import REAL, targets
 from slotjax.errors import UserError
 from slotjax.losses import set_loss
+from slotjax.models import Output
 from slotjax.tasks.study import Figures, Study
 
 Batch = Mapping[str, Any]
@@ -147,6 +148,12 @@ def pictures(model: nn.Module, params: Any, batch: Batch, keys: jax.Array) -> np
     """A row for each image: the picture, the true objects drawn on it, and the predicted ones."""
     predictions = _jitted_apply(model, params, batch["image"], keys).predictions
     return markers.contact_sheet(batch["image"], predictions, batch["objects"])
+
+
+def panels(batch: Batch, out: Output) -> dict[str, np.ndarray]:
+    """The true and the predicted objects, drawn on the pictures."""
+    truth, predicted = markers.drawn(batch["image"], out.predictions, batch["objects"])
+    return {"truth": truth, "predicted": predicted}
 
 
 _jitted_apply = jax.jit(apply, static_argnums=0)

@@ -1,5 +1,6 @@
 """The same per-device function on one device or many, by `pmap` or by `jit`."""
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,28 @@ from jax.sharding import PartitionSpec as P
 from slotjax.errors import UserError
 
 AXIS = "batch"  # the name by which a per-device function averages over devices
+MOST_CORES = 8  # as devices; each holds a copy of the parameters, and more have not been measured
+
+
+def one_device_per_core(batch_size: int) -> None:
+    """Makes every core of the CPU a device, as far as they divide the batch. Must come before anything is computed.
+
+    XLA gains less from splitting each operation over cores than from giving every core a share of the batch
+    (docs/performance.md). What the user has set through XLA_FLAGS or JAX_NUM_CPU_DEVICES stays.
+    """
+    set_by_user = "JAX_NUM_CPU_DEVICES" in os.environ or "host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
+    if not set_by_user:
+        jax.config.update("jax_num_cpu_devices", devices_for(batch_size, usable_cores()))
+
+
+def devices_for(batch_size: int, cores: int) -> int:
+    """The most devices that `cores` can be and that divide the batch."""
+    return max(n for n in range(1, min(cores, MOST_CORES) + 1) if batch_size % n == 0)
+
+
+def usable_cores() -> int:
+    """The cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Parallel:

@@ -23,8 +23,8 @@ SHUTDOWN_SECONDS = 30
 _COUNTS = ("OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
 
 
-def join(asked: str | None) -> None:
-    """Joins the other processes of this job, if there are any. Must come before anything is computed.
+def join(asked: str | None) -> bool:
+    """Joins the other processes of this job, if there are any, and returns whether. Must precede any computing.
 
     Args:
       asked: None joins where Open MPI, SLURM, an indexed Kubernetes job or a TPU pod started the process; "auto" has
@@ -35,7 +35,7 @@ def join(asked: str | None) -> None:
       UserError: `asked` reads otherwise, or the others cannot be reached.
     """
     if asked == "off" or (asked is None and not launched()):
-        return
+        return False
     options: dict[str, Any] = {}
     if asked not in (None, "auto"):
         options = parse(asked)
@@ -48,6 +48,7 @@ def join(asked: str | None) -> None:
         raise UserError(
             f"--distributed: the processes cannot find each other ({reason}); say --distributed=HOST:PORT,INDEX,COUNT"
         ) from None
+    return True
 
 
 def launched() -> bool:

@@ -141,7 +141,7 @@
       owner: tile(owner, 0, 0, height, width),
       claims: example.claims,
     };
-    for (const name of ["reconstruction", "truth"]) if (find(name)) find(name).src = example[name];
+    for (const name of ["reconstruction", "truth", "predicted"]) if (find(name)) find(name).src = example[name];
     for (const other of thumbs) other.setAttribute("aria-pressed", other === thumb);
     find("picture-name").textContent = `Held-out image ${example.index}`;
     find("picture-figures").textContent = example.figures.join(" · ");
