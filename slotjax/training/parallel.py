@@ -22,8 +22,13 @@ def one_device_per_core(batch_size: int) -> None:
     (docs/performance.md). What the user has set through XLA_FLAGS or JAX_NUM_CPU_DEVICES stays.
     """
     set_by_user = "JAX_NUM_CPU_DEVICES" in os.environ or "host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
-    if not set_by_user:
-        jax.config.update("jax_num_cpu_devices", devices_for(batch_size, usable_cores()))
+    if set_by_user:
+        return
+    count = devices_for(batch_size, usable_cores())
+    jax.config.update("jax_num_cpu_devices", count)
+    # A device that waits in an average over devices keeps a thread of XLA's pool. With no more threads than cores the
+    # last device, which needs some for its operations, would wait for them, and all for it.
+    os.environ.setdefault("PJRT_NPROC", str(2 * max(count, usable_cores())))
 
 
 def devices_for(batch_size: int, cores: int) -> int:
