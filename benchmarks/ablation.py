@@ -92,7 +92,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     programs = by_seed([experiments[name] for name in flags.only])
     wrong = [] if flags.report_only else train(programs, Deadline(flags.minutes))
     report(experiments, flags.steps, flags.docs)
-    return 0 if flags.report_only else conclude(programs, wrong, ["benchmarks/ablation.py", *(argv or sys.argv[1:])])
+    if flags.report_only:
+        return 0
+    return conclude(programs, wrong, ["benchmarks/ablation.py", *(argv or sys.argv[1:])])
 
 
 def experiment(name: str, flags: argparse.Namespace) -> Experiment:

@@ -18,7 +18,7 @@ from measured import Measured, failures, finals, keep, measure, titles
 from stretches import Deadline, Experiment, add_flags, conclude, progress, read_flags, run, train, with_variant
 from tables import BLANK, SEED_COLUMNS, machines, mean, seed_cells, shown, table, write
 
-from slotjax import cli
+from slotjax import cli, configuration
 from slotjax.errors import UserError
 from slotjax.reporting.groups import spread
 from slotjax.tasks.set_prediction import PAPER
@@ -60,8 +60,8 @@ HEAD = """# Results
 which keeps what directories on other machines said); no figure is typed in. Each run is scored once, after its last
 step, on held-out images that are the same for every seed: the last evaluation, not the best one. Spread is the sample's
 standard deviation over seeds; a seed whose FG-ARI ends below 0.9 counts as failed, and stays in the mean.
-Minutes of training are those between the lines of metrics.jsonl, evaluations included; minutes in all are of the whole
-commands, with starting, compiling, saving and the report. The paper is Locatello et al., 2020, which trains on the
+Minutes of training are between the lines of metrics.jsonl, evaluations included and long pauses left out; minutes in all
+are of the whole commands, over all stretches, with starting, compiling, saving and the report. The paper is Locatello et al., 2020, which trains on the
 original data sets; here scenes are rendered while training, unless a config says otherwise.
 """
 
@@ -77,14 +77,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise UserError(f"RUN is missing: choose among {', '.join(RUNS)}, or give --report-only")
     experiments = {name: experiment(name, flags) for name in RUNS}
     chosen = [experiments[name] for name in flags.runs]
-    programs, wrong = [program for one in chosen for program in one.programs()], []
-    if not flags.report_only:
-        deadline = Deadline(flags.minutes)
-        wrong = train(programs, deadline)
-        for one in chosen:
-            cluster(one, deadline)
+    programs = [program for one in chosen for program in one.programs()]
+    if flags.report_only:
+        report(experiments, flags.docs)
+        return 0
+    deadline = Deadline(flags.minutes)
+    wrong = train(programs, deadline)
+    complete = all([cluster(one, deadline) for one in chosen])
     report(experiments, flags.docs)
-    return 0 if flags.report_only else conclude(programs, wrong, ["benchmarks/results.py", *(argv or sys.argv[1:])])
+    return conclude(programs, wrong, ["benchmarks/results.py", *(argv or sys.argv[1:])], complete)
 
 
 def experiment(name: str, flags: argparse.Namespace) -> Experiment:
@@ -95,20 +96,22 @@ def experiment(name: str, flags: argparse.Namespace) -> Experiment:
     return Experiment(flags.workdir / name, config, entry.changes, flags.seeds or entry.seeds, together)
 
 
-def cluster(experiment: Experiment, deadline: Deadline) -> None:
-    """Scores clustering of the same images' pixels, once; for runs of object discovery."""
+def cluster(experiment: Experiment, deadline: Deadline) -> bool:
+    """Scores clustering of the same images' pixels, once; whether all of it is there, or none is to be had."""
+    directory = next((path for path in sorted(experiment.folder.glob("seed_[0-9]*")) if progress(path)), None)
+    if directory is None or configuration.load(directory / "config.json").model.name != "object_discovery":
+        return True
     for name, (title, method, weight) in CLUSTERING.items():
-        run_directory = next((path for path in sorted(experiment.folder.glob("seed_[0-9]*")) if progress(path)), None)
         output = (experiment.folder / "clustering" / f"{name}.json").absolute()
-        if deadline.passed or output.exists() or run_directory is None or experiment.config.startswith(NO_PIXELS):
+        if output.exists():
             continue
+        if deadline.passed:
+            return False
         print(f"{experiment.folder}: {title}", flush=True)
         output.parent.mkdir(exist_ok=True)
         flags = ("--method", method, "--position-weight", str(weight), "--output", str(output))
-        run("-m", "slotjax.evaluate", "--workdir", str(run_directory.absolute()), *flags)
-
-
-NO_PIXELS = "configs/clevr_set.py"  # set prediction segments nothing
+        run("-m", "slotjax.evaluate", "--workdir", str(directory.absolute()), *flags)
+    return True
 
 
 def report(experiments: dict[str, Experiment], docs: Path) -> None:

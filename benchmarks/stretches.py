@@ -238,14 +238,14 @@ def with_variant(config: str, variant: str) -> str:
     return f"{config}{',' if ':' in config else ':'}{variant}"
 
 
-def conclude(programs: Sequence[Program], wrong: Sequence[str], command: Sequence[str]) -> int:
-    """Says how far each run is, and how to go on; the exit code."""
+def conclude(programs: Sequence[Program], wrong: Sequence[str], command: Sequence[str], complete: bool = True) -> int:
+    """Says how far each run is, and how to go on where training, or what else there is to do, is not complete."""
     for directory in (directory for program in programs for directory in program.runs):
         found = progress(directory)
         print(f"{directory}: {f'step {found[0]:,} of {found[1]:,}' if found else 'not started'}")
     for line in wrong:
         print(f"error: {line}", file=sys.stderr)
-    if all(program.finished for program in programs):
+    if complete and all(program.finished for program in programs):
         return 0
     print(f"go on with: {shlex.join(('python', *command))}")
     return 1 if wrong else EXIT_STOPPED
