@@ -14,7 +14,7 @@ from pathlib import Path
 
 from measured import Measured, failures, finals, keep, measure, titles
 from stretches import Deadline, Experiment, Program, add_flags, conclude, read_flags, train, with_variant
-from tables import SEED_COLUMNS, machines, mean, seed_cells, table, write
+from tables import SEED_COLUMNS, conditions, mean, seed_cells, table, write
 
 from slotjax import cli
 from slotjax.errors import UserError
@@ -56,8 +56,10 @@ VARIANTS = {
     "lr_15e-4": Variant("twice the learning rate", ("train.learning_rate=1.5e-3",)),
     "no_warmup": Variant("the paper has a long one", ("train.warmup_steps=0",)),
     "no_clip": Variant("the paper clips no gradients", ("train.clip_norm=0.0",)),
-    "decoder_64": Variant("a weaker decoder cannot draw two objects at once", ("model.decoder.hidden=(64,64)",)),
-    "decoder_256": Variant("a stronger decoder can", ("model.decoder.hidden=(256,256)",)),
+    "decoder_64": Variant(
+        "a weaker decoder, for which two objects at once are harder to draw", ("model.decoder.hidden=(64,64)",)
+    ),
+    "decoder_256": Variant("a stronger decoder", ("model.decoder.hidden=(256,256)",)),
     "frequencies_1": Variant("smoother masks", ("model.decoder.frequencies=1",)),
     "frequencies_4": Variant("masks with sharper edges, stripes too", ("model.decoder.frequencies=4",)),
     "slots_4": Variant("no slot left for the background where there are four objects", ("model.num_slots=4",)),
@@ -70,10 +72,11 @@ HEAD = """# What makes the background a slot of its own
 <!-- Written by `python benchmarks/ablation.py`; what is typed in here is lost. -->
 
 One change at a time to `configs/quick.py`, {steps} steps each, scored after the last on held-out images that are the
-same for all; `python benchmarks/ablation.py{flag} --report-only` writes this page from the runs' directories (and from
-ablation.json, which keeps what those on other machines said). FG-ARI leaves the background out, ARI counts it, and
-foreground mIoU compares outlines: stripes have a high FG-ARI and a low ARI and mIoU. Mean and sample standard deviation
-over seeds; a seed whose FG-ARI ends below 0.9 counts as failed, and stays in the mean.
+same for all (but `colored`, whose backgrounds are). `python benchmarks/ablation.py{flag} --report-only` writes this
+page from the runs' directories (and from ablation.json, which keeps what those on other machines said). FG-ARI leaves
+the background out, ARI counts it, and foreground mIoU compares outlines: stripes have a high FG-ARI and a low ARI and
+mIoU. Mean and sample standard deviation over seeds; a seed whose FG-ARI ends below 0.9 counts as failed, and stays in
+the mean. Minutes are as in [results.md](results.md).
 """
 TASK, FIGURES = "object_discovery", ("fg_ari", "ari", "miou")
 
@@ -89,11 +92,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if flags.steps < 1:
         raise UserError(f"--steps {flags.steps}: must be at least 1")
     experiments = {name: experiment(name, flags) for name in VARIANTS}
-    programs = by_seed([experiments[name] for name in flags.only])
-    wrong = [] if flags.report_only else train(programs, Deadline(flags.minutes))
-    report(experiments, flags.steps, flags.docs)
     if flags.report_only:
+        report(experiments, flags.steps, flags.docs)
         return 0
+    programs = by_seed([experiments[name] for name in flags.only])
+    wrong = train(programs, Deadline(flags.minutes))
+    report(experiments, flags.steps, flags.docs)
     return conclude(programs, wrong, ["benchmarks/ablation.py", *(argv or sys.argv[1:])])
 
 
@@ -117,7 +121,7 @@ def report(experiments: dict[str, Experiment], steps: int, docs: Path) -> None:
     kept = keep({keys[name]: measure(one) for name, one in experiments.items()}, docs / "ablation.json")
     measured = {name: kept[keys[name]] for name in VARIANTS if keys[name] in kept}
     head = HEAD.format(steps=f"{steps:,}", flag="" if steps == STEPS else f" --steps {steps}")
-    said = [f"Trained on {machines(measured.values())}.\n"] if measured else []
+    said = [f"{conditions(measured.values())}\n"] if measured else []
     tables = [variants_table(measured), "\n## Every seed\n", seeds_table(measured)]
     write("\n".join([head, *said, *tables]) + "\n", docs / "ablation.md")
 
@@ -130,7 +134,9 @@ def variants_table(measured: dict[str, Measured]) -> str:
         figures = [mean(finals(found, figure)) for figure in FIGURES]
         failed = (found and failures(found)) or "not measured yet"
         rows.append([name, "<br>".join(map(code, variant.changes)), variant.reason, *figures, failed])
-    return table(["variant", "change", "why", *(titles(TASK)[figure] for figure in FIGURES), "failed"], rows)
+    return table(
+        ["variant", "change", "why one would try it", *(titles(TASK)[figure] for figure in FIGURES), "failed"], rows
+    )
 
 
 def seeds_table(measured: dict[str, Measured]) -> str:

@@ -85,7 +85,8 @@ def keep(measured: Mapping[str, Measured | None], path: Path) -> dict[str, Measu
     """Adds what was measured to the file, and returns all of it: runs whose directories are elsewhere stay."""
     known = json.loads(path.read_text()) if path.exists() else {}
     known |= {name: found for name, found in measured.items() if found}
-    write_json(known, path)
+    if known:
+        write_json(known, path)
     return known
 
 

@@ -33,12 +33,17 @@ def seed_cells(one: Measured | None, names: Sequence[str]) -> list[str]:
     return [*(shown(one["figures"][name]) for name in names), f"{one['steps']:,}", *minutes]
 
 
-def machines(measured: Collection[Measured]) -> str:
-    """The devices and versions that trained, and on how many images that was scored."""
+def conditions(measured: Collection[Measured]) -> str:
+    """Where runs were trained and on how many images they were scored, in sentences."""
     devices = sorted({one for found in measured for run in found["runs"].values() for one in run["machines"]})
     images = sorted({found["images"] for found in measured})
     where = "; ".join(devices) or "a device that was not recorded"
-    return f"{where}; scored on {' or '.join(f'{count:,}' for count in images)} held-out images"
+    said = [f"On {where}; scored on {' or '.join(f'{count:,}' for count in images)} held-out images."]
+    if any(found["together"] for found in measured):
+        said.append("Seeds were trained side by side in one program: minutes are of all of them together.")
+    if changed := sorted({line for found in measured for line in found["changed"]}):
+        said.append(f"Not as the config has it (run / config): {'; '.join(changed)}.")
+    return " ".join(said)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
