@@ -3,7 +3,8 @@
     python benchmarks/results.py RUN... [--minutes 10] [--seeds 0-9] [--workdir runs/results] [--tiny]
     python benchmarks/results.py --report-only
 
-With --minutes it stops in time, saved, and prints the command that goes on; a finished run is not trained again.
+With --minutes it stops in time, saves, and prints the command that goes on; a finished run is not trained again. A
+stretch that is shorter than starting and compiling gets nowhere, and saving takes some seconds more.
 Figures of directories that are on another machine stay as docs/results.json has them.
 """
 

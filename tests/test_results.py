@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 import shutil
 import signal
 import sys
@@ -220,6 +221,28 @@ def test_the_ablation_lists_every_variant(tmp_path):
     assert text.count("not measured yet") == len(ablation.VARIANTS) - 2
 
 
+@pytest.mark.parametrize("name", ["results", "ablation"])
+def test_nobody_typed_into_the_published_pages(name, tmp_path):
+    """They are what the command writes from the figures kept beside them."""
+    page, kept = (golden.ROOT / "docs" / f"{name}.{ending}" for ending in ("md", "json"))
+    if kept.exists():
+        shutil.copy(kept, tmp_path)
+    for figure in (golden.ROOT / "docs" / "figures").glob("results_*.png"):
+        (tmp_path / "figures").mkdir(exist_ok=True)
+        (tmp_path / "figures" / figure.name).touch()
+    steps = re.findall(r"ablation.py (--steps) (\d+)", page.read_text())
+    flags = [
+        "--report-only",
+        "--workdir",
+        str(tmp_path / "none"),
+        "--docs",
+        str(tmp_path),
+        *(steps[0] if steps else ()),
+    ]
+    assert module(name).main(flags) == 0
+    assert (tmp_path / page.name).read_text() == page.read_text()
+
+
 def test_every_variant_of_the_ablation_is_a_config_that_can_be_trained(tmp_path):
     """And differs from the baseline."""
     override = importlib.import_module("train").override
@@ -294,14 +317,15 @@ def test_stopped_and_gone_on_with_for_real(tmp_path, monkeypatch, capfd):
 
         passed = property(lambda self: (results.progress(run) or (0,))[0] > 0)
 
-    entry = results.Entry("configs/quick.py", ("train.num_steps=1500",))
+    changes = tuple(f"train.{name}=600" for name in ("num_steps", "eval_every", "checkpoint_every"))
+    entry = results.Entry("configs/quick.py", changes)
     monkeypatch.setattr(results, "RUNS", {"quick": entry})
     flags = ["quick", "--tiny", "--seeds", "1", "--workdir", str(tmp_path)]
     with monkeypatch.context() as early:
         early.setattr(results, "Deadline", Early)
         assert results.main(flags) == EXIT_STOPPED
     stopped = results.progress(run)[0]
-    assert 0 < stopped < 1500 and (run / "checkpoints").exists()
+    assert 0 < stopped < 600 and (run / "checkpoints").exists()
     assert "go on with: python benchmarks/results.py quick --tiny" in capfd.readouterr().out
     assert "| 0 |  |  |  |  | step " in (tmp_path / "tiny" / "results.md").read_text()
     assert results.main(flags) == 0
