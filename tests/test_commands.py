@@ -77,10 +77,13 @@ def test_evaluate(workdir):
     assert f"<td>{evaluation['fg_ari']:.4f}</td>" in (workdir / "report.html").read_text("utf-8")
 
 
-def test_evaluate_clustering_on_the_same_images(workdir):
-    result = command("-m", "slotjax.evaluate", "--workdir", workdir, "--method", "kmeans")
+def test_evaluate_clustering_on_the_same_images(workdir, tmp_path):
+    output = tmp_path / "kmeans.json"
+    result = command("-m", "slotjax.evaluate", "--workdir", workdir, "--method", "kmeans", "--output", output)
     assert result.returncode == 0, result.stderr
-    assert re.search(r"FG-ARI +0\.\d+", result.stdout)
+    figures = json.loads(output.read_text())
+    assert re.search(rf"FG-ARI +{figures['fg_ari']:.4f}", result.stdout)
+    assert figures["method"] == "kmeans" and figures["num_images"] == 8
 
 
 @pytest.mark.slow
