@@ -28,6 +28,9 @@ def main() -> None:
         summary = task.summary(score_clustering(config, feed, arguments))
         print(task.table(summary, {}))
         warn(task, summary)
+        if arguments.output:
+            save(summary | {"method": arguments.method, "data": config.data.to_dict()}, Path(arguments.output))
+            print(f"wrote {arguments.output}")
         return
     summary, studies, step = score_slots(config, workdir, feed, arguments)
     print(task.table(summary, studies))
@@ -55,7 +58,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--images", type=int, help="how many held-out images; as in the config by default")
     parser.add_argument("--data", help="other images: the name of a scene family or a stored data set")
     parser.add_argument("--data-path", help="other images: their file or folder")
-    parser.add_argument("--output", help="where to write the figures; DIR/evaluation.json by default")
+    parser.add_argument(
+        "--output", help="where to write the figures; DIR/evaluation.json by default, of clustering nowhere"
+    )
     return parser.parse_args()
 
 

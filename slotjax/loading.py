@@ -50,6 +50,41 @@ def packaged_names() -> list[str]:
     return sorted(path.stem for path in PACKAGED.glob("*.npz"))
 
 
+def packaged_or_file(name: str) -> Path:
+    """The file of the packaged weights of that name, or else the path itself.
+
+    Raises:
+      UserError: there is neither.
+    """
+    if name in packaged_names():
+        return PACKAGED / f"{name}.npz"
+    path = Path(name)
+    if path.is_file():
+        return path
+    if path.is_dir():
+        raise UserError(f"--weights {name}: is a directory; give a training run's as --workdir {name}")
+    raise UserError(
+        f"--weights {name}: no such file, and no packaged weights of that name; give a .npz file of slotjax.pack, or "
+        f"one of {', '.join(packaged_names()) or 'none'} (--list says what they are)"
+    )
+
+
+def describe(path: Path) -> str:
+    """What weights were trained on and how they scored, on one line."""
+    from slotjax.tasks import TASKS  # knows what the figures are called
+
+    config, _ = load_entries(path)
+    try:
+        data, model, scored = config["data"]["name"], config["model"], config.get("evaluation", {})
+        height, width = model["resolution"]
+        titles = {name: x for name, x in TASKS[model["name"]].TITLES.items() if not name.startswith("attention_")}
+        figures = [f"{title} {scored[name]:.3f}" for name, title in titles.items() if scored.get(name) is not None]
+        told = f"{', '.join(figures)} ({scored['num_images']} held-out images)" if figures else "not evaluated"
+        return f"{model['name']} on {data}, {width}x{height}, {model['num_slots']} slots: {told}"
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _not_weights(path, error) from None
+
+
 def load_run(workdir: Path) -> tuple[nn.Module, Any]:
     """The best checkpoint of a training run."""
     from slotjax.configuration import load_valid

@@ -1,4 +1,4 @@
-"""python -m slotjax.segment --workdir DIR IMAGE...: splits your own pictures into slots."""
+"""python -m slotjax.segment --workdir DIR IMAGE... or --weights NAME IMAGE...: splits your own pictures into slots."""
 
 import argparse
 from pathlib import Path
@@ -10,7 +10,7 @@ import numpy as np
 from slotjax import cli, pictures
 from slotjax.api import apply
 from slotjax.errors import UserError
-from slotjax.loading import load
+from slotjax.loading import describe, load, packaged_names, packaged_or_file
 from slotjax.models import ObjectDiscovery
 
 ZOOM_TO = 256  # small results are enlarged to about this many pixels, so that they can be looked at
@@ -20,12 +20,16 @@ def main() -> None:
     arguments = parse()
     if arguments.num_slots is not None and arguments.num_slots < 1:
         raise UserError(f"--num-slots {arguments.num_slots}: must be at least 1")
-    model, params = load(arguments.workdir)
+    if arguments.list:
+        print(listing())
+        return
+    flag, source, folder = trained(arguments)
+    model, params = load(source)
     if not isinstance(model, ObjectDiscovery):
-        raise UserError(f"--workdir {arguments.workdir}: its model draws no masks; give a run of object discovery")
+        raise UserError(f"{flag}: its model draws no masks; give one of object discovery")
     images = [read(Path(path), model.resolution) for path in arguments.images]
     names = stems([Path(path) for path in arguments.images])
-    folder = Path(arguments.output or Path(arguments.workdir) / "segments")
+    folder = Path(arguments.output or folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -45,13 +49,36 @@ def main() -> None:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument("--workdir", required=True, help="of a training run")
-    parser.add_argument("images", metavar="IMAGE", nargs="+", help="PNG, JPEG, ... of any size")
-    parser.add_argument("--output", help="folder for the results; DIR/segments by default")
+    parser.add_argument("--workdir", metavar="DIR", help="of a training run")
+    parser.add_argument("--weights", metavar="NAME", help="that come with the library, or a .npz file of slotjax.pack")
+    parser.add_argument("--list", action="store_true", help="says which weights come with the library")
+    parser.add_argument("images", metavar="IMAGE", nargs="*", help="PNG, JPEG, ... of any size")
+    parser.add_argument("--output", help="folder for the results; DIR/segments, or ./segments with --weights")
     parser.add_argument("--num-slots", type=int, help="another number than in training")
     parser.add_argument("--num-iterations", type=int, help="another number than in training")
     parser.add_argument("--seed", type=int, default=0, help="of the slots' draw")
     return parser.parse_args()
+
+
+def listing() -> str:
+    """The packaged weights, one a line."""
+    lines = [f"{name:12} {describe(packaged_or_file(name))}" for name in packaged_names()]
+    return "\n".join(lines) or "no weights come with this installation"
+
+
+def trained(arguments: argparse.Namespace) -> tuple[str, Path | str, Path]:
+    """The flag that names the model, for messages; what `load` takes; and where results go by default."""
+    workdir, weights = arguments.workdir, arguments.weights
+    if (workdir is None) == (weights is None):
+        raise UserError(
+            "--workdir and --weights: give one of the two, the directory of a training run or trained weights; "
+            f"there are {', '.join(packaged_names()) or 'none'}, and .npz files of slotjax.pack"
+        )
+    if not arguments.images:
+        raise UserError("IMAGE is missing: name the pictures to split")
+    if workdir is not None:
+        return f"--workdir {workdir}", workdir, Path(workdir) / "segments"
+    return f"--weights {weights}", packaged_or_file(weights), Path("segments")
 
 
 def read(path: Path, resolution: tuple[int, int]) -> np.ndarray:

@@ -7,11 +7,16 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+import slotjax
+from slotjax import loading, segment
+from slotjax.errors import UserError
 
 ROOT = Path(__file__).parent.parent
 ENVIRONMENT = {**os.environ, "XLA_FLAGS": "--xla_backend_optimization_level=0", "PYTHONWARNINGS": "default"}
@@ -72,10 +77,13 @@ def test_evaluate(workdir):
     assert f"<td>{evaluation['fg_ari']:.4f}</td>" in (workdir / "report.html").read_text("utf-8")
 
 
-def test_evaluate_clustering_on_the_same_images(workdir):
-    result = command("-m", "slotjax.evaluate", "--workdir", workdir, "--method", "kmeans")
+def test_evaluate_clustering_on_the_same_images(workdir, tmp_path):
+    output = tmp_path / "kmeans.json"
+    result = command("-m", "slotjax.evaluate", "--workdir", workdir, "--method", "kmeans", "--output", output)
     assert result.returncode == 0, result.stderr
-    assert re.search(r"FG-ARI +0\.\d+", result.stdout)
+    figures = json.loads(output.read_text())
+    assert re.search(rf"FG-ARI +{figures['fg_ari']:.4f}", result.stdout)
+    assert figures["method"] == "kmeans" and figures["num_images"] == 8
 
 
 @pytest.mark.slow
@@ -114,11 +122,56 @@ def test_segment_the_users_own_pictures(workdir, tmp_path):
     assert (tmp_path / "out" / "mine_slots.png").exists()
 
 
+def test_segment_with_weights_that_come_with_the_library(tmp_path):
+    """In an empty folder, as right after installing."""
+    Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(tmp_path / "mine.png")
+    package = Path(slotjax.__file__).parent
+    before = {path: path.stat().st_mtime_ns for path in (package / "weights").iterdir()}
+    environment = ENVIRONMENT | {"PYTHONPATH": str(ROOT)}
+    arguments = [sys.executable, "-m", "slotjax.segment", "--weights", "quick", "mine.png"]
+    result = subprocess.run(arguments, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert sorted(path.name for path in (tmp_path / "segments").iterdir()) == ["mine_segments.png", "mine_slots.png"]
+    assert {path: path.stat().st_mtime_ns for path in (package / "weights").iterdir()} == before
+
+
+def test_packaged_weights_say_what_they_are(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["segment", "--list"])
+    segment.main()
+    said = capsys.readouterr().out
+    config, _ = loading.load_entries(loading.PACKAGED / "quick.npz")
+    assert said.startswith("quick ") and "sprites, 32x32, 5 slots" in said and said.count("\n") == 1
+    assert f"FG-ARI {config['evaluation']['fg_ari']:.3f}, " in said
+
+
+def test_every_packaged_file_is_in_the_wheel():
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["slotjax"]
+    package = ROOT / "slotjax"
+    shipped = {path for pattern in declared for path in package.glob(pattern)}
+    assert set((package / "weights").iterdir()) <= shipped
+    assert {loading.PACKAGED / f"{name}.npz" for name in loading.packaged_names()} <= shipped
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("a.png", "--workdir and --weights: give one of the two, .*there are quick"),
+        ("--workdir runs/x --weights quick a.png", "--workdir and --weights: give one of the two"),
+        ("--weights quick", "IMAGE is missing"),
+        ("--weights quack a.png", "--weights quack: no such file, and no packaged weights .*one of quick"),
+        ("--weights tests a.png", "--weights tests: is a directory; .* --workdir tests"),
+    ],
+)
+def test_segment_needs_one_model_and_pictures(flags, message, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(sys, "argv", ["segment", *flags.split()])
+    with pytest.raises(UserError, match=message):
+        segment.main()
+
+
 def test_load_gives_model_and_parameters(workdir):
     import jax
     import jax.numpy as jnp
-
-    import slotjax
 
     model, params = slotjax.load(workdir)
     out = slotjax.apply(model, params, jnp.zeros((2, 32, 32, 3)), jax.random.key(0), num_slots=3)
@@ -131,8 +184,6 @@ def test_pack_writes_one_file_that_load_takes(workdir, tmp_path):
     import jax
     import numpy as np
 
-    import slotjax
-
     result = command("-m", "slotjax.pack", "--workdir", workdir, "--output", tmp_path / "model.npz")
     assert "slotjax.load" in result.stdout
     packed_model, packed = slotjax.load(tmp_path / "model.npz")
@@ -142,7 +193,6 @@ def test_pack_writes_one_file_that_load_takes(workdir, tmp_path):
 
 
 def test_load_refuses_a_damaged_file(tmp_path):
-    import slotjax
 
     path = tmp_path / "model.npz"
     path.write_bytes(b"PK\x03\x04 not really")

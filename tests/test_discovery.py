@@ -53,7 +53,18 @@ def test_without_masks_the_lowest_error_is_best():
     assert discovery.is_better(first, None)
     assert discovery.is_better(second, first)
     assert not discovery.is_better(first, second)
-    assert discovery.is_better(dict(first, fg_ari=0.9), dict(second, fg_ari=0.8))
+    scored = dict(first, fg_ari=0.9, miou=0.5)
+    assert discovery.is_better(scored, dict(second, fg_ari=0.8, miou=0.5)) and not discovery.is_better(scored, scored)
+
+
+def test_outlines_count_for_the_best():
+    """Early stripes with an object in each have the highest FG-ARI, and are not what a run should keep."""
+    stripes = {"fg_ari": 0.96, "ari": 0.1, "miou": 0.2, "mse": 0.2}
+    objects = {"fg_ari": 0.93, "ari": 0.4, "miou": 0.6, "mse": 0.1}
+    assert discovery.is_better(objects, stripes) and not discovery.is_better(stripes, objects)
+    outlines_alone = {"fg_ari": 0.2, "ari": 0.9, "miou": 0.7, "mse": 0.1}
+    assert discovery.is_better(objects, outlines_alone)
+    assert discovery.quality(objects) == pytest.approx(0.765)
 
 
 def test_contact_sheet_shows_slots_where_their_masks_are():

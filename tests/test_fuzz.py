@@ -539,11 +539,11 @@ def test_archives_of_clevr_with_other_things_in_them(data_dir, tmp_path, member,
 def test_metrics_from_anyone(tmp_path):
     path = tmp_path / "metrics.jsonl"
     (tmp_path / "config.json").write_text(json.dumps(targets.config()))
-    good = {"step": 3, "fg_ari": 0.5, "mse": 0.1, "num_images": 8}
+    good = {"step": 3, "fg_ari": 0.5, "miou": 0.5, "mse": 0.1, "num_images": 8}
     odd = [
         {"step": 1, "loss": "<b>", "num_images": 8, "fg_ari": "high"},
         {"step": 2, "loss": 10**400, "fg_ari": [1], "num_images": 8, "mse": None},
-        {"step": 2, "loss": 1e308, "fg_ari": -1e308, "mse": 1e308, "num_images": 8},
+        {"step": 2, "loss": 1e308, "fg_ari": -1e308, "miou": -1e308, "mse": 1e308, "num_images": 8},
         {"step": -1},
         {"step": 10**400},
         {"step": True},

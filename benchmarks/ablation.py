@@ -1,0 +1,158 @@
+"""What makes the background a slot of its own, instead of stripes: one change at a time to configs/quick.py.
+
+    python benchmarks/ablation.py [--seeds 3] [--steps 4000] [--only NAME...] [--minutes 10] [--tiny]
+
+All variants have the same number of steps and of scenes. Every variant's first seed is trained before any second, so
+that a table is of use early. Writes docs/ablation.md; --minutes and the rest are as in benchmarks/results.py.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from measured import Measured, failures, finals, keep, measure, titles
+from stretches import Deadline, Experiment, Program, add_flags, conclude, read_flags, train, with_variant
+from tables import SEED_COLUMNS, conditions, mean, seed_cells, table, write
+
+from slotjax import cli
+from slotjax.errors import UserError
+
+CONFIG, STEPS = "configs/quick.py", 4000
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What differs from the baseline, and why one would try it."""
+
+    reason: str
+    changes: tuple[str, ...] = ()
+
+
+VARIANTS = {
+    "baseline": Variant("configs/quick.py as it is"),
+    "learned": Variant(
+        "a learned start for each slot, which may specialise (Jia et al., 2023, sec. 3.1)",
+        ("model.initializer.name=learned",),
+    ),
+    "background": Variant("one slot starts apart from the others", ("model.initializer.name=background",)),
+    "last": Variant(
+        "gradient of the last iteration only, as at a fixed point (implicit slot attention, Chang et al., 2022)",
+        ("model.gradient=last",),
+    ),
+    "straight_through": Variant(
+        "the same, and the start learns as if there were no iterations (BO-QSA, Jia et al., 2023)",
+        ("model.gradient=straight_through",),
+    ),
+    "bo_qsa": Variant(
+        "both halves of BO-QSA (Jia et al., 2023)",
+        ("model.initializer.name=learned", "model.gradient=straight_through"),
+    ),
+    "iterations_1": Variant("no competition over time", ("model.num_iterations=1",)),
+    "iterations_2": Variant("fewer iterations", ("model.num_iterations=2",)),
+    "iterations_5": Variant("more iterations", ("model.num_iterations=5",)),
+    "lr_4e-4": Variant("the paper's learning rate", ("train.learning_rate=4e-4",)),
+    "lr_15e-4": Variant("twice the learning rate", ("train.learning_rate=1.5e-3",)),
+    "no_warmup": Variant("the paper has a long one", ("train.warmup_steps=0",)),
+    "no_clip": Variant("the paper clips no gradients", ("train.clip_norm=0.0",)),
+    "decoder_64": Variant(
+        "a weaker decoder, for which two objects at once are harder to draw", ("model.decoder.hidden=(64,64)",)
+    ),
+    "decoder_256": Variant("a stronger decoder", ("model.decoder.hidden=(256,256)",)),
+    "frequencies_1": Variant("smoother masks", ("model.decoder.frequencies=1",)),
+    "frequencies_4": Variant("masks with sharper edges, stripes too", ("model.decoder.frequencies=4",)),
+    "slots_4": Variant("no slot left for the background where there are four objects", ("model.num_slots=4",)),
+    "slots_7": Variant("slots to spare", ("model.num_slots=7",)),
+    "no_ema": Variant("the paper evaluates the parameters themselves", ("train.ema_decay=0.0",)),
+    "colored": Variant("the background costs something to draw", ("data.options.background=colored",)),
+}
+HEAD = """# What makes the background a slot of its own
+
+<!-- Written by `python benchmarks/ablation.py`; what is typed in here is lost. -->
+
+One change at a time to `configs/quick.py`, {steps} steps each, scored after the last on held-out images that are the
+same for all (but `colored`, whose backgrounds are). `python benchmarks/ablation.py{flag} --report-only` writes this
+page from the runs' directories (and from ablation.json, which keeps what those on other machines said). FG-ARI leaves
+the background out, ARI counts it, and foreground mIoU compares outlines: stripes have a high FG-ARI and a low ARI and
+mIoU. Mean and sample standard deviation over seeds; a seed whose FG-ARI ends below 0.9 counts as failed, and stays in
+the mean. Minutes are as in [results.md](results.md).
+"""
+TASK, FIGURES = "object_discovery", ("fg_ari", "ari", "miou")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=STEPS, help=f"of every run; {STEPS}")
+    parser.add_argument("--only", nargs="+", metavar="NAME", default=list(VARIANTS), help=", ".join(VARIANTS))
+    add_flags(parser, "runs/ablation")
+    flags = read_flags(parser, argv)
+    if unknown := [name for name in flags.only if name not in VARIANTS]:
+        raise UserError(f"--only {unknown[0]}: choose among {', '.join(VARIANTS)}")
+    if flags.steps < 1:
+        raise UserError(f"--steps {flags.steps}: must be at least 1")
+    experiments = {name: experiment(name, flags) for name in VARIANTS}
+    if flags.report_only:
+        report(experiments, flags.steps, flags.docs)
+        return 0
+    programs = by_seed([experiments[name] for name in flags.only])
+    wrong = train(programs, Deadline(flags.minutes))
+    report(experiments, flags.steps, flags.docs)
+    return conclude(programs, wrong, ["benchmarks/ablation.py", *(argv or sys.argv[1:])])
+
+
+def experiment(name: str, flags: argparse.Namespace) -> Experiment:
+    """A variant as the flags have it; another number of steps is another experiment, in folders of its own."""
+    config = with_variant(CONFIG, "tiny") if flags.tiny else CONFIG
+    changes = (*VARIANTS[name].changes, f"train.num_steps={flags.steps}")
+    seeds = flags.seeds or (0, 1, 2)
+    return Experiment(flags.workdir / f"{flags.steps}_steps" / name, config, changes, seeds, bool(flags.together))
+
+
+def by_seed(experiments: Sequence[Experiment]) -> list[Program]:
+    """The programs, all first ones before any second."""
+    columns = [one.programs() for one in experiments]
+    return [programs[i] for i in range(max(map(len, columns))) for programs in columns if i < len(programs)]
+
+
+def report(experiments: dict[str, Experiment], steps: int, docs: Path) -> None:
+    """Writes ablation.md and ablation.json."""
+    keys = {name: f"{name}, {steps} steps" for name in VARIANTS}
+    kept = keep({keys[name]: measure(one) for name, one in experiments.items()}, docs / "ablation.json")
+    measured = {name: kept[keys[name]] for name in VARIANTS if keys[name] in kept}
+    head = HEAD.format(steps=f"{steps:,}", flag="" if steps == STEPS else f" --steps {steps}")
+    said = [f"{conditions(measured.values())}\n"] if measured else []
+    tables = [variants_table(measured), "\n## Every seed\n", seeds_table(measured)]
+    write("\n".join([head, *said, *tables]) + "\n", docs / "ablation.md")
+
+
+def variants_table(measured: dict[str, Measured]) -> str:
+    """A row for each variant: what differs, and mean and deviation over seeds."""
+    rows = []
+    for name, variant in VARIANTS.items():
+        found = measured.get(name)
+        figures = [mean(finals(found, figure)) for figure in FIGURES]
+        failed = (found and failures(found)) or "not measured yet"
+        rows.append([name, "<br>".join(map(code, variant.changes)), variant.reason, *figures, failed])
+    return table(
+        ["variant", "change", "why one would try it", *(titles(TASK)[figure] for figure in FIGURES), "failed"], rows
+    )
+
+
+def seeds_table(measured: dict[str, Measured]) -> str:
+    """A row for each run."""
+    names = titles(TASK)
+    rows = [
+        [name, seed, *seed_cells(run, list(names))]
+        for name, found in measured.items()
+        for seed, run in found["runs"].items()
+    ]
+    return table(["variant", "seed", *names.values(), *SEED_COLUMNS], rows)
+
+
+def code(text: str) -> str:
+    return f"`{text}`"
+
+
+if __name__ == "__main__":
+    cli.run(main)
