@@ -56,6 +56,9 @@ VARIANTS = {
     "lr_15e-4": Variant("twice the learning rate", ("train.learning_rate=1.5e-3",)),
     "no_warmup": Variant("the paper has a long one", ("train.warmup_steps=0",)),
     "no_clip": Variant("the paper clips no gradients", ("train.clip_norm=0.0",)),
+    "he_encoder": Variant(
+        "tokens that tell what is there from the beginning (He et al., 2015)", ("model.encoder.kernel_init=he",)
+    ),
     "decoder_64": Variant(
         "a weaker decoder, for which two objects at once are harder to draw", ("model.decoder.hidden=(64,64)",)
     ),

@@ -45,7 +45,9 @@ RUNS = {
     "multi_dsprites": Entry("configs/multi_dsprites.py", together=True, paper={"fg_ari": (0.913, 0.003)}),
     "tetrominoes": Entry("configs/tetrominoes.py", together=True, paper={"fg_ari": (0.995, 0.002)}),
     "clevr_set": Entry("configs/clevr_set.py", together=True, paper={name: (ap, None) for name, ap in PAPER.items()}),
-    "quick": Entry("configs/quick.py"),
+    "quick": Entry("configs/quick.py", seeds=tuple(range(10))),
+    "tetrominoes_quick": Entry("configs/tetrominoes.py:quick", seeds=(0, 1, 2)),
+    "clevr_set_quick": Entry("configs/clevr_set.py:quick", seeds=(0, 1, 2)),
 }
 CLUSTERING = {  # file: title, and what slotjax.evaluate takes
     "kmeans": ("k-means on colour", "kmeans", 0),

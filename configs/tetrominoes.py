@@ -1,7 +1,7 @@
 """Tetrominoes at 35x35, as in the paper (Locatello et al., 2020, appendix E).
 
 Variants: (none) renders its scenes while it trains; `tfrecords` reads the original data set
-(`--config.data.path=FILE`); `tiny` runs in seconds.
+(`--config.data.path=FILE`); `quick` is a small model for two CPU cores; `tiny` runs in seconds.
 """
 
 from ml_collections import ConfigDict
@@ -32,11 +32,30 @@ def get_config(variants: str | None = None) -> ConfigDict:
             "remat": False,  # True: less memory, more work
         },
     )
-    return apply_variants(config, variants, {"tfrecords": tfrecords, "tiny": tiny})
+    return apply_variants(config, variants, {"tfrecords": tfrecords, "quick": quick, "tiny": tiny})
 
 
 def tfrecords(config: ConfigDict) -> None:
     config.data.name = "tetrominoes_tfrecords"
+
+
+def quick(config: ConfigDict) -> None:
+    config.model.encoder.update(channels=(32, 32, 32), kernels=(5, 5, 5), strides=(2, 1, 1), mlp_dim=64)
+    config.model.decoder = ConfigDict(
+        {"name": "mlp", "hidden": (128, 128), "patch": 5, "frequencies": 2, "remat": False}
+    )
+    config.train.update(
+        batch_size=16,
+        num_steps=8_000,
+        learning_rate=7e-4,
+        schedule="cosine",
+        warmup_steps=200,
+        clip_norm=1.0,
+        ema_decay=0.995,
+        log_every=100,
+        eval_every=1_000,
+        checkpoint_every=1_000,
+    )
 
 
 def tiny(config: ConfigDict) -> None:

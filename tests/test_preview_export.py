@@ -97,6 +97,25 @@ def test_clevr_exports_in_the_schema_of_clevr_with_masks(tmp_path):
 
 
 @pytest.mark.slow
+def test_tensorflow_reads_exported_clevr(tmp_path):
+    """With the feature description that readers of CLEVR-with-masks have."""
+    tf = pytest.importorskip("tensorflow")
+    path = export.export("clevr", CLEVR, count=1, out=tmp_path, format="tfrecords")
+    (payload,) = tf.data.TFRecordDataset(str(path), compression_type="GZIP")
+    pixels = {"image": (240, 320, 3), "mask": (11, 240, 320, 1)}
+    features = {name: tf.io.FixedLenFeature(shape, tf.string) for name, shape in pixels.items()}
+    features |= {name: tf.io.FixedLenFeature([11], tf.string) for name in ("color", "material", "shape", "size")}
+    features |= {name: tf.io.FixedLenFeature([11], tf.float32) for name in ("visibility", "rotation", "x", "y", "z")}
+    features["pixel_coords"] = tf.io.FixedLenFeature([11, 3], tf.float32)
+    read = tf.io.parse_single_example(payload, features)
+    scene = preview.draw_scenes(preview.scene_family("clevr", CLEVR), 0, 0, 1)
+    image, mask = (tf.squeeze(tf.io.decode_raw(read[name], tf.uint8), -1).numpy() for name in pixels)
+    np.testing.assert_array_equal(image, preview.to_bytes(scene.image[0]))
+    np.testing.assert_array_equal(mask[..., 0].argmax(0), scene.segments[0])
+    np.testing.assert_array_equal(read["visibility"][1:3], scene.objects["present"][0])
+
+
+@pytest.mark.slow
 def test_tensorflow_reads_the_tfrecords(tmp_path):
     tf = pytest.importorskip("tensorflow")
     path = export.export("tetrominoes", {}, count=3, out=tmp_path, format="tfrecords")
