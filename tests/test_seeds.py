@@ -18,7 +18,7 @@ from slotjax import configuration
 from slotjax.errors import RunFailed, RunStopped, UserError
 from slotjax.report import default_output, report, runs_in
 from slotjax.training import memory
-from slotjax.training.checkpoint import Checkpoints
+from slotjax.training.checkpoint import Checkpoints, newest_common
 from slotjax.training.feed import SceneFeed, open_feed
 from slotjax.training.lock import hold
 from slotjax.training.logging import Logger
@@ -193,10 +193,8 @@ class Killed(BaseException):
     pass
 
 
-@pytest.mark.parametrize(
-    ("at", "goes_on"),
-    [pytest.param(2, "start from the beginning", marks=pytest.mark.slow), (6, "continuing after step 4")],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("at", "goes_on"), [(2, "start from the beginning"), (6, "continuing after step 4")])
 def test_a_kill_between_two_seeds_saves(config, whole, tmp_path, monkeypatch, capsys, at, goes_on):
     save = Checkpoints.save
 
@@ -216,11 +214,17 @@ def test_a_kill_between_two_seeds_saves(config, whole, tmp_path, monkeypatch, ca
     assert_same_runs(config, tmp_path, whole)
 
 
-def test_damage_to_one_seed_takes_all_back_to_the_one_before(config, whole, copy, capsys):
-    damage(next((copy / "seed_3" / "checkpoints" / "8" / "state").rglob("*/d/*")), "flip")
+@pytest.mark.parametrize("kind", ["damaged", "missing"])
+def test_where_one_seed_lacks_the_newest_all_go_back_to_the_one_before(config, whole, copy, capsys, kind):
+    newest = copy / "seed_4" / "checkpoints" / "8"
+    if kind == "missing":  # as a kill between two seeds' saves leaves it
+        shutil.rmtree(newest)
+    else:
+        damage(next((newest / "state").rglob("*/d/*")), "flip")
     assert train(config, copy) == 2
     said = capsys.readouterr().out
-    assert "warning: damaged checkpoint" in said and "seed_3" in said and "those that were at step 8 go back" in said
+    assert ("warning: damaged checkpoint" in said) == (kind == "damaged")
+    assert "step 6 is the newest that all seeds have; those that were at step 8 go back to it" in said
     assert_same_runs(config, copy, whole)
 
 
@@ -268,6 +272,7 @@ def poisoned(monkeypatch):
     monkeypatch.setattr(SceneFeed, "train_batches", poison)
 
 
+@pytest.mark.slow
 def test_a_bad_batch_of_one_seed_stops_the_run_and_names_it(config, tmp_path, poisoned):
     with pytest.raises(RunFailed, match=r"^seed 4  step 5: .*loss.* not finite; .*seed_4/checkpoints/4; .*seed_4/nonf"):
         train(config, tmp_path)
@@ -336,3 +341,30 @@ def test_a_config_from_before_has_one_seed(learning, tmp_path):
     del old["train"]["num_seeds"]
     (tmp_path / "config.json").write_text(json.dumps(old))
     assert configuration.load_single(tmp_path / "config.json").train.num_seeds == 1
+
+
+def test_any_step_that_all_have_will_do_and_later_ones_go(tmp_path):
+    """Without training: which checkpoints are chosen, and what is left of the others."""
+
+    def seeds(*saved):
+        folders = [tmp_path / f"{len(list(tmp_path.iterdir()))}" for _ in saved]
+        for i, (folder, steps) in enumerate(zip(folders, saved, strict=True)):
+            folders[i] = folder.with_name(f"{folder.name}_{i}")
+            checkpoints = Checkpoints(folders[i], keep=9)
+            for step in steps:
+                checkpoints.save(step, {"x": np.float32(step)})
+            checkpoints.close()
+        return [Checkpoints(folder) for folder in folders]
+
+    said: list[str] = []
+    some = seeds((1, 2, 4), (2, 3), (1, 2, 3, 4))
+    assert [found.step for found in newest_common(some, said.append) or []] == [2, 2, 2]
+    assert said == ["step 2 is the newest that all seeds have; those that were at step 4 go back to it"]
+    some[2].forget_after(2)
+    assert some[2].steps == {1, 2}
+    assert newest_common(seeds((), ()), said.append) is None and len(said) == 1
+    assert newest_common(seeds((3,), ()), said.append) is None
+    assert "not all seeds have a checkpoint of step 3, their first" in said[-1]
+    for saved in (((3, 6), ()), ((3,), (6,))):
+        with pytest.raises(UserError, match="no step's checkpoint is intact in all 2 seeds"):
+            newest_common(seeds(*saved), said.append)
