@@ -17,7 +17,7 @@ import slotjax
 from slotjax import configuration
 from slotjax.errors import RunFailed, RunStopped, UserError
 from slotjax.report import default_output, report, runs_in
-from slotjax.training import memory
+from slotjax.training import memory, processes
 from slotjax.training.checkpoint import Checkpoints, newest_common
 from slotjax.training.feed import SceneFeed, open_feed
 from slotjax.training.lock import hold
@@ -368,3 +368,9 @@ def test_any_step_that_all_have_will_do_and_later_ones_go(tmp_path):
     for saved in (((3, 6), ()), ((3,), (6,))):
         with pytest.raises(UserError, match="no step's checkpoint is intact in all 2 seeds"):
             newest_common(seeds(*saved), said.append)
+
+
+def test_several_processes_are_refused(learning, tmp_path, monkeypatch):
+    monkeypatch.setattr(processes, "many", lambda: True)
+    with pytest.raises(UserError, match="train.num_seeds=2: several seeds take one process; leave out --distributed"):
+        open_run(several(learning), tmp_path)

@@ -63,6 +63,11 @@ def open_run(config: ConfigDict, workdir: Path) -> Run:
     configuration.validate(config)
     check_workdir(config, workdir)
     configs = configuration.of_each_seed(config)
+    if len(configs) > 1 and processes.many():
+        raise UserError(
+            f"train.num_seeds={len(configs)}: several seeds take one process; leave out --distributed, or train them "
+            "one by one (train.num_seeds=1)"
+        )
     seeds = list(zip(configs, configuration.workdirs(config, workdir), strict=True))
     for own, directory in seeds:
         check_workdir(own, directory)
