@@ -42,10 +42,11 @@ def main() -> None:
     if not processes.join(arguments.distributed):
         parallel.one_device_per_core(config.train.batch_size)
 
-    from slotjax.report import report_after_training
+    from slotjax.report import default_output, report_after_training, runs_in
     from slotjax.training.loop import train  # after the flags, so that a wrong one is answered at once
 
-    if (train(config, Path(workdir)) or not Path(workdir, "report.html").exists()) and processes.first():
+    steps = train(config, Path(workdir))
+    if processes.first() and (steps or not default_output(runs_in(Path(workdir))).exists()):
         report_after_training(Path(workdir))
 
 

@@ -49,6 +49,7 @@ def defaults() -> ConfigDict:
         {
             "batch_size": 64,  # over all devices
             "micro_batches": 0,  # the batch in so many parts, one after another; 0: as few as memory allows
+            "num_seeds": 1,  # so many independent runs in one program: from `seed` on, each in a directory of its own
             "num_steps": 500_000,
             "learning_rate": 4e-4,
             "schedule": "exponential",  # or "cosine", "constant"; all after a linear warm-up
@@ -124,6 +125,7 @@ def validate(config: ConfigDict) -> None:
             raise UserError(f"{field}={value}: must be at least {least}")
         if not value <= most:
             raise UserError(f"{field}={value}: must be at most {most}")
+    check_seeds(config)
     if config.train.ema_decay >= 1:
         raise UserError(f"train.ema_decay={config.train.ema_decay}: must be below 1, 0.999 say; 0 for none")
     if not isinstance(config.get("model"), ConfigDict) or "name" not in config.model:
@@ -135,9 +137,11 @@ _MISSING = "is missing: this is not the config of a run; restore the file, or tr
 _ADDED_LATER = {  # older runs do without; what they had instead
     "data.pool": 0,
     "train.on_nonfinite": "stop",
+    "train.num_seeds": 1,
     "model.encoder.kernel_init": "glorot",
 }
 _STEPS = 2**31 - 1  # steps are counted in int32
+_SEEDS = range(-(2**63), 2**63)  # what `jax.random.key` takes
 _FLOAT = 1e38  # the largest that float32 holds, or so
 _RANGES = {  # the most is beyond any use, so that a config from somewhere does not fill the memory
     "data.pool": (0, 10**7),  # 0 renders new scenes for every step
@@ -146,6 +150,7 @@ _RANGES = {  # the most is beyond any use, so that a config from somewhere does 
     "data.num_workers": (0, 1000),
     "train.batch_size": (1, 10**6),
     "train.micro_batches": (0, 10**6),
+    "train.num_seeds": (1, 1000),
     "train.num_steps": (1, _STEPS),
     "train.learning_rate": (0, _FLOAT),
     "train.warmup_steps": (0, _STEPS),
@@ -161,6 +166,35 @@ _RANGES = {  # the most is beyond any use, so that a config from somewhere does 
     "eval.batch_size": (1, 10**5),
     "eval.pictures": (1, 1000),
 }
+
+
+def check_seeds(config: ConfigDict) -> None:
+    """Raises a `UserError` for seeds that no key can be made of."""
+    for seed in (config.seed, config.seed + num_seeds(config) - 1):
+        if seed not in _SEEDS:
+            raise UserError(f"seed={config.seed}: seeds go from -2^63 to 2^63 - 1; take a smaller one, such as 0")
+
+
+def num_seeds(config: ConfigDict) -> int:
+    """How many seeds a run trains side by side; older configs, of one, do not say."""
+    return config.train.get("num_seeds", 1)
+
+
+def of_each_seed(config: ConfigDict) -> list[ConfigDict]:
+    """The config that each seed would have as a run of its own; of a single one, `config` itself."""
+    if num_seeds(config) == 1:
+        return [config]
+    configs = [config.copy_and_resolve_references() for _ in range(num_seeds(config))]
+    for seed, own in enumerate(configs, config.seed):
+        own.seed, own.train.num_seeds = seed, 1
+    return configs
+
+
+def workdirs(config: ConfigDict, workdir: Path) -> list[Path]:
+    """The directory of each seed's run; of a single one, `workdir` itself."""
+    if num_seeds(config) == 1:
+        return [workdir]
+    return [workdir / f"seed_{own.seed}" for own in of_each_seed(config)]
 
 
 def check_types(config: ConfigDict, like: ConfigDict, prefix: str = "") -> None:
@@ -241,6 +275,17 @@ def load_valid(path: Path) -> ConfigDict:
         validate(config)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
+    return config
+
+
+def load_single(path: Path) -> ConfigDict:
+    """`load_valid` for what takes the run of one seed; a `UserError` for the directory of several."""
+    config = load_valid(path)
+    if num_seeds(config) > 1:
+        raise UserError(
+            f"--workdir {path.parent}: holds the runs of {num_seeds(config)} seeds; "
+            f"name one of them, such as {workdirs(config, path.parent)[0]}"
+        )
     return config
 
 

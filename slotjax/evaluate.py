@@ -19,7 +19,7 @@ METHODS = ("slots", "kmeans", "soft_kmeans")
 def main() -> None:
     arguments = parse()
     workdir = Path(arguments.workdir)
-    config = configuration.load_valid(workdir / "config.json")
+    config = configuration.load_single(workdir / "config.json")
     change(config, arguments)
     configuration.validate(config)
     feed = open_feed(config)

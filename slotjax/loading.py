@@ -87,10 +87,10 @@ def describe(path: Path) -> str:
 
 def load_run(workdir: Path) -> tuple[nn.Module, Any]:
     """The best checkpoint of a training run."""
-    from slotjax.configuration import load_valid
+    from slotjax.configuration import load_single
     from slotjax.training.run import restore_state  # brings orbax, which importing slotjax does not
 
-    model, state = restore_state(load_valid(workdir / "config.json"), workdir, best=True)
+    model, state = restore_state(load_single(workdir / "config.json"), workdir, best=True)
     return model, state.best_params
 
 

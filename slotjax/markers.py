@@ -18,7 +18,8 @@ CLOSEST = 1.0  # world units: nothing is drawn nearer to the camera
 
 def contact_sheet(images: np.ndarray, predictions: np.ndarray, objects: Mapping[str, Any]) -> np.ndarray:
     """One row for each image: the picture, and as `drawn` the true and the predicted objects on it; uint8 [h, w, 3]."""
-    return pictures.grid(list(zip(enlarged(images), *drawn(images, predictions, objects), strict=True)))
+    panels = zip(enlarged(images), *drawn(images, predictions, objects), strict=True)
+    return pictures.grid([list(row) for row in panels])
 
 
 def drawn(images: np.ndarray, predictions: np.ndarray, objects: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:

@@ -8,7 +8,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from slotjax import cli
+from slotjax import cli, configuration
 from slotjax.errors import UserError
 
 
@@ -38,7 +38,7 @@ def report(workdirs: Sequence[Path], output: Path | None = None, failed_below: f
     """Writes the page, says what is in it, and returns where it is.
 
     Args:
-      workdirs: one training run, or several to compare.
+      workdirs: one training run, or several to compare; a run of several seeds stands for those.
       output: the file to write; see `default_output`.
       failed_below: when a compared run counts as failed; see `slotjax.reporting.comparison.build`.
 
@@ -47,6 +47,7 @@ def report(workdirs: Sequence[Path], output: Path | None = None, failed_below: f
     """
     from slotjax.reporting import comparison, record, single  # they bring matplotlib and jinja2
 
+    workdirs = [run for workdir in workdirs for run in runs_in(workdir)]
     check_distinct(workdirs)
     output = output or default_output(workdirs)
     check_writable(output)
@@ -60,6 +61,12 @@ def report(workdirs: Sequence[Path], output: Path | None = None, failed_below: f
         print(f"note: {note}")
     print(f"wrote {output} ({len(html.encode()) / 1e6:.1f} MB); open it in a browser")
     return output
+
+
+def runs_in(workdir: Path) -> list[Path]:
+    """The directory itself, or where a run of several seeds was trained, theirs."""
+    path = workdir / "config.json"
+    return configuration.workdirs(configuration.load_valid(path), workdir) if path.exists() else [workdir]
 
 
 def default_output(workdirs: Sequence[Path]) -> Path:
@@ -104,7 +111,7 @@ def report_after_training(workdir: Path) -> None:
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else "no reason given"
         kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
-        print(f"report.html was not written ({kind}{reason})")
+        print(f"the report was not written ({kind}{reason})")
         print(f"the run itself is complete; try again with python -m slotjax.report --workdir {workdir}")
 
 

@@ -91,6 +91,25 @@ def test_vmap_and_gradients_of_gradients(ours, theirs):
     assert_close(penalty(ours), penalty(theirs))
 
 
+@pytest.mark.parametrize(("ours", "theirs"), [(convolve, plain), (conv_transpose, reference)])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_models_side_by_side_stay_separate_on_cpu(ours, theirs, stride):
+    pairs = [draw(size, shape=(2, 6, 4, 3)) for size in (3, 3, 3)]
+    inputs, kernels = (
+        jnp.stack(column) * jnp.arange(1.0, 4)[:, None, None, None, None] for column in zip(*pairs, strict=True)
+    )
+
+    def side_by_side(function):
+        return jax.jit(jax.vmap(lambda x, k: both(function, x, k, stride)))
+
+    expected = [both(theirs, x, k, stride) for x, k in zip(inputs, kernels, strict=True)]
+    assert_close(side_by_side(ours)(inputs, kernels), jax.tree.map(lambda *x: jnp.stack(x), *expected))
+    assert "group_count = 3" in side_by_side(theirs).lower(inputs, kernels).as_text()
+    assert "group_count = 3" not in side_by_side(ours).lower(inputs, kernels).as_text()
+    on_gpu = jax.export.export(side_by_side(ours), platforms=["cuda"])(inputs, kernels)
+    assert "group_count = 3" in on_gpu.mlir_module()
+
+
 @pytest.mark.parametrize(("size", "stride"), [(5, 1), (5, 2), (3, 1)])
 def test_is_the_transpose_of_a_convolution(size, stride):
     """TensorFlow's definition: the gradient of a SAME convolution with the kernel [h, w, out, in]."""

@@ -222,7 +222,7 @@ def test_mistakes_are_one_line(workdir, tmp_path):
 def test_a_failing_report_does_not_fail_the_run(tmp_path, capsys):
     report_after_training(tmp_path / "none")
     said = capsys.readouterr().out
-    assert "report.html was not written" in said and "python -m slotjax.report --workdir" in said
+    assert "the report was not written" in said and "python -m slotjax.report --workdir" in said
 
 
 # Comparison: runs written by hand, since it reads nothing but what runs wrote down.

@@ -87,7 +87,7 @@ def test_the_tables_say_what_the_directories_hold(quick):
     assert "| 0 | 0.950 | 0.500 | 0.475 | 0.100 | 20 | 0.3 | 3.0 |" in own
     assert "| 1 | 0.750 | 0.500 | 0.375 | 0.100 | 20 | 0.3 |  |" in own
     assert "| 2 |  |  |  |  | step 10 of 20 |" in own
-    assert own.count("not measured yet") == 2
+    assert own.count("not measured yet") == len(module("results").RUNS["quick"].seeds) - 3
     assert "| mean ± std | 0.850 ± 0.141 | 0.500 ± 0.000 | 0.425 ± 0.071 |" in own
     assert "| k-means on colour | 0.123 | 0.900 | 0.400 |  |" in own
     assert "On 1 x Abacus, jax 0.0; scored on 320 held-out images" in own

@@ -13,6 +13,7 @@ product (`tests/test_convolution.py` compares them with XLA's). The price is tha
 functions have a reverse-mode derivative only.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -78,9 +79,7 @@ def _conv_transpose_backward(stride, residuals, gradient):
         size, low = kernel.shape[0], transposed_padding(kernel.shape[0], stride)
         turned = turn(kernel)
         high = size - stride - low
-        flow = jax.lax.conv_general_dilated(
-            gradient, turned, (stride, stride), ((low, high),) * 2, dimension_numbers=DIMENSIONS
-        )
+        flow = _convolution(gradient, turned, stride, ((low, high),) * 2)
         turned = kernel_gradient(gradient, inputs, size, stride, (low, low))
         return flow, turn(turned).astype(kernel.dtype)
 
@@ -157,7 +156,7 @@ def kernel_gradient(inputs: jax.Array, gradient: jax.Array, size: int, stride: i
     Returns:
       [s, s, c_in, c_out], float32.
     """
-    few = partial(_kernel_gradient, size=size, stride=stride, lows=lows)
+    few = unbatched(partial(_kernel_gradient, size=size, stride=stride, lows=lows))
     batch, pixels = inputs.shape[0], gradient.shape[1] * gradient.shape[2]
     laid_out = inputs.shape[-1] + gradient.shape[-1] if stride == 1 else size * inputs.shape[-1]
     fit = max(1, CHUNK // (pixels * size * laid_out))
@@ -216,12 +215,55 @@ def depth_to_space(inputs: jax.Array, block: int) -> jax.Array:
     return x.transpose(0, 1, 3, 2, 4, 5).reshape(batch, height * block, width * block, channels // block**2)
 
 
+def unbatched(function: Callable) -> Callable:
+    """`function` of two arrays; under a `vmap` over both, as over models side by side, once for each on CPU.
+
+    XLA makes a batch of kernels one grouped convolution, which its CPU compiler is slow at.
+    """
+
+    def each(inputs, others):
+        return jnp.stack([function(*pair) for pair in zip(inputs, others, strict=True)])
+
+    @jax.custom_batching.custom_vmap
+    def once(inputs, other):
+        return function(inputs, other)
+
+    @once.def_vmap
+    def batched(size, is_batched, inputs, other):
+        del size
+        if not all(is_batched):
+            axes = tuple(0 if yes else None for yes in is_batched)
+            return jax.vmap(function, axes)(inputs, other), True
+        return jax.lax.platform_dependent(inputs, other, cpu=each, default=jax.vmap(function)), True
+
+    @jax.custom_vjp
+    def differentiable(inputs, other):
+        return once(inputs, other)
+
+    # What is differentiated once more is a gradient already; that may be slow.
+    differentiable.defvjp(
+        lambda *arguments: (once(*arguments), arguments),
+        lambda arguments, gradient: jax.vjp(function, *arguments)[1](gradient),
+    )
+    return differentiable
+
+
 def _same(inputs, kernel, stride):
-    return jax.lax.conv_general_dilated(inputs, kernel, (stride, stride), "SAME", dimension_numbers=DIMENSIONS)
+    return _convolution(inputs, kernel, stride, "SAME")
 
 
 def _convolve(inputs, kernel, padding):
-    return jax.lax.conv_general_dilated(inputs, kernel, (1, 1), padding, dimension_numbers=DIMENSIONS)
+    return _convolution(inputs, kernel, 1, padding)
+
+
+def _convolution(inputs, kernel, stride, padding):
+    plain = partial(
+        jax.lax.conv_general_dilated,
+        window_strides=(stride, stride),
+        padding=padding,
+        dimension_numbers=DIMENSIONS,
+    )
+    return unbatched(plain)(inputs, kernel)
 
 
 class _Layer(nn.Module):

@@ -86,7 +86,7 @@ def read(workdir: Path) -> Record:
     """
     if not workdir.is_dir():
         raise UserError(f"--workdir {workdir}: no such directory; give the --workdir of a training run")
-    config = configuration.load_valid(workdir / "config.json")
+    config = configuration.load_single(workdir / "config.json")
     path = workdir / "metrics.jsonl"
     try:
         rows, broken = read_rows(path) if path.exists() else ([], 0)

@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -55,9 +55,14 @@ class Checkpoints:
         self._saving: Future | None = None
 
     @property
+    def steps(self) -> set[int]:
+        """The steps of the complete checkpoints, damaged or not."""
+        return set(_steps(self._newest))
+
+    @property
     def latest_step(self) -> int | None:
         """The newest complete checkpoint's step, damaged or not; or None."""
-        return max(_steps(self._newest), default=None)
+        return max(self.steps, default=None)
 
     @property
     def best_step(self) -> int | None:
@@ -133,6 +138,16 @@ class Checkpoints:
             self._background.shutdown()
             self._orbax.close()
 
+    def intact(self, step: int, say: Say) -> Intact | None:
+        """The checkpoint of that step if it is what was written, or None; tells `say` of damage."""
+        return _verified(self._newest / str(step), step, say)
+
+    def forget_after(self, step: int) -> None:
+        """Removes the checkpoints of later steps, which come again. Only the run that holds the workdir may do that."""
+        for later in self.steps:
+            if later > step:
+                _remove(self._newest / str(later))
+
     def clear_leftovers(self) -> None:
         """Removes what a killed run left unfinished. Only the run that holds the workdir may do that."""
         for folder in (self._newest, self._best):
@@ -169,13 +184,8 @@ class Checkpoints:
     def _intact(self, folder: Path, say: Say) -> Intact | None:
         steps = sorted(_steps(folder), reverse=True)
         for step in steps:
-            path = folder / str(step)
-            try:
-                content = manifest.verify(path)
-            except manifest.Damaged as damage:
-                say(f"damaged checkpoint: {damage}; the one before it is used")
-                continue
-            return Intact(path, step, content and content["config"])
+            if found := _verified(folder / str(step), step, say):
+                return found
         if steps:
             raise UserError(
                 f"{folder}: none of its {len(steps)} checkpoints is intact; restore one from a copy, "
@@ -192,6 +202,44 @@ class Checkpoints:
             f"{self._newest}: the checkpoint cannot be written ({reason}); {kept}; "
             "make room, then start the same command again"
         )
+
+
+def newest_common(seeds: Sequence[Checkpoints], say: Say) -> list[Intact] | None:
+    """Each seed's checkpoint of the newest step that is intact in all, or None to start from the beginning.
+
+    A run that is killed between two seeds' saves leaves the one before in all of them, if they keep at least two.
+
+    Raises:
+      UserError: there are checkpoints, but no step that is intact in all.
+    """
+    if len(seeds) == 1:
+        found = seeds[0].newest_intact(say)
+        return found and [found]
+    steps = [checkpoints.steps for checkpoints in seeds]
+    latest = max(set.union(*steps), default=None)
+    for step in sorted(set.intersection(*steps), reverse=True):
+        found = [intact for checkpoints in seeds if (intact := checkpoints.intact(step, say))]
+        if len(found) == len(seeds):
+            if step != latest:
+                say(f"step {step} is the newest that all seeds have; those that were at step {latest} go back to it")
+            return found
+    if max(map(len, steps)) > 1 or all(steps):
+        raise UserError(
+            f"{seeds[0].workdir.parent}: no step's checkpoint is intact in all {len(seeds)} seeds; restore one from a "
+            "copy, or use another --workdir to start from the beginning"
+        )
+    if latest is not None:
+        say(f"not all seeds have a checkpoint of step {latest}, their first: they start from the beginning")
+    return None
+
+
+def _verified(path: Path, step: int, say: Say) -> Intact | None:
+    try:
+        content = manifest.verify(path)
+    except manifest.Damaged as damage:
+        say(f"damaged checkpoint: {damage}; the one before it is used")
+        return None
+    return Intact(path, step, content and content["config"])
 
 
 def _quieten_orbax() -> None:

@@ -13,12 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from slotjax import configuration
 from slotjax.configuration import EVAL_SEED
 from slotjax.data.scenes import SCENES, Scene
 from slotjax.errors import UserError
 from slotjax.tasks import TASKS
 from slotjax.training.parallel import Parallel
 from slotjax.training.rng import example_keys, stream_key
+from slotjax.training.side_by_side import stack_batches
 
 Batch = dict[str, Any]
 
@@ -28,7 +30,10 @@ POOL_PIECE = 256  # scenes of a pool that are rendered in one go
 
 
 def open_feed(config: ConfigDict) -> "SceneFeed | StoredFeed":
-    """The feed of `config.data`; a `UserError` if there is no such data, or if the task cannot learn from it."""
+    """The feed of `config.data`; a `UserError` if there is no such data, or if the task cannot learn from it.
+
+    Of several seeds each has a stream of its own, as in a run of its own; batches hold them side by side.
+    """
     feed = SceneFeed(config) if config.data.name in SCENES else StoredFeed(config)
     TASKS[config.model.name].check(config, feed.example)
     return feed
@@ -66,11 +71,14 @@ class SceneFeed:
         """Batches from step `start_step` on, each made by the devices that use it; a pure function of (seed, step)."""
         if self.config.data.get("pool", 0):
             yield from self._pool_batches(parallel, start_step)  # endless
-        key = stream_key(self.config.seed, "scenes")
+        streams = [stream_key(own.seed, "scenes") for own in configuration.of_each_seed(self.config)]
 
         def draw(step, index):  # only what training needs: the masks stay unseen, and unrendered
-            scenes = self.render(example_keys(key, step, index))
-            return {name: scenes[name] for name in self.fields} | {"index": index}
+            keys = [example_keys(key, step, index) for key in streams]
+            keys = keys[0] if len(keys) == 1 else jnp.stack(keys, 1)
+            scenes = self.render(keys.reshape(-1))
+            fields = {name: scenes[name] for name in self.fields}
+            return jax.tree.map(lambda x: x.reshape(*keys.shape, *x.shape[1:]), fields) | {"index": index}
 
         render = parallel.over_batch(draw, batched_output=True)
         index = parallel.shard(np.arange(self.config.train.batch_size, dtype=np.int32)[parallel.rows])
@@ -79,18 +87,23 @@ class SceneFeed:
 
     def _pool_batches(self, parallel: Parallel, start_step: int) -> Iterator[Batch]:
         """Batches of scenes that come back, every epoch in another order; as pure a function of (seed, step)."""
-        pool, size, seed = self._render_pool(), self.config.train.batch_size, self.config.seed
-        index, count = np.arange(size, dtype=np.int32)[parallel.rows], len(pool["image"])
+        seeds = [own.seed for own in configuration.of_each_seed(self.config)]
+        pools, size = [self._render_pool(seed) for seed in seeds], self.config.train.batch_size
+        index, count = np.arange(size, dtype=np.int32)[parallel.rows], self.config.data.pool
         for step in itertools.count(start_step):
-            epochs, places = np.divmod(np.arange(step * size, (step + 1) * size), count)
-            orders = {epoch: np.random.default_rng((seed, epoch)).permutation(count) for epoch in np.unique(epochs)}
-            chosen = np.array([orders[epoch][place] for epoch, place in zip(epochs, places, strict=True)])
-            batch = jax.tree.map(lambda x, own=chosen[parallel.rows]: x[own], pool)
+            epochs, places = np.divmod(np.arange(step * size, (step + 1) * size)[parallel.rows], count)
+
+            def take(pool: Batch, seed: int, epochs=epochs, places=places) -> Batch:
+                orders = {epoch: np.random.default_rng((seed, epoch)).permutation(count) for epoch in np.unique(epochs)}
+                chosen = np.array([orders[epoch][place] for epoch, place in zip(epochs, places, strict=True)])
+                return jax.tree.map(lambda x: x[chosen], pool)
+
+            batch = stack_batches([take(pool, seed) for pool, seed in zip(pools, seeds, strict=True)])
             yield parallel.shard(batch | {"image": batch["image"] / np.float32(127.5) - 1, "index": index})
 
-    def _render_pool(self) -> Batch:
-        """All scenes of the pool on the host, pictures as bytes; by as many threads as there are cores."""
-        key = stream_key(self.config.seed, "scenes")
+    def _render_pool(self, seed: int) -> Batch:
+        """All scenes of a seed's pool on the host, pictures as bytes; by as many threads as there are cores."""
+        key = stream_key(seed, "scenes")
 
         @jax.jit
         def draw(index):
@@ -137,15 +150,19 @@ class StoredFeed:
         """Batches from step `start_step` on, copied to the devices while the step before still runs."""
         size = self.config.train.batch_size
         index = np.arange(size, dtype=np.int32)[parallel.rows]
-        batches = self.loader.batches(
-            self.train,
-            seed=self.config.seed,
-            batch_size=size,
-            start_step=start_step,
-            rows=parallel.rows,
-            num_workers=self.config.data.num_workers,
-        )
-        for batch in batches:
+        streams = [
+            self.loader.batches(
+                self.train,
+                seed=own.seed,
+                batch_size=size,
+                start_step=start_step,
+                rows=parallel.rows,
+                num_workers=self.config.data.num_workers,
+            )
+            for own in configuration.of_each_seed(self.config)
+        ]
+        for batches in zip(*streams, strict=True):
+            batch = stack_batches(batches)
             yield parallel.shard({name: batch[name] for name in self.fields} | {"index": index})
 
     def eval_batches(self) -> Iterator[Batch]:

@@ -73,16 +73,40 @@ class Events:
         self._writer.close()
 
 
-class Logger:
-    """Writes figures to metrics.jsonl and TensorBoard, and shows them: a bar on a terminal, plain lines elsewhere."""
+class Figures:
+    """Writes figures down, in metrics.jsonl and as TensorBoard events."""
 
-    def __init__(self, workdir: Path, start_step: int, num_steps: int):
+    def __init__(self, workdir: Path, start_step: int):
+        self.metrics = MetricsFile(workdir / "metrics.jsonl", start_step)
+        self.events = Events(workdir / "tensorboard", start_step)
+
+    def write(self, step: int, figures: dict[str, Any]) -> None:
+        """Writes figures down under their names."""
+        self.metrics.write({"step": step} | figures)
+        for name, value in figures.items():
+            if isinstance(value, int | float):
+                self.events.write(step, name, value)
+        self.events.flush()
+
+    def close(self) -> None:
+        try:
+            self.metrics.close()
+        finally:  # where the disk is full, the first fails
+            self.events.close()
+
+
+class Logger:
+    """Shows how a run goes on: a bar on a terminal, plain lines elsewhere.
+
+    Args:
+      seeds: how many are trained side by side.
+    """
+
+    def __init__(self, start_step: int, num_steps: int, seeds: int = 1):
         from rich.console import Console
 
         self.console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
-        self.metrics = MetricsFile(workdir / "metrics.jsonl", start_step)
-        self.events = Events(workdir / "tensorboard", start_step)
-        self.num_steps = num_steps
+        self.seeds, self.num_steps = seeds, num_steps
         self._bar = _progress(self.console) if self.console.is_terminal else None
         self._task = None
         if self._bar:
@@ -98,17 +122,10 @@ class Logger:
         if self._bar and self._task is not None:
             self._bar.update(self._task, completed=step)
 
-    def write(self, step: int, figures: dict[str, Any]) -> None:
-        """Writes figures down under their names."""
-        self.metrics.write({"step": step} | figures)
-        for name, value in figures.items():
-            if isinstance(value, int | float):
-                self.events.write(step, name, value)
-        self.events.flush()
-
     def show(self, step: int, loss: float, images_per_second: float) -> None:
-        """Shows the training figures."""
-        text = f"loss {loss:.5f}  {images_per_second:.1f} images/s"
+        """Shows the training figures: the mean loss of all seeds, the images of all of them."""
+        loss_of = "loss" if self.seeds == 1 else f"mean loss of {self.seeds} seeds"
+        text = f"{loss_of} {loss:.5f}  {images_per_second:.1f} images/s"
         if self._bar and self._task is not None:
             self._bar.update(self._task, completed=step, figures=text)
         else:
@@ -126,14 +143,10 @@ class Logger:
     def close(self) -> None:
         if self._bar:
             self._bar.stop()
-        try:
-            self.metrics.close()
-        finally:  # where the disk is full, the first fails
-            self.events.close()
 
 
 class Silence:
-    """The `Logger` of a process that does not write."""
+    """The `Logger` and the `Figures` of a process that does not write."""
 
     def __getattr__(self, name: str) -> Any:
         return lambda *arguments: None

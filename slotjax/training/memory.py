@@ -41,8 +41,12 @@ def free_bytes(device: jax.Device) -> int | None:
     return free and free // jax.local_device_count()
 
 
-def choose_micro_batches(asked: int, per_device: int, image_bytes: int, free: int | None) -> int:
-    """In how many equal parts each device takes its share of the batch: `asked`, or where that is 0 as few as fit."""
+def choose_micro_batches(asked: int, per_device: int, image_bytes: int, free: int | None, seeds: int = 1) -> int:
+    """In how many equal parts each device takes its share of the batch: `asked`, or where that is 0 as few as fit.
+
+    Args:
+      image_bytes: what one image needs, for all of the `seeds` models that are trained side by side.
+    """
     if asked:
         if per_device % asked:
             raise UserError(
@@ -55,6 +59,11 @@ def choose_micro_batches(asked: int, per_device: int, image_bytes: int, free: in
     for parts in (n for n in range(1, per_device + 1) if per_device % n == 0):
         if per_device // parts * image_bytes <= USABLE * free:
             return parts
+    if seeds > 1:
+        raise UserError(
+            f"train.num_seeds={seeds}: one image of each needs about {readable(image_bytes)} and {readable(free)} are "
+            "free; train fewer seeds side by side"
+        )
     raise UserError(
         f"model.resolution: one image needs about {readable(image_bytes)} and {readable(free)} are free; "
         "use a smaller resolution or fewer slots"

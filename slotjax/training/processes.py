@@ -91,13 +91,18 @@ def everyones(value: int | float) -> np.ndarray:
 
 
 @contextmanager
-def hold_together(workdir: Path) -> Generator[None]:
-    """`lock.hold` by process 0 for all of them; a `UserError` in every process where that fails."""
+def hold_together(workdir: Path, *further: Path) -> Generator[None]:
+    """`lock.hold` by process 0 for all of them; a `UserError` in every process where that fails.
+
+    Args:
+      further: directories in `workdir`, of runs that may be continued on their own.
+    """
     with ExitStack() as stack:
         failed = None
         if first():
             try:
-                stack.enter_context(lock.hold(workdir))
+                for directory in (workdir, *further):
+                    stack.enter_context(lock.hold(directory))
             except UserError as error:
                 failed = error
         if everyones(failed is not None).any():

@@ -21,7 +21,7 @@ from slotjax.training.optimizer import build_optimizer
 from slotjax.training.parallel import Parallel
 from slotjax.training.rng import stream_key
 from slotjax.training.state import TrainState, create_state
-from slotjax.training.step import Step, build_train_step
+from slotjax.training.step import SeveralSteps, Step, build_train_step
 
 # Fields that may differ when a run is continued: they change how far and how often, not what is learned.
 MAY_CHANGE = (
@@ -33,7 +33,11 @@ MAY_CHANGE = (
 
 @dataclass
 class Run:
-    """A training run, ready to go: see `open_run`."""
+    """A training run, ready to go: see `open_run`.
+
+    Attributes:
+      seeds: config and directory of each seed's own run; of a single one, those of this run.
+    """
 
     config: ConfigDict
     workdir: Path
@@ -41,9 +45,10 @@ class Run:
     model: nn.Module
     feed: SceneFeed | StoredFeed
     parallel: Parallel
-    step: Step
+    step: Step | SeveralSteps
     micro_batches: int
     memory_note: str
+    seeds: list[tuple[ConfigDict, Path]]
 
     def train_step(self):
         return build_train_step(self.step, self.parallel, self.micro_batches)
@@ -57,6 +62,15 @@ def open_run(config: ConfigDict, workdir: Path) -> Run:
     """
     configuration.validate(config)
     check_workdir(config, workdir)
+    configs = configuration.of_each_seed(config)
+    if len(configs) > 1 and processes.many():
+        raise UserError(
+            f"train.num_seeds={len(configs)}: several seeds take one process; leave out --distributed, or train them "
+            "one by one (train.num_seeds=1)"
+        )
+    seeds = list(zip(configs, configuration.workdirs(config, workdir), strict=True))
+    for own, directory in seeds:
+        check_workdir(own, directory)
     parallel = Parallel(config.parallel, config.train.batch_size)
     feed = open_feed(config)
     model, task = build_model(config.model), TASKS[config.model.name]
@@ -65,12 +79,14 @@ def open_run(config: ConfigDict, workdir: Path) -> Run:
         return task.loss(model, params, batch, keys)
 
     shapes = jax.eval_shape(lambda: initial_state(config, model).params)
-    image_bytes = memory.bytes_per_image(loss, shapes, {name: feed.example[name] for name in task.FIELDS})
+    image_bytes = memory.bytes_per_image(loss, shapes, {name: feed.example[name] for name in task.FIELDS}) * len(seeds)
     free = memory.free_bytes(parallel.own_devices[0])
-    parts = memory.choose_micro_batches(config.train.micro_batches, parallel.per_device, image_bytes, free)
+    parts = memory.choose_micro_batches(config.train.micro_batches, parallel.per_device, image_bytes, free, len(seeds))
     parts = int(processes.everyones(parts).max())
     whole = memory.readable(image_bytes * parallel.per_device)
     note = f"memory: about {whole} for {parallel.per_device} images a device"
+    if len(seeds) > 1:
+        note += f", {len(seeds)} seeds"
     if free is not None:
         note += f", {memory.readable(free)} free"
     if parts > 1:
@@ -78,11 +94,18 @@ def open_run(config: ConfigDict, workdir: Path) -> Run:
     step = Step(
         loss,
         build_optimizer(config.train),
-        stream_key(config.seed, "slots"),
+        slots_key(config),
         config.train.ema_decay,
         config.train.on_nonfinite == "skip",
     )
-    return Run(config, workdir, task, model, feed, parallel, step, parts, note)
+    if len(seeds) > 1:
+        step = SeveralSteps(step, jnp.stack([slots_key(own) for own in configs]))
+    return Run(config, workdir, task, model, feed, parallel, step, parts, note, seeds)
+
+
+def slots_key(config: ConfigDict) -> jax.Array:
+    """The key of the stream that draws one seed's slots while training."""
+    return stream_key(config.seed, "slots")
 
 
 def check_workdir(config: ConfigDict, workdir: Path) -> None:

@@ -1,6 +1,7 @@
 """One training step: pure functions of one device's share, with a named axis over the devices."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -10,6 +11,7 @@ import optax
 
 from slotjax.training.parallel import AXIS
 from slotjax.training.rng import example_keys
+from slotjax.training.side_by_side import SHARED
 from slotjax.training.state import TrainState
 
 Batch = dict[str, Any]
@@ -18,6 +20,7 @@ Loss = Callable[[Any, Batch, jax.Array], tuple[jax.Array, dict[str, jax.Array]]]
 STOPPED = -1  # the step of a state that met something not finite
 
 
+@dataclass(frozen=True)
 class Step:
     """The step of one run: what to minimise, and how.
 
@@ -31,16 +34,11 @@ class Step:
         looks one step late, finds what the step started from.
     """
 
-    def __init__(
-        self,
-        loss: Loss,
-        optimizer: optax.GradientTransformation,
-        key: jax.Array,
-        ema_decay: float = 0.0,
-        skip_nonfinite: bool = False,
-    ):
-        self.loss, self.optimizer, self.key = loss, optimizer, key
-        self.ema_decay, self.skip_nonfinite = ema_decay, skip_nonfinite
+    loss: Loss
+    optimizer: optax.GradientTransformation
+    key: jax.Array
+    ema_decay: float = 0.0
+    skip_nonfinite: bool = False
 
     def train(self, state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
         """The whole step: gradients, their mean over devices, update."""
@@ -72,8 +70,35 @@ class Step:
         return jax.tree.map(partial(jnp.where, finite), new, old), metrics | norms
 
 
+@dataclass(frozen=True)
+class SeveralSteps:
+    """The step of several seeds at once, used as a `Step` is: states [s, ...], batches [b, s, ...], metrics [s].
+
+    Attributes:
+      one: of a single seed; its own key is not used.
+      keys: [s], of the streams that draw slots.
+    """
+
+    one: Step
+    keys: jax.Array
+
+    def train(self, state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
+        return self._each(Step.train, state, batch)
+
+    def gradients(self, state: TrainState, batch: Batch) -> tuple[Any, dict[str, jax.Array]]:
+        return self._each(Step.gradients, state, batch)
+
+    def update(self, state: TrainState, gradients: Any, metrics: dict) -> tuple[TrainState, dict[str, jax.Array]]:
+        return jax.vmap(self.one.update)(state, gradients, metrics)
+
+    def _each(self, method: Callable, state: TrainState, batch: Batch) -> Any:
+        axes = {name: None if name in SHARED else 1 for name in batch}
+        each = jax.vmap(lambda key, *arguments: method(replace(self.one, key=key), *arguments), (0, 0, axes))
+        return each(self.keys, state, batch)
+
+
 def build_train_step(
-    step: Step, parallel, micro_batches: int
+    step: Step | SeveralSteps, parallel, micro_batches: int
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict]]:
     """The step over all devices; in `micro_batches` parts one after another where more than 1, to the same effect.
 
