@@ -39,7 +39,7 @@ def main() -> None:
 
     from slotjax.training import parallel, processes
 
-    if not processes.join(arguments.distributed):
+    if not processes.join(arguments.distributed) and config.get("cores") == "devices":
         parallel.one_device_per_core(config.train.batch_size)
 
     from slotjax.report import default_output, report_after_training, runs_in

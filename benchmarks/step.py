@@ -48,7 +48,8 @@ CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 def main(arguments: list[str] | None = None) -> None:
     options = parse(arguments)
     config = read_config(options)
-    one_device_per_core(config.train.batch_size)
+    if config.cores == "devices":
+        one_device_per_core(config.train.batch_size)
     choose_defaults(options)
     compared = options.config == FOLDER.parent / "configs" / "clevr.py"
     rounds, peers = {"slotjax": ours(config, options)}, []

@@ -33,7 +33,8 @@ def main(arguments: list[str] | None = None) -> None:
     command.override(config, options.change)
     steps = FIRST + options.steps + 1
     config.train.update(num_steps=steps, log_every=10, eval_every=steps, checkpoint_every=steps)
-    one_device_per_core(config.train.batch_size)
+    if config.cores == "devices":
+        one_device_per_core(config.train.batch_size)
     with tempfile.TemporaryDirectory() as folder:
         traces = options.trace or Path(folder) / "trace"
         train_traced(config, Path(folder) / "run", traces, options.steps)

@@ -12,6 +12,7 @@ from slotjax.configuration import apply_variants, defaults, model_defaults, shor
 
 def get_config(variants: str | None = None) -> ConfigDict:
     config = defaults()
+    config.cores = "devices"
     config.data.name = "clevr"
     config.data.options = ConfigDict({"min_objects": 3, "max_objects": 6})
     config.model = model_defaults(

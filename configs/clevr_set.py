@@ -13,6 +13,7 @@ from slotjax.configuration import apply_variants, defaults, model_defaults, shor
 
 def get_config(variants: str | None = None) -> ConfigDict:
     config = defaults()
+    config.cores = "devices"
     config.data.update(name="clevr", crop="none")
     config.data.options = ConfigDict({"min_objects": 3, "max_objects": 10, "crop": False})
     config.model = model_defaults(
@@ -52,6 +53,7 @@ def bf16(config: ConfigDict) -> None:
 
 
 def quick(config: ConfigDict) -> None:
+    config.cores = "threads"
     # The usual crop, so that a small object is 7 pixels wide and not 4; some 3% of the objects lie outside it.
     config.data.options = ConfigDict({"min_objects": 1, "max_objects": 4, "crop": True})
     config.data.update(crop="default", max_objects=4)  # the same of stored scenes
@@ -63,15 +65,15 @@ def quick(config: ConfigDict) -> None:
     config.model.encoder.kernel_init = "he"
     config.train.update(
         batch_size=8,
-        num_steps=30_000,
+        num_steps=42_000,
         learning_rate=1e-3,
         schedule="cosine",
         warmup_steps=200,
         clip_norm=1.0,
         ema_decay=0.995,
         log_every=500,
-        eval_every=5_000,
-        checkpoint_every=5_000,
+        eval_every=6_000,
+        checkpoint_every=6_000,
     )
 
 

@@ -11,6 +11,7 @@ from slotjax.configuration import apply_variants, defaults, model_defaults, shor
 
 def get_config(variants: str | None = None) -> ConfigDict:
     config = defaults()
+    config.cores = "devices"
     config.data.name = "folder"
     config.data.eval_images = 32
     config.model = model_defaults(

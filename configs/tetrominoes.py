@@ -11,6 +11,7 @@ from slotjax.configuration import apply_variants, defaults, model_defaults, shor
 
 def get_config(variants: str | None = None) -> ConfigDict:
     config = defaults()
+    config.cores = "devices"
     config.data.name = "tetrominoes"
     config.model = model_defaults(
         resolution=(35, 35),
@@ -40,6 +41,7 @@ def tfrecords(config: ConfigDict) -> None:
 
 
 def quick(config: ConfigDict) -> None:
+    config.cores = "threads"
     config.model.encoder.update(channels=(32, 32, 32), kernels=(5, 5, 5), strides=(2, 1, 1), mlp_dim=64)
     config.model.decoder = ConfigDict(
         {"name": "mlp", "hidden": (128, 128), "patch": 5, "frequencies": 2, "remat": False}

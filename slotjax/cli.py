@@ -9,7 +9,7 @@ from slotjax.compilation import keep_compiled_programs
 from slotjax.errors import EXIT_STOPPED, RunFailed, RunStopped, UserError
 
 EXIT_USER_ERROR = 2
-TRIM_THRESHOLD, MMAP_MAX, ARENA_MAX = -1, -4, -8  # glibc's names for them, in malloc.h
+TRIM_THRESHOLD, MMAP_MAX = -1, -4  # glibc's names for them, in malloc.h
 
 
 def run(main: Callable[[], int | None]) -> None:
@@ -42,8 +42,7 @@ def keep_freed_memory() -> None:
     """Has this process keep the memory that it frees, where its C library is glibc; elsewhere does nothing.
 
     XLA:CPU takes its work space anew for every call, and glibc hands blocks of more than 32 MiB back to the kernel, so
-    that each step would start with a page fault for every 4 KiB of it (docs/performance.md). Arenas of threads give
-    theirs back from 64 MiB on whatever they are told, so there is one arena for all.
+    that each step would start with a page fault for every 4 KiB of it (docs/performance.md).
     """
     if not sys.platform.startswith("linux"):
         return
@@ -51,4 +50,3 @@ def keep_freed_memory() -> None:
     if mallopt:
         mallopt(MMAP_MAX, 0)
         mallopt(TRIM_THRESHOLD, -1)
-        mallopt(ARENA_MAX, 1)

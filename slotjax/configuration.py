@@ -25,6 +25,7 @@ STORED = (  # the names in slotjax.data.loader.STORED, whose readers are importe
     "folder",
 )
 EVAL_SEED = 0  # held-out scenes are the same for every run
+CORES = ("threads", "devices")
 SCHEDULES = ("exponential", "cosine", "constant")
 
 
@@ -33,6 +34,7 @@ def defaults() -> ConfigDict:
     config = ConfigDict()
     config.seed = 0
     config.parallel = "pmap"  # or "jit"
+    config.cores = "threads"  # of a CPU; "devices": each takes a share of the batch, faster if convolutions are large
     config.data = ConfigDict(
         {
             "name": "",  # a scene family or a stored data set
@@ -114,6 +116,8 @@ def validate(config: ConfigDict) -> None:
     check_options(config)
     if config.parallel not in ("pmap", "jit"):
         raise UserError(f"parallel={shown(config.parallel)}: choose 'pmap' or 'jit'")
+    if config.get("cores", CORES[0]) not in CORES:
+        raise UserError(f"cores={shown(config.cores)}: choose 'threads' or 'devices'")
     choose("train.schedule", dict.fromkeys(SCHEDULES), config.train.schedule)
     choose("train.on_nonfinite", dict.fromkeys(("stop", "skip")), config.train.on_nonfinite)
     if not config.train.learning_rate > 0:
@@ -135,6 +139,7 @@ def validate(config: ConfigDict) -> None:
 
 _MISSING = "is missing: this is not the config of a run; restore the file, or train into another workdir"
 _ADDED_LATER = {  # older runs do without; what they had instead
+    "cores": "threads",
     "data.pool": 0,
     "train.on_nonfinite": "stop",
     "train.num_seeds": 1,

@@ -18,8 +18,9 @@ MOST_CORES = 8  # as devices; each holds a copy of the parameters, and more have
 def one_device_per_core(batch_size: int) -> None:
     """Makes every core of the CPU a device, as far as they divide the batch. Must come before anything is computed.
 
-    XLA gains less from splitting each operation over cores than from giving every core a share of the batch
-    (docs/performance.md). What the user has set through XLA_FLAGS or JAX_NUM_CPU_DEVICES stays.
+    Where convolutions are large XLA gains less from splitting each of them over cores than from giving every core a
+    share of the batch; where operations are small it is the other way round (docs/performance.md). What the user has
+    set through XLA_FLAGS or JAX_NUM_CPU_DEVICES stays.
     """
     set_by_user = "JAX_NUM_CPU_DEVICES" in os.environ or "host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
     if set_by_user:

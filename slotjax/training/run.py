@@ -27,7 +27,7 @@ from slotjax.training.step import SeveralSteps, Step, build_train_step
 MAY_CHANGE = (
     "train.num_steps", "train.micro_batches", "train.log_every", "train.eval_every", "train.checkpoint_every",
     "train.keep_checkpoints", "train.on_nonfinite", "eval.batch_size", "eval.pictures",
-    "data.num_workers", "data.path", "parallel", "model.decoder.remat",
+    "data.num_workers", "data.path", "parallel", "cores", "model.decoder.remat",
 )  # fmt: skip
 
 
