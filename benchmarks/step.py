@@ -154,15 +154,15 @@ def timed(step: Callable, state, options: argparse.Namespace) -> Callable[[], fl
     return run
 
 
-def ours(config, options: argparse.Namespace) -> Callable[[], float]:
-    """slotjax's step as training runs it: on one GPU, or on a CPU with a device for each core."""
+def ours(config, options: argparse.Namespace, devices: list | None = None) -> Callable[[], float]:
+    """slotjax's step as training runs it: on these devices, else on one GPU, or all that a CPU was made into."""
     model, size = slotjax.build_model(config.model), config.train.batch_size
     task = TASKS[config.model.name]
     step = Step(
         lambda *x: task.loss(model, *x), build_optimizer(config.train), jax.random.key(0), config.train.ema_decay
     )
-    devices = jax.devices()
-    parallel = Parallel(config.parallel, size, devices if devices[0].platform == "cpu" else devices[:1])
+    devices = devices or (jax.devices() if jax.default_backend() == "cpu" else jax.devices()[:1])
+    parallel = Parallel(config.parallel, size, devices)
     train = build_train_step(step, parallel, 1)
     state = parallel.replicate(initial_state(config, model))
     batch = parallel.shard({"image": pictures(config), "index": np.arange(size, dtype=np.int32)})

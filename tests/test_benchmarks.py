@@ -4,6 +4,7 @@ import importlib
 import sys
 
 import golden
+import numpy as np
 import pytest
 
 from slotjax.errors import UserError
@@ -57,6 +58,30 @@ def test_growth_prints_and_draws(benchmark, capsys, tmp_path, monkeypatch):
     assert (tmp_path / "growth.png").stat().st_size > 1000
 
 
+@pytest.mark.slow
+def test_devices_prints_a_row_for_each_count(benchmark, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    benchmark("devices").main(words("--resolution 16 --batch 2 --rounds 1 --gemm 64"))
+    out = capsys.readouterr().out
+    assert "| 1 |" in out and "| 2 |" in out and "| 4 |" not in out
+    assert (tmp_path / "devices.png").stat().st_size > 1000
+
+
+@pytest.mark.slow
+def test_waiting_looks_at_a_real_run(benchmark, capsys, tmp_path):
+    benchmark("waiting").main(words(f"--config configs/quick.py:tiny --steps 4 --trace {tmp_path / 'trace'}"))
+    share = float(capsys.readouterr().out.split("| host:CPU | ")[1].split("%")[0])
+    assert 0 < share <= 100
+    assert list((tmp_path / "trace").rglob("*.xplane.pb"))
+
+
+def test_spans_of_work_are_merged(benchmark):
+    waiting = benchmark("waiting")
+    spans = waiting.merged(np.array([[5e6, 6e6], [0.0, 2e6], [1e6, 3e6], [1.5e6, 1.6e6]]))
+    np.testing.assert_array_equal(spans, [[0, 3e6], [5e6, 6e6]])
+    assert waiting.row("gpu", spans) == "| gpu | 66.67% | 2.00 | 1 | 0.0 |"
+
+
 @pytest.mark.parametrize(
     ("name", "flags", "message"),
     [
@@ -68,6 +93,9 @@ def test_growth_prints_and_draws(benchmark, capsys, tmp_path, monkeypatch):
         ("memory", "--slots 0", "--slots=0"),
         ("growth", "--tokens 0", "--tokens=0"),
         ("growth", "--figure nowhere/x.png", "--figure=nowhere/x.png: no folder"),
+        ("waiting", "--steps 0", "--steps=0: must be at least 1"),
+        ("waiting", "--trace tests", "--trace=tests: exists already"),
+        ("seeds", "--seeds 0", "--seeds=0"),
     ],
 )
 def test_flags_that_cannot_work_are_named(benchmark, name, flags, message):

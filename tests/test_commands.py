@@ -47,6 +47,7 @@ def workdir(tmp_path_factory):
         "report.html (",
     ):
         assert said in result.stdout
+    assert re.search(r"^[1-9]\d* programs compiled in \d+\.\d s", result.stdout, re.M)
     return folder
 
 

@@ -5,7 +5,7 @@ import itertools
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
@@ -94,8 +94,7 @@ class SceneFeed:
             epochs, places = np.divmod(np.arange(step * size, (step + 1) * size)[parallel.rows], count)
 
             def take(pool: Batch, seed: int, epochs=epochs, places=places) -> Batch:
-                orders = {epoch: np.random.default_rng((seed, epoch)).permutation(count) for epoch in np.unique(epochs)}
-                chosen = np.array([orders[epoch][place] for epoch, place in zip(epochs, places, strict=True)])
+                chosen = np.array([epoch_order(seed, e, count)[place] for e, place in zip(epochs, places, strict=True)])
                 return jax.tree.map(lambda x: x[chosen], pool)
 
             batch = stack_batches([take(pool, seed) for pool, seed in zip(pools, seeds, strict=True)])
@@ -174,6 +173,12 @@ class StoredFeed:
     def held_out(self, index: np.ndarray) -> Batch:
         """The held-out images of these numbers [n]."""
         return self.loader.stack([self.eval[int(i)] for i in index]) | {"index": np.asarray(index, np.int32)}
+
+
+@lru_cache(maxsize=16)
+def epoch_order(seed: int, epoch: int, count: int) -> np.ndarray:
+    """The order of `count` scenes in one epoch: int [count]."""
+    return np.random.default_rng((seed % 2**64, epoch)).permutation(count)
 
 
 def scene_function(config: ConfigDict) -> Callable[[jax.Array], Scene]:

@@ -12,6 +12,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from slotjax import configuration
+from slotjax.compilation import CompileClock
 from slotjax.errors import RunFailed, RunStopped
 from slotjax.training import nonfinite, processes
 from slotjax.training.checkpoint import newest_common
@@ -85,9 +86,10 @@ class Loop:
             self.log.say(f"warning: {notice}")
 
     def run(self) -> None:
+        self.compiling = CompileClock()
         with ExitStack() as stack:
-            for written in (*self.seeds, self.log):
-                stack.callback(written.close)
+            for opened in (*self.seeds, self.log, self.compiling):
+                stack.callback(opened.close)
             self._introduce()
             self._steps()
 
@@ -156,6 +158,7 @@ class Loop:
         self.interruption.may_save = True
         self.log.advance(step)
         if step == self.start + 1:  # compiling is over
+            self.log.say(str(self.compiling))
             self.clock, self.pause = (time.perf_counter(), step), 0.0
             self.log.start_clock(step)
         if step == self.start + 4 < self.config.train.num_steps:
