@@ -96,15 +96,20 @@ class Traced(run.Run):
 
 
 def busy(trace: ProfileData) -> Iterator[tuple[str, list[tuple[float, float]]]]:
-    """For each device its spans of work [(start, end)], in ns. The devices of a CPU share threads, and count as one."""
+    """For each device its spans of work [(start, end)], in ns. The devices of a CPU share threads, and count as one.
+
+    A CPU runs small programs in the thread that asks for them.
+    """
+    cpu = jax.default_backend() == "cpu"
     for plane in trace.planes:
-        if plane.name.startswith("/device:"):
-            lines = [line for line in plane.lines if "Stream" in line.name or "XLA Ops" in line.name]
-        elif plane.name == "/host:CPU" and jax.default_backend() == "cpu":
-            lines = [line for line in plane.lines if line.name.startswith("tf_XLA")]
-        else:
+        if not plane.name.startswith("/host:CPU" if cpu else "/device:"):
             continue
-        spans = [(event.start_ns, event.start_ns + event.duration_ns) for line in lines for event in line.events]
+        spans = [
+            (event.start_ns, event.start_ns + event.duration_ns)
+            for line in plane.lines
+            for event in line.events
+            if (event.name.startswith("ThunkExecutor::") if cpu else "Stream" in line.name or "XLA Ops" in line.name)
+        ]
         if spans:
             yield plane.name.strip("/"), spans
 

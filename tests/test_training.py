@@ -85,9 +85,11 @@ def test_held_out_scenes_do_not_depend_on_the_seed():
 def test_reference_schedule():
     config = importlib.import_module("configs.clevr").get_config()
     schedule = learning_rate(config.train)
+    on_host = learning_rate(config.train, np)
     for step in (0, 1, 5_000, 10_000, 100_000, 400_000):
         expected = 4e-4 * min(step / 10_000, 1) * 0.5 ** (step / 100_000)
         np.testing.assert_allclose(schedule(step), expected, rtol=1e-5, atol=1e-12)
+        np.testing.assert_allclose(on_host(step), expected, rtol=1e-12)
 
 
 def test_cosine_ends_at_zero_and_constant_stays():

@@ -83,7 +83,7 @@ class SceneFeed:
         render = parallel.over_batch(draw, batched_output=True)
         index = parallel.shard(np.arange(self.config.train.batch_size, dtype=np.int32)[parallel.rows])
         for step in itertools.count(start_step):
-            yield render(jnp.int32(step), index)
+            yield render(np.int32(step), index)
 
     def _pool_batches(self, parallel: Parallel, start_step: int) -> Iterator[Batch]:
         """Batches of scenes that come back, every epoch in another order; as pure a function of (seed, step)."""

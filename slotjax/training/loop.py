@@ -79,7 +79,7 @@ class Loop:
         self.log = Logger(self.start, self.config.train.num_steps, len(seeds)) if self.writes else Silence()
         for seed in seeds:
             seed.log = self.log
-        self.schedule = learning_rate(self.config.train)
+        self.schedule = learning_rate(self.config.train, np)  # a question to the device would wait for the step it runs
         self.score = build_score(self.config, run.model, run.feed.num_true)
         self.told = False  # that one of several processes was asked to stop
         for notice in notices:
@@ -166,7 +166,7 @@ class Loop:
         due = self._due(step, self.config.train.log_every)
         if due or any(broken):
             rate = self._images_per_second(step)
-            more = {"learning_rate": float(np.asarray(self.schedule(step - 1))), "images_per_second": rate}
+            more = {"learning_rate": float(self.schedule(step - 1)), "images_per_second": rate}
             for seed, own, names in zip(self.seeds, figures, broken, strict=True):
                 if due or names:
                     shown = {name: None if name in names else value for name, value in own.items()}

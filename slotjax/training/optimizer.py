@@ -8,21 +8,24 @@ import optax
 from ml_collections import ConfigDict
 
 
-def learning_rate(config: ConfigDict) -> optax.Schedule:
+def learning_rate(config: ConfigDict, numpy: Any = jnp) -> optax.Schedule:
     """step -> learning rate, from `config.train`.
 
     All schedules rise linearly from 0 over the warm-up. "exponential" halves (or so) every `decay_steps`, smoothly and
     during the warm-up too, as in the original (Locatello et al., 2020, appendix E.3); "cosine" falls to 0 at the last
     step; "constant" stays.
+
+    Args:
+      numpy: what computes it; NumPy itself where the device should not be asked.
     """
     decay = {
         "exponential": lambda step: config.decay_rate ** (step / config.decay_steps),
-        "cosine": lambda step: 0.5 * (1 + jnp.cos(jnp.pi * jnp.minimum(step / config.num_steps, 1.0))),
+        "cosine": lambda step: 0.5 * (1 + numpy.cos(numpy.pi * numpy.minimum(step / config.num_steps, 1.0))),
         "constant": lambda step: 1.0,
     }[config.schedule]
 
     def schedule(step):
-        warmup = jnp.minimum(step / config.warmup_steps, 1.0) if config.warmup_steps else 1.0
+        warmup = numpy.minimum(step / config.warmup_steps, 1.0) if config.warmup_steps else 1.0
         return config.learning_rate * warmup * decay(step)
 
     return schedule
