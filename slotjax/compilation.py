@@ -58,9 +58,9 @@ class CompileClock:
         monitoring.register_event_duration_secs_listener(self._took)
         monitoring.register_event_listener(self._happened)
 
-    def _took(self, event: str, seconds: float, **_: Any) -> None:
+    def _took(self, event: str, duration_secs: float, **_: Any) -> None:
         if event == COMPILED:
-            self.programs, self.seconds = self.programs + 1, self.seconds + seconds
+            self.programs, self.seconds = self.programs + 1, self.seconds + duration_secs
 
     def _happened(self, event: str, **_: Any) -> None:
         self.kept += event == FOUND

@@ -166,7 +166,7 @@ class Loop:
         due = self._due(step, self.config.train.log_every)
         if due or any(broken):
             rate = self._images_per_second(step)
-            more = {"learning_rate": float(self.schedule(step - 1)), "images_per_second": rate}
+            more = {"learning_rate": float(np.asarray(self.schedule(step - 1))), "images_per_second": rate}
             for seed, own, names in zip(self.seeds, figures, broken, strict=True):
                 if due or names:
                     shown = {name: None if name in names else value for name, value in own.items()}
