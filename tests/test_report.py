@@ -19,6 +19,7 @@ from slotjax.errors import UserError
 from slotjax.models import Output, build_model
 from slotjax.report import default_output, report, report_after_training
 from slotjax.reporting import explorer, figures, gallery, groups, judge, pixels, record
+from slotjax.tasks import discovery
 from slotjax.training.checkpoint import Checkpoints
 from slotjax.training.run import initial_state
 
@@ -437,7 +438,7 @@ def test_large_pictures_stay_within_the_budget(monkeypatch, side, num_slots, num
     batch = {"image": np.broadcast_to(components[0, 0], (count, side, side, 3))}
     judged = judge.Judgement({"slots": {"mse": np.arange(count) / count}}, {"slots": {"mse": 0.5}})
     model = SimpleNamespace(resolution=(side, side), encoder=SimpleNamespace(grid=lambda _: grid))
-    run = SimpleNamespace(task=None)
+    run = SimpleNamespace(task=discovery)
     chosen, built = explorer.fit(run, SimpleNamespace(model=model), judged, gallery.choose(judged).indices, batch, out)
     assert built.size <= explorer.BUDGET
     assert built.settings["size"][0] <= 128

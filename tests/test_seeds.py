@@ -214,7 +214,7 @@ def test_a_kill_between_two_seeds_saves(config, whole, tmp_path, monkeypatch, ca
     assert_same_runs(config, tmp_path, whole)
 
 
-@pytest.mark.parametrize("kind", ["damaged", "missing"])
+@pytest.mark.parametrize("kind", ["damaged", pytest.param("missing", marks=pytest.mark.slow)])
 def test_where_one_seed_lacks_the_newest_all_go_back_to_the_one_before(config, whole, copy, capsys, kind):
     newest = copy / "seed_4" / "checkpoints" / "8"
     if kind == "missing":  # as a kill between two seeds' saves leaves it
