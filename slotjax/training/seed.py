@@ -81,10 +81,6 @@ class Seed:
             if self.writes:
                 self.checkpoints.save_best(step, state)
 
-    def save(self, step: int, state: TrainState) -> None:
-        if self.writes:
-            self.checkpoints.save(step, state)
-
     def not_finite(self, step: int, broken: list[str], params: Any, batch: dict[str, Any]) -> None:
         """Writes down what the step started from; says so and goes on, or stops the run, as the config has it.
 
