@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ml_collections import ConfigDict
 from stretches import ROOT, STRETCHES, Experiment, progress, stretches, write_json
 
 from slotjax import configuration
@@ -73,12 +74,17 @@ def minutes_at(rows: Iterable[Mapping[str, Any]]) -> tuple[list[int], list[float
 
 def changed(experiment: Experiment, found: record.Record) -> list[str]:
     """Where a run's config is not the one that the experiment names, "field: the run's / the config's"."""
-    path, _, variants = experiment.config.partition(":")
-    named = runpy.run_path(str(ROOT / path))["get_config"](variants)
+    named = named_config(experiment.config)
     stated = {change.partition("=")[0] for change in experiment.changes}
     different = configuration.differences(found.config, configuration.completed(named))
     ignored = ({"seed", "train.num_seeds", *MAY_CHANGE} - {"train.num_steps"}) | stated
     return [line for line in different if line.partition(":")[0] not in ignored]
+
+
+def named_config(name: str) -> ConfigDict:
+    """The config of "configs/clevr.py:bf16", say."""
+    path, _, variants = name.partition(":")
+    return runpy.run_path(str(ROOT / path))["get_config"](variants)
 
 
 def keep(measured: Mapping[str, Measured | None], path: Path) -> dict[str, Measured]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from curves import draw
-from measured import Measured, failures, finals, keep, measure, titles
+from measured import Measured, failures, finals, keep, measure, named_config, titles
 from stretches import Deadline, Experiment, add_flags, conclude, progress, read_flags, run, train, with_variant
 from tables import BLANK, SEED_COLUMNS, conditions, mean, seed_cells, shown, table, write
 
@@ -49,6 +49,7 @@ RUNS = {
     "tetrominoes_quick": Entry("configs/tetrominoes.py:quick", seeds=(0, 1, 2)),
     "clevr_set_quick": Entry("configs/clevr_set.py:quick", seeds=(0, 1, 2)),
 }
+HEADLINES = {"object_discovery": ("fg_ari",), "set_prediction": tuple(PAPER)}  # by task: what the first table shows
 CLUSTERING = {  # file: title, and what slotjax.evaluate takes
     "kmeans": ("k-means on colour", "kmeans", 0),
     "kmeans_1": ("k-means on colour and position (weight 1)", "kmeans", 1),
@@ -135,11 +136,9 @@ def overview(measured: dict[str, Measured]) -> str:
     """What the paper says beside what was measured."""
     rows = []
     for name, entry in RUNS.items():
-        found = measured.get(name)
-        figures = entry.paper or {"fg_ari": None}
-        for i, (figure, paper) in enumerate(figures.items()):
-            done = finals(found, figure)
-            task = "set_prediction" if figure.startswith("ap_") else "object_discovery"
+        found, task = measured.get(name), named_config(entry.config).model.name
+        for i, figure in enumerate(HEADLINES[task]):
+            done, paper = finals(found, figure), entry.paper.get(figure)
             cells = [mean(done) or "not measured yet", str(len(done)), (found and failures(found)) or BLANK]
             link = f"[{name}](#{name})" if i == 0 else BLANK
             rows.append([link, titles(task)[figure], published(paper), *cells])

@@ -94,6 +94,7 @@ def test_the_tables_say_what_the_directories_hold(quick):
     assert "train.num_steps: 20 / 4000" in own
     assert "| [clevr6](#clevr6) | FG-ARI | 0.988 ± 0.003 | not measured yet | 0 |  |" in text
     assert "|  | AP@0.25 | 0.108 | not measured yet | 0 |  |" in text
+    assert "| [clevr_set_quick](#clevr_set_quick) | AP@inf |  | not measured yet | 0 |  |" in text
     assert "trains `configs/tetrominoes.py`: not measured yet." in section(text, "tetrominoes")
     assert str(quick) not in text and str(golden.ROOT) not in text
     assert (quick / "docs" / "figures" / "results_quick.png").stat().st_size > 5000
