@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from slotjax.errors import UserError
 from slotjax.nn.convolution import ConvTranspose, depth_to_space
+from slotjax.nn.dense import Dense
 from slotjax.nn.positions import SoftPositionEmbedding, fourier_grid
 
 PARTS = 8  # of a decoder's slots, where its activations are computed again instead of kept
@@ -81,12 +82,12 @@ class MLPBroadcastDecoder(nn.Module):
         height, width = (size // self.patch for size in self.resolution)
         grid = jnp.asarray(fourier_grid(height, width, self.frequencies))
         # The first layer is linear in (slot, position), so each is projected once and their sum is what is repeated.
-        place = nn.Dense(self.hidden[0], use_bias=False, kernel_init=he, dtype=self.dtype, name="position")(grid)
-        slot = nn.Dense(self.hidden[0], kernel_init=he, dtype=self.dtype, name="dense0")(slots)
+        place = Dense(self.hidden[0], use_bias=False, kernel_init=he, dtype=self.dtype, name="position")(grid)
+        slot = Dense(self.hidden[0], kernel_init=he, dtype=self.dtype, name="dense0")(slots)
         x = nn.relu(slot[:, None, None, :] + place)
         for i, width_ in enumerate(self.hidden[1:], start=1):
-            x = nn.relu(nn.Dense(width_, kernel_init=he, dtype=self.dtype, name=f"dense{i}")(x))
-        last = nn.Dense(4 * self.patch**2, kernel_init=he, dtype=self.dtype, name=f"dense{len(self.hidden)}")
+            x = nn.relu(Dense(width_, kernel_init=he, dtype=self.dtype, name=f"dense{i}")(x))
+        last = Dense(4 * self.patch**2, kernel_init=he, dtype=self.dtype, name=f"dense{len(self.hidden)}")
         return depth_to_space(last(x), self.patch)
 
     def check(self) -> None:

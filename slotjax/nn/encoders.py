@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from slotjax.errors import UserError, shown
 from slotjax.nn.attention import NORM_EPSILON
 from slotjax.nn.convolution import Conv
+from slotjax.nn.dense import Dense
 from slotjax.nn.positions import SoftPositionEmbedding, tokens_grid
 
 KERNELS = {"glorot": nn.initializers.glorot_uniform(), "he": nn.initializers.he_normal()}
@@ -44,8 +45,8 @@ class CNNEncoder(nn.Module):
         x = SoftPositionEmbedding(name="position")(x)
         x = x.reshape(x.shape[0], -1, x.shape[-1])
         x = nn.LayerNorm(NORM_EPSILON, name="norm")(x).astype(self.dtype)
-        x = nn.relu(nn.Dense(self.mlp_dim, kernel_init=glorot, dtype=self.dtype, name="dense0")(x))
-        return nn.Dense(self.mlp_dim, kernel_init=glorot, dtype=self.dtype, name="dense1")(x)
+        x = nn.relu(Dense(self.mlp_dim, kernel_init=glorot, dtype=self.dtype, name="dense0")(x))
+        return Dense(self.mlp_dim, kernel_init=glorot, dtype=self.dtype, name="dense1")(x)
 
     def check(self) -> None:
         """Raises a `UserError` for a start that there is not."""
