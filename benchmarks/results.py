@@ -46,7 +46,9 @@ RUNS = {
     "tetrominoes": Entry("configs/tetrominoes.py", together=True, paper={"fg_ari": (0.995, 0.002)}),
     "clevr_set": Entry("configs/clevr_set.py", together=True, paper={name: (ap, None) for name, ap in PAPER.items()}),
     "quick": Entry("configs/quick.py", seeds=tuple(range(10))),
+    "quick_learned": Entry("configs/quick.py:learned", seeds=(0, 1, 2)),
     "tetrominoes_quick": Entry("configs/tetrominoes.py:quick", seeds=(0, 1, 2)),
+    "clevr6_quick": Entry("configs/clevr.py:quick", seeds=(0, 1, 2)),
     "clevr_set_quick": Entry("configs/clevr_set.py:quick", seeds=(0, 1, 2)),
 }
 HEADLINES = {"object_discovery": ("fg_ari",), "set_prediction": tuple(PAPER)}  # by task: what the first table shows

@@ -1,8 +1,8 @@
 """CLEVR6 at 128x128, as in the paper (Locatello et al., 2020, sec. 4.1, appendix E).
 
 Variants: (none) renders its scenes while it trains; `tfds` reads TFDS `clevr`; `masks` reads CLEVR-with-masks
-TFRecords (`--config.data.path=FILE`); `bf16` computes in bfloat16; `tiny` runs in seconds. They combine, as in
-`clevr.py:masks,tiny`.
+TFRecords (`--config.data.path=FILE`); `bf16` computes in bfloat16; `quick` is a small model at 64x64 for two CPU cores;
+`tiny` runs in seconds. They combine, as in `clevr.py:masks,tiny`.
 """
 
 from ml_collections import ConfigDict
@@ -35,7 +35,8 @@ def get_config(variants: str | None = None) -> ConfigDict:
             "remat": False,  # True: less memory, more work
         },
     )
-    return apply_variants(config, variants, {"tfds": tfds, "masks": masks, "bf16": bf16, "tiny": tiny})
+    choices = {"tfds": tfds, "masks": masks, "bf16": bf16, "quick": quick, "tiny": tiny}
+    return apply_variants(config, variants, choices)
 
 
 def tfds(config: ConfigDict) -> None:
@@ -54,6 +55,31 @@ def stored(config: ConfigDict, name: str) -> None:
 
 def bf16(config: ConfigDict) -> None:
     config.model.dtype = "bfloat16"
+
+
+def quick(config: ConfigDict) -> None:
+    config.cores = "threads"
+    config.data.options = ConfigDict({"min_objects": 3, "max_objects": 6, "crop": True})
+    config.data.pool = 10_000  # rendering a scene costs more than learning from it once: scenes come back
+    # A start for every slot makes the background a slot of its own; the rest is as in configs/quick.py:learned.
+    config.model.update(resolution=(64, 64), num_iterations=2)
+    config.model.initializer = ConfigDict({"name": "learned"})
+    config.model.encoder.update(channels=(32, 32, 32), kernels=(5, 5, 5), strides=(2, 2, 1), kernel_init="he")
+    config.model.decoder = ConfigDict(
+        {"name": "mlp", "hidden": (128, 128), "patch": 4, "frequencies": 4, "remat": False}
+    )
+    config.train.update(
+        batch_size=8,
+        num_steps=20_000,
+        learning_rate=1e-3,
+        schedule="cosine",
+        warmup_steps=500,
+        clip_norm=1.0,
+        ema_decay=0.995,
+        log_every=100,
+        eval_every=1_000,
+        checkpoint_every=1_000,
+    )
 
 
 def tiny(config: ConfigDict) -> None:

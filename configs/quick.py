@@ -3,7 +3,9 @@
 The method is the paper's; the model is small: tokens at half the resolution, each of which sees a whole sprite, and an
 MLP decoder that predicts patches, from positions so smooth that half a sprite is hard to draw: otherwise slots share
 sprites. On black the objects part early; on a coloured background (`--config.data.options.background=colored`) that
-takes longer. Variants: `tiny` runs in seconds.
+takes longer.
+
+Variants: `learned` makes the background a slot of its own; `tiny` runs in seconds.
 """
 
 from ml_collections import ConfigDict
@@ -40,7 +42,19 @@ def get_config(variants: str | None = None) -> ConfigDict:
         eval_every=500,
         checkpoint_every=500,
     )
-    return apply_variants(config, variants, {"tiny": tiny})
+    return apply_variants(config, variants, {"learned": learned, "tiny": tiny})
+
+
+def learned(config: ConfigDict) -> None:
+    """A start for every slot, one of which specialises in the background; the number of slots is then fixed.
+
+    The rest leaves the plateau on which all slots are alike sooner, for the same number of scenes (docs/ablation.md).
+    """
+    config.model.initializer = ConfigDict({"name": "learned"})
+    config.model.num_iterations = 2
+    config.model.encoder.kernel_init = "he"
+    config.model.decoder.frequencies = 4
+    config.train.update(batch_size=8, num_steps=8_000, learning_rate=1.5e-3, eval_every=1_000, checkpoint_every=1_000)
 
 
 def tiny(config: ConfigDict) -> None:
