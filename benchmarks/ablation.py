@@ -64,12 +64,12 @@ HEAD = """# What makes the background a slot of its own
 
 <!-- Written by `python benchmarks/ablation.py`; what is typed in here is lost. -->
 
-One change at a time to `configs/quick.py:learned`, {steps} steps each, scored after the last on held-out images that are the
-same for all (but `colored`, whose backgrounds are). `python benchmarks/ablation.py{flag} --report-only` writes this
-page from the runs' directories (and from ablation.json, which keeps what those on other machines said). FG-ARI leaves
-the background out, ARI counts it, and foreground mIoU compares outlines: stripes have a high FG-ARI and a low ARI and
-mIoU. Mean and sample standard deviation over seeds; a seed whose FG-ARI ends below 0.9 counts as failed, and stays in
-the mean. Minutes are as in [results.md](results.md).
+One change at a time to `configs/quick.py:learned`, {steps} steps each, scored after the last on held-out images that
+are the same for all (but `colored`, whose backgrounds are). `python benchmarks/ablation.py{flag} --report-only` writes
+this page from the runs' directories (and from ablation.json, which keeps what those on other machines said). FG-ARI
+leaves the background out, ARI counts it, and foreground mIoU compares outlines: stripes have a high FG-ARI and a low
+ARI and mIoU. Mean and sample standard deviation over seeds; a seed whose FG-ARI ends below 0.9 counts as failed, and
+stays in the mean. Minutes are as in [results.md](results.md).
 """
 TASK, FIGURES = "object_discovery", ("fg_ari", "ari", "miou")
 

@@ -1,10 +1,10 @@
 """How a model that was trained on rendered scenes does on genuine CLEVR ones, which it has never seen.
 
-    python benchmarks/genuine.py --weights NAME_OR_DIR --sample clevr_with_masks.tfrecords
+    python benchmarks/genuine.py --weights NAME_OR_DIR --sample clevr_with_masks.tfrecords [--figure FILE.png]
 
-Prints a table: scenes of at most 6 objects with 7 slots, as in the paper, and all scenes with 11. Every figure is the
-mean over images with its bootstrap 95% interval (10,000 resamples of the images). Pictures come in the usual crop, in
-the model's resolution; the file's converted form is made beside it.
+Prints a table: scenes of at most 6 objects with 7 slots, as in the paper, and all scenes with 11, or with as many as
+the model learned starts for. Every figure is the mean over images with its bootstrap 95% interval (10,000 resamples of
+the images). Pictures come in the usual crop, in the model's resolution; the file's converted form is made beside it.
 """
 
 import argparse
@@ -17,17 +17,19 @@ import jax
 import numpy as np
 from tables import table
 
-from slotjax import cli, load
+from slotjax import apply, cli, load, pictures
 from slotjax.configuration import EVAL_SEED
 from slotjax.data import loader
 from slotjax.errors import UserError
 from slotjax.models import ObjectDiscovery
+from slotjax.nn.slots import LearnedSlots
 from slotjax.tasks import discovery
 from slotjax.training.evaluation import collect
 from slotjax.training.rng import example_keys, stream_key
 
 CASES = (("at most 6", 6, 7), ("any number", None, 11))  # which scenes, the most objects, slots
 RESAMPLES, INTERVAL = 10_000, (2.5, 97.5)
+DRAWN = 6
 BATCH = 8  # a slot of 128x128 pixels takes a lot of a laptop's memory
 
 
@@ -37,6 +39,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--sample", required=True, type=Path, help="CLEVR-with-masks TFRecords, or their converted form"
     )
+    parser.add_argument("--figure", type=Path, help="where to draw some scenes and what became of them")
     flags = parser.parse_args(argv)
     model, params = load(flags.weights)
     if not isinstance(model, ObjectDiscovery):
@@ -44,13 +47,29 @@ def main(argv: Sequence[str] | None = None) -> None:
     rows = [row(model, params, flags.sample, *case) for case in CASES]
     names = discovery.SEGMENTATION.values()
     print(table(["objects", "slots", "images", *(f"{name} (95% interval)" for name in names)], rows))
+    if flags.figure:
+        draw(model, params, scenes(flags.sample, model.resolution, CASES[0][1])[:DRAWN], flags.figure)
+
+
+def draw(model: Any, params: Any, examples: Sequence[dict], path: Path) -> None:
+    """A row for each scene: input, reconstruction, truth, what was found, every slot."""
+    images, segments = (np.stack([example[name] for example in examples]) for name in ("image", "segments"))
+    out = jax.jit(apply, static_argnames="model")(model, params, images, stream_key(EVAL_SEED, "evaluation slots"))
+    pictures.save(pictures.contact_sheet(images, out, segments), path)
 
 
 def row(model: Any, params: Any, sample: Path, title: str, most: int | None, slots: int) -> list[str]:
     """One kind of scenes: how many there are, and each figure with its interval."""
+    slots = int(min(slots, most_slots(model)))
     examples = scenes(sample, model.resolution, most)
     figures = score(model, params, examples, slots)
     return [title, str(slots), str(len(examples)), *(with_interval(figures[name]) for name in discovery.SEGMENTATION)]
+
+
+def most_slots(model: Any) -> int | float:
+    """How many slots a model can have; one with a learned start for each has no more than those."""
+    start = model.attention.initializer
+    return start.num_slots if isinstance(start, LearnedSlots) else float("inf")
 
 
 def scenes(sample: Path, resolution: tuple[int, int], most: int | None) -> list[dict]:

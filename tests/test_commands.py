@@ -140,9 +140,11 @@ def test_packaged_weights_say_what_they_are(capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["segment", "--list"])
     segment.main()
     said = capsys.readouterr().out
-    config, _ = loading.load_entries(loading.PACKAGED / "quick.npz")
-    assert said.startswith("quick ") and "sprites, 32x32, 5 slots" in said and said.count("\n") == 1
-    assert f"FG-ARI {config['evaluation']['fg_ari']:.3f}, " in said
+    assert [line.split()[0] for line in said.splitlines()] == loading.packaged_names()
+    assert "clevr, 64x64, 7 slots" in said and "sprites, 32x32, 5 slots" in said
+    for name in loading.packaged_names():
+        config, _ = loading.load_entries(loading.PACKAGED / f"{name}.npz")
+        assert f"FG-ARI {config['evaluation']['fg_ari']:.3f}, " in said
 
 
 def test_every_packaged_file_is_in_the_wheel():
@@ -156,10 +158,10 @@ def test_every_packaged_file_is_in_the_wheel():
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ("a.png", "--workdir and --weights: give one of the two, .*there are quick"),
+        ("a.png", "--workdir and --weights: give one of the two, .*there are .*quick"),
         ("--workdir runs/x --weights quick a.png", "--workdir and --weights: give one of the two"),
         ("--weights quick", "IMAGE is missing"),
-        ("--weights quack a.png", "--weights quack: no such file, and no packaged weights .*one of quick"),
+        ("--weights quack a.png", "--weights quack: no such file, and no packaged weights .*one of .*quick"),
         ("--weights tests a.png", "--weights tests: is a directory; .* --workdir tests"),
     ],
 )

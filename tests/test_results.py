@@ -216,7 +216,7 @@ def test_the_ablation_lists_every_variant(tmp_path):
     flags = ["--report-only", "--steps", "20", "--workdir", str(tmp_path / "runs"), "--docs", str(tmp_path / "docs")]
     assert ablation.main(flags) == 0
     text = (tmp_path / "docs" / "ablation.md").read_text()
-    assert "| baseline |  | configs/quick.py as it is | 0.930 ± 0.028 |" in text
+    assert "| baseline |  | the config as it is | 0.930 ± 0.028 |" in text
     assert "| no_clip | `train.clip_norm=0.0` | the paper clips no gradients | 0.600 | 0.500 | 0.300 | 1 of 1" in text
     assert "| no_clip | 0 | 0.600 | 0.500 | 0.300 | 0.100 | 20 |" in text
     assert text.count("not measured yet") == len(ablation.VARIANTS) - 2
@@ -249,7 +249,7 @@ def test_every_variant_of_the_ablation_is_a_config_that_can_be_trained(tmp_path)
     override = importlib.import_module("train").override
     seen = set()
     for name, variant in module("ablation").VARIANTS.items():
-        config = golden.load_config_file("quick").get_config()
+        config = golden.load_config_file("quick").get_config("learned")
         override(config, [f"--config.{change}" for change in variant.changes])
         configuration.validate(config)
         assert config.to_json() not in seen, name
@@ -294,6 +294,14 @@ def test_the_bootstrap_interval_is_the_normal_one_for_many_images():
     assert module("genuine").with_interval(np.array([0.5, np.nan, 0.5])) == "0.500 (0.500 to 0.500)"
 
 
+def test_genuine_scenes_get_no_more_slots_than_have_a_learned_start():
+    most_slots = module("genuine").most_slots
+    learned, gaussian = (
+        slotjax.build_model(golden.load_config_file("clevr").get_config(x).model) for x in ("quick", "tiny")
+    )
+    assert most_slots(learned) == 7 and most_slots(gaussian) > 11
+
+
 @pytest.mark.slow
 def test_genuine_scenes_are_scored_with_both_numbers_of_slots(tmp_path, shared_data, capsys):
     config = golden.load_config_file("clevr").get_config("tiny")
@@ -302,7 +310,10 @@ def test_genuine_scenes_are_scored_with_both_numbers_of_slots(tmp_path, shared_d
     save_weights(tmp_path / "model.npz", config.to_dict(), params)
     sample = tmp_path / "sample.tfrecords"
     shutil.copy(shared_data / "clevr_with_masks_sample.tfrecords", sample)
-    module("genuine").main(["--weights", str(tmp_path / "model.npz"), "--sample", str(sample)])
+    module("genuine").main(
+        ["--weights", str(tmp_path / "model.npz"), "--sample", str(sample), "--figure", str(tmp_path / "a.png")]
+    )
+    assert (tmp_path / "a.png").stat().st_size > 5000
     out = capsys.readouterr().out
     assert "| any number | 11 | 64 | " in out and "| at most 6 | 7 | " in out
 
