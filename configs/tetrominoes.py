@@ -42,14 +42,17 @@ def tfrecords(config: ConfigDict) -> None:
 
 def quick(config: ConfigDict) -> None:
     config.cores = "threads"
+    config.model.initializer = ConfigDict({"name": "learned"})
+    config.model.num_iterations = 2
     config.model.encoder.update(channels=(32, 32, 32), kernels=(5, 5, 5), strides=(2, 1, 1), mlp_dim=64)
+    config.model.encoder.kernel_init = "he"
     config.model.decoder = ConfigDict(
-        {"name": "mlp", "hidden": (128, 128), "patch": 5, "frequencies": 2, "remat": False}
+        {"name": "mlp", "hidden": (128, 128), "patch": 5, "frequencies": 4, "remat": False}
     )
     config.train.update(
-        batch_size=16,
-        num_steps=8_000,
-        learning_rate=7e-4,
+        batch_size=8,
+        num_steps=12_000,
+        learning_rate=1.5e-3,
         schedule="cosine",
         warmup_steps=200,
         clip_norm=1.0,

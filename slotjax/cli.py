@@ -8,17 +8,19 @@ from collections.abc import Callable
 from slotjax.compilation import keep_compiled_programs
 from slotjax.errors import EXIT_STOPPED, RunFailed, RunStopped, UserError
 
-EXIT_USER_ERROR = 2
+EXIT_USER_ERROR, EXIT_BROKEN_PIPE = 2, 141
 TRIM_THRESHOLD, MMAP_MAX = -1, -4  # glibc's names for them, in malloc.h
 
 
 def run(main: Callable[[], int | None]) -> None:
     """Runs `main` and exits: with its code, with one line and 2 for a `UserError` or 1 for a `RunFailed`, with 75 for a
-    run that was asked to stop and saved (`RunStopped`), with 130 when interrupted elsewhere."""
+    run that was asked to stop and saved (`RunStopped`), with 130 when interrupted elsewhere, with 141, as a shell has it,
+    when nobody reads what it prints any more."""
     keep_freed_memory()
     keep_compiled_programs()
     try:
         code = main()
+        sys.stdout.flush()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         code = EXIT_USER_ERROR
@@ -34,6 +36,9 @@ def run(main: Callable[[], int | None]) -> None:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         code = 130
+    except BrokenPipeError:  # whoever reads, `| head` say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = EXIT_BROKEN_PIPE
     sys.stdout.flush()
     sys.exit(code)
 

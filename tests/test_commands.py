@@ -147,6 +147,16 @@ def test_packaged_weights_say_what_they_are(capsys, monkeypatch):
         assert f"FG-ARI {config['evaluation']['fg_ari']:.3f}, " in said
 
 
+def test_a_reader_that_has_seen_enough_ends_the_command_without_a_word():
+    script = "from slotjax import cli; cli.run(lambda: [print(i) for i in range(100_000)] and None)"
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", script], stdout=pipe, stderr=pipe, cwd=ROOT) as process:
+        assert process.stdout.readline() == b"0\n"
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
+
+
 def test_every_packaged_file_is_in_the_wheel():
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["slotjax"]
     package = ROOT / "slotjax"
