@@ -7,11 +7,14 @@ import argparse
 import runpy
 from pathlib import Path
 
-from absl import flags
-from ml_collections import ConfigDict, config_flags
+try:
+    from absl import flags
+    from ml_collections import ConfigDict, config_flags
 
-from slotjax import cli
-from slotjax.errors import UserError
+    from slotjax import cli
+    from slotjax.errors import UserError
+except ModuleNotFoundError as error:  # the usual first mistake: another Python than the one that it was installed for
+    raise SystemExit(f"error: {error}; run `pip install -e .` first, with the Python that runs this") from None
 
 
 def main() -> None:

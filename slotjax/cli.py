@@ -14,8 +14,8 @@ TRIM_THRESHOLD, MMAP_MAX = -1, -4  # glibc's names for them, in malloc.h
 
 def run(main: Callable[[], int | None]) -> None:
     """Runs `main` and exits: with its code, with one line and 2 for a `UserError` or 1 for a `RunFailed`, with 75 for a
-    run that was asked to stop and saved (`RunStopped`), with 130 when interrupted elsewhere, with 141, as a shell has it,
-    when nobody reads what it prints any more."""
+    run that was asked to stop and saved (`RunStopped`), with 130 when interrupted elsewhere, and with 141, as a shell
+    has it, when nobody reads what it prints any more."""
     keep_freed_memory()
     keep_compiled_programs()
     try:

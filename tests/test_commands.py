@@ -157,6 +157,12 @@ def test_a_reader_that_has_seen_enough_ends_the_command_without_a_word():
     assert process.returncode == 141
 
 
+def test_a_python_without_the_packages_gets_one_line():
+    result = subprocess.run([sys.executable, "-S", "train.py"], cwd=ROOT, env={}, capture_output=True, text=True)
+    assert result.returncode == 1 and result.stderr.count("\n") == 1
+    assert result.stderr.startswith("error: No module named ") and "pip install -e ." in result.stderr
+
+
 def test_every_packaged_file_is_in_the_wheel():
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["slotjax"]
     package = ROOT / "slotjax"
