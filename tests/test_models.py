@@ -17,6 +17,7 @@ from slotjax.models import ObjectDiscovery, compose
 
 PARAMETERS = {  # per config and variant; a change of a model shows here
     "clevr": 890_308,
+    "clevr:quick": 150_240,
     "clevr:tiny": 12_556,
     "clevr_set": 380_755,
     "clevr_set:quick": 124_627,
@@ -27,9 +28,10 @@ PARAMETERS = {  # per config and variant; a change of a model shows here
     "multi_dsprites:tiny": 9_340,
     "multi_dsprites:binarized": 235_812,
     "quick": 148_896,
+    "quick:learned": 150_112,
     "quick:tiny": 6_256,
     "tetrominoes": 235_812,
-    "tetrominoes:quick": 153_540,
+    "tetrominoes:quick": 154_692,
     "tetrominoes:tiny": 9_340,
 }
 
