@@ -15,6 +15,7 @@ from slotjax.configuration import apply_variants, defaults, model_defaults, shor
 
 def get_config(variants: str | None = None) -> ConfigDict:
     config = defaults()
+    config.cores = "devices"
     config.data.name = "sprites"
     config.data.options = ConfigDict({"min_objects": 2, "max_objects": 4, "background": "black"})
     config.model = model_defaults(

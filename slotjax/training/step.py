@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from jax.flatten_util import ravel_pytree
 
 from slotjax.training.parallel import AXIS
 from slotjax.training.rng import example_keys
@@ -50,7 +51,7 @@ class Step:
         (_, metrics), gradients = jax.value_and_grad(self.loss, has_aux=True)(state.params, batch, keys)
         if "stop" in batch:  # whether a process was asked to stop: all must know at the same step
             metrics = metrics | {"stop": batch["stop"].mean()}
-        return jax.lax.pmean((gradients, metrics), AXIS)
+        return mean_over_devices((gradients, metrics))
 
     def update(self, state: TrainState, gradients: Any, metrics: dict) -> tuple[TrainState, dict[str, jax.Array]]:
         """Applies averaged gradients if all is finite; adds `grad_norm` and `update_norm` to the metrics."""
@@ -95,6 +96,14 @@ class SeveralSteps:
         axes = {name: None if name in SHARED else 1 for name in batch}
         each = jax.vmap(lambda key, *arguments: method(replace(self.one, key=key), *arguments), (0, 0, axes))
         return each(self.keys, state, batch)
+
+
+def mean_over_devices(tree: Any) -> Any:
+    """The mean of every array over `AXIS`, all in one vector: XLA's CPU devices wait for each other at every array."""
+    if jax.lax.axis_size(AXIS) == 1:
+        return tree
+    flat, restore = ravel_pytree(tree)
+    return restore(jax.lax.pmean(flat, AXIS))
 
 
 def build_train_step(
