@@ -7,7 +7,7 @@ TFRecords (`--config.data.path=FILE`); `bf16` computes in bfloat16; `quick` is a
 
 from ml_collections import ConfigDict
 
-from slotjax.configuration import apply_variants, defaults, model_defaults, shorten
+from slotjax.configuration import apply_variants, defaults, model_defaults, quicken, shorten
 
 
 def get_config(variants: str | None = None) -> ConfigDict:
@@ -58,28 +58,12 @@ def bf16(config: ConfigDict) -> None:
 
 
 def quick(config: ConfigDict) -> None:
-    config.cores = "threads"
+    quicken(config, patch=4)
     config.data.options = ConfigDict({"min_objects": 3, "max_objects": 6, "crop": True})
     config.data.pool = 10_000  # rendering a scene costs more than learning from it once: scenes come back
-    # A start for every slot makes the background a slot of its own; the rest is as in configs/quick.py:learned.
-    config.model.update(resolution=(64, 64), num_iterations=2)
-    config.model.initializer = ConfigDict({"name": "learned"})
-    config.model.encoder.update(channels=(32, 32, 32), kernels=(5, 5, 5), strides=(2, 2, 1), kernel_init="he")
-    config.model.decoder = ConfigDict(
-        {"name": "mlp", "hidden": (128, 128), "patch": 4, "frequencies": 4, "remat": False}
-    )
-    config.train.update(
-        batch_size=8,
-        num_steps=20_000,
-        learning_rate=1e-3,
-        schedule="cosine",
-        warmup_steps=500,
-        clip_norm=1.0,
-        ema_decay=0.995,
-        log_every=100,
-        eval_every=1_000,
-        checkpoint_every=1_000,
-    )
+    config.model.resolution = (64, 64)
+    config.model.encoder.strides = (2, 2, 1)
+    config.train.update(num_steps=20_000, learning_rate=1e-3, warmup_steps=500)
 
 
 def tiny(config: ConfigDict) -> None:

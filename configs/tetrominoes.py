@@ -6,7 +6,7 @@ Variants: (none) renders its scenes while it trains; `tfrecords` reads the origi
 
 from ml_collections import ConfigDict
 
-from slotjax.configuration import apply_variants, defaults, model_defaults, shorten
+from slotjax.configuration import apply_variants, defaults, model_defaults, quicken, shorten
 
 
 def get_config(variants: str | None = None) -> ConfigDict:
@@ -41,26 +41,9 @@ def tfrecords(config: ConfigDict) -> None:
 
 
 def quick(config: ConfigDict) -> None:
-    config.cores = "threads"
-    config.model.initializer = ConfigDict({"name": "learned"})
-    config.model.num_iterations = 2
-    config.model.encoder.update(channels=(32, 32, 32), kernels=(5, 5, 5), strides=(2, 1, 1), mlp_dim=64)
-    config.model.encoder.kernel_init = "he"
-    config.model.decoder = ConfigDict(
-        {"name": "mlp", "hidden": (128, 128), "patch": 5, "frequencies": 4, "remat": False}
-    )
-    config.train.update(
-        batch_size=8,
-        num_steps=12_000,
-        learning_rate=1.5e-3,
-        schedule="cosine",
-        warmup_steps=200,
-        clip_norm=1.0,
-        ema_decay=0.995,
-        log_every=100,
-        eval_every=1_000,
-        checkpoint_every=1_000,
-    )
+    quicken(config, patch=5)
+    config.model.encoder.strides = (2, 1, 1)
+    config.train.update(num_steps=12_000, learning_rate=1.5e-3, warmup_steps=200)
 
 
 def tiny(config: ConfigDict) -> None:

@@ -83,7 +83,7 @@ def model_defaults(**fields) -> ConfigDict:
         "normalize": "slots",  # "inputs" makes it ordinary attention
         "update": "mean",  # or "sum"
         "gradient": "all",  # or "last", "straight_through"
-        "initializer": {"name": "gaussian"},  # or "learned"
+        "initializer": {"name": "gaussian"},  # or "learned", "background"
     }
     return ConfigDict(shared | fields)
 
@@ -95,6 +95,26 @@ def apply_variants(
     for name in filter(None, (chosen or "").split(",")):
         choose("variant", variants, name)(config)
     return config
+
+
+def quicken(config: ConfigDict, patch: int) -> None:
+    """What the `:quick` variants of object discovery share: a small model, and training that is short, for a CPU.
+
+    A start for every slot makes the background a slot of its own; the rest leaves the plateau on which all slots are
+    alike sooner (docs/ablation.md).
+
+    Args:
+      patch: every place of the decoder predicts patch x patch pixels.
+    """
+    config.cores = "threads"
+    config.model.num_iterations = 2
+    config.model.initializer = ConfigDict({"name": "learned"})
+    config.model.encoder.update(channels=(32, 32, 32), kernels=(5, 5, 5), mlp_dim=64, kernel_init="he")
+    config.model.decoder = ConfigDict(
+        {"name": "mlp", "hidden": (128, 128), "patch": patch, "frequencies": 4, "remat": False}
+    )
+    config.train.update(batch_size=8, schedule="cosine", clip_norm=1.0, ema_decay=0.995)
+    config.train.update(log_every=100, eval_every=1_000, checkpoint_every=1_000)
 
 
 def shorten(config: ConfigDict) -> None:

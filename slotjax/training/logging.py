@@ -1,8 +1,10 @@
 """What a run says and writes down: a progress bar or plain lines, metrics.jsonl, TensorBoard events."""
 
 import json
+import shutil
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +12,21 @@ from typing import Any
 class MetricsFile:
     """`metrics.jsonl`: one JSON object a line.
 
-    On resuming, lines beyond the restored step are dropped, since they come again.
+    On resuming, lines beyond the restored step are dropped, since they come again. So is what cannot be read, after a
+    copy of the whole file was put beside it.
+
+    Args:
+      notice: is told of the copy.
     """
 
-    def __init__(self, path: Path, start_step: int):
+    def __init__(self, path: Path, start_step: int, notice: Callable[[str], None]):
         self.path = path
-        kept = [json.dumps(row) for row in read_metrics(path) if row["step"] <= start_step]
+        rows, unreadable = _parse(path)
+        if unreadable:
+            copy = path.with_suffix(".damaged.jsonl")
+            shutil.copyfile(path, copy)
+            notice(f"{path}: {unreadable} line(s) cannot be read and are left out; {copy} keeps the file as it was")
+        kept = [json.dumps(row) for row in rows if row["step"] <= start_step]
         temporary = path.with_suffix(".partial")
         temporary.write_text("".join(line + "\n" for line in kept))
         temporary.replace(path)
@@ -30,16 +41,24 @@ class MetricsFile:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The rows of a metrics file, without a last line that a killed run left half written; [] if there is no file."""
-    rows = []
-    for line in path.read_text("utf-8", errors="replace").splitlines() if path.exists() else []:
+    """The rows of a metrics file that can be read; [] if there is no file."""
+    return _parse(path)[0]
+
+
+def _parse(path: Path) -> tuple[list[dict[str, Any]], int]:
+    """The rows, and how many lines are none, but for a last one that a killed run left half written."""
+    rows, unreadable = [], []
+    text = path.read_text("utf-8", errors="replace") if path.exists() else ""
+    for line in text.splitlines(keepends=True):
         try:
             row = json.loads(line)
         except (ValueError, RecursionError):
-            continue
+            row = None
         if isinstance(row, dict) and type(row.get("step")) is int:
             rows.append(row)
-    return rows
+        else:
+            unreadable.append(line)
+    return rows, sum(line.endswith("\n") for line in unreadable)
 
 
 class Events:
@@ -76,8 +95,8 @@ class Events:
 class Figures:
     """Writes figures down, in metrics.jsonl and as TensorBoard events."""
 
-    def __init__(self, workdir: Path, start_step: int):
-        self.metrics = MetricsFile(workdir / "metrics.jsonl", start_step)
+    def __init__(self, workdir: Path, start_step: int, notice: Callable[[str], None]):
+        self.metrics = MetricsFile(workdir / "metrics.jsonl", start_step, notice)
         self.events = Events(workdir / "tensorboard", start_step)
 
     def write(self, step: int, figures: dict[str, Any]) -> None:

@@ -75,7 +75,7 @@ class Loop:
         if self.writes:  # only from here on is anything written
             configuration.save(self.config, run.workdir / "config.json")
         for seed in seeds:
-            seed.begin(self.start)
+            seed.begin(self.start, notices.append)
         self.log = Logger(self.start, self.config.train.num_steps, len(seeds)) if self.writes else Silence()
         for seed in seeds:
             seed.log = self.log

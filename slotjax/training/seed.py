@@ -1,5 +1,6 @@
 """What belongs to one seed of a run, and lies in its directory."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +47,8 @@ class Seed:
             check_same_run(self.config, configuration.completed(ConfigDict(found.config)), self.workdir)
         return self.checkpoints.read(found, state)
 
-    def begin(self, start: int) -> None:
-        """Goes on after step `start`; only from here on is anything written."""
+    def begin(self, start: int, notice: Callable[[str], None]) -> None:
+        """Goes on after step `start`; only from here on is anything written. `notice` is told of what was damaged."""
         if self.writes:
             self.checkpoints.clear_leftovers()
             configuration.save(self.config, self.workdir / "config.json")
@@ -60,7 +61,7 @@ class Seed:
         for row in evaluations:
             if self.run.task.is_better(row, self.best):
                 self.best = row
-        self.figures = Figures(self.workdir, start) if self.writes else Silence()
+        self.figures = Figures(self.workdir, start, notice) if self.writes else Silence()
 
     def say(self, text: str) -> None:
         self.log.say(self.name + text)
