@@ -17,6 +17,7 @@ from step import CLOCKS, load, machine
 
 from slotjax import cli
 from slotjax.errors import UserError
+from slotjax.training.parallel import one_device_per_core
 from slotjax.training.run import Run, initial_state, open_run
 from slotjax.training.side_by_side import stack_states
 
@@ -25,6 +26,9 @@ UNUSED = Path("none")  # the workdir: nothing is written
 
 def main(arguments: list[str] | None = None) -> None:
     options = parse(arguments)
+    config = read_config(options, 1)
+    if config.cores == "devices":
+        one_device_per_core(config.train.batch_size)
     print(f"{machine()}; {options.config}, {options.clock} time, {options.rounds} rounds")
     print(
         "\n| seeds | S separate runs, ms | one program, ms | separate / one | images/s of one program | compiling, s |"

@@ -1,12 +1,12 @@
 """multi-dSprites at 64x64, as in the paper (Locatello et al., 2020, appendix E): coloured sprites on grey.
 
 Variants: `binarized` and `colored_on_colored` for the other scenes; `tfrecords` reads the original data set
-(`--config.data.path=FILE`); `quick` is a small model for two CPU cores; `tiny` runs in seconds.
+(`--config.data.path=FILE`); `tiny` runs in seconds.
 """
 
 from ml_collections import ConfigDict
 
-from slotjax.configuration import apply_variants, defaults, model_defaults, quicken, shorten
+from slotjax.configuration import apply_variants, defaults, model_defaults, shorten
 
 
 def get_config(variants: str | None = None) -> ConfigDict:
@@ -34,8 +34,8 @@ def get_config(variants: str | None = None) -> ConfigDict:
             "remat": False,  # True: less memory, more work
         },
     )
-    kinds = {"binarized": binarized, "colored_on_colored": colored_on_colored, "tfrecords": tfrecords}
-    return apply_variants(config, variants, kinds | {"quick": quick, "tiny": tiny})
+    kinds = {"binarized": binarized, "colored_on_colored": colored_on_colored, "tfrecords": tfrecords, "tiny": tiny}
+    return apply_variants(config, variants, kinds)
 
 
 def binarized(config: ConfigDict) -> None:
@@ -50,12 +50,6 @@ def colored_on_colored(config: ConfigDict) -> None:
 def tfrecords(config: ConfigDict) -> None:
     config.data.name = "multi_dsprites_tfrecords"
     config.data.options = ConfigDict()
-
-
-def quick(config: ConfigDict) -> None:
-    quicken(config, patch=4)
-    config.model.encoder.strides = (2, 2, 1)
-    config.train.update(num_steps=12_000, learning_rate=1.5e-3, warmup_steps=200)
 
 
 def tiny(config: ConfigDict) -> None:

@@ -62,7 +62,9 @@ def parse() -> argparse.Namespace:
 
 def listing() -> str:
     """The packaged weights, one a line."""
-    lines = [f"{name:12} {describe(packaged_or_file(name))}" for name in packaged_names()]
+    names = packaged_names()
+    width = max(map(len, names), default=0)
+    lines = [f"{name:{width}}  {describe(packaged_or_file(name))}" for name in names]
     return "\n".join(lines) or "no weights come with this installation"
 
 

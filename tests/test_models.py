@@ -25,7 +25,6 @@ PARAMETERS = {  # per config and variant; a change of a model shows here
     "folder": 787_844,
     "folder:tiny": 12_556,
     "multi_dsprites": 235_812,
-    "multi_dsprites:quick": 150_176,
     "multi_dsprites:tiny": 9_340,
     "multi_dsprites:binarized": 235_812,
     "quick": 148_896,

@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import chex
@@ -15,6 +16,7 @@ from slotjax.errors import UserError
 from slotjax.nn.slots import GaussianSlots, example_keys
 
 EPSILON = 1e-8  # keeps a slot that wins no input from dividing by zero
+UNROLL = 4  # iterations at a time: a loop over small operations costs XLA more than they do, and keeps it from fusing
 NORM_EPSILON = 1e-3  # Keras' default, which the published weights were trained with
 
 Params = Mapping[str, Any]
@@ -128,10 +130,11 @@ def slot_attention(
         return (slots, attention), ((slots, attention) if return_history else None)
 
     empty = jnp.zeros((*slots.shape[:2], inputs.shape[1]), jnp.float32)
+    iterate = partial(jax.lax.scan, iteration, (slots, empty), unroll=UNROLL)
     if gradient == "all":
-        (slots, attention), history = jax.lax.scan(iteration, (slots, empty), length=num_iterations)
+        (slots, attention), history = iterate(length=num_iterations)
     else:
-        (slots, attention), history = jax.lax.scan(iteration, (slots, empty), length=num_iterations - 1)
+        (slots, attention), history = iterate(length=num_iterations - 1)
         slots = jax.lax.stop_gradient(slots)
         if gradient == "straight_through":
             slots = slots + initial - jax.lax.stop_gradient(initial)
