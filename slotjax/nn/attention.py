@@ -16,7 +16,7 @@ from slotjax.errors import UserError
 from slotjax.nn.slots import GaussianSlots, example_keys
 
 EPSILON = 1e-8  # keeps a slot that wins no input from dividing by zero
-UNROLL = 4  # iterations at a time: a loop over small operations costs XLA more than they do, and keeps it from fusing
+UNROLLED = 4  # iterations at most that are no loop: over small operations a loop costs more than they do
 NORM_EPSILON = 1e-3  # Keras' default, which the published weights were trained with
 
 Params = Mapping[str, Any]
@@ -130,7 +130,7 @@ def slot_attention(
         return (slots, attention), ((slots, attention) if return_history else None)
 
     empty = jnp.zeros((*slots.shape[:2], inputs.shape[1]), jnp.float32)
-    iterate = partial(jax.lax.scan, iteration, (slots, empty), unroll=UNROLL)
+    iterate = partial(jax.lax.scan, iteration, (slots, empty), unroll=num_iterations <= UNROLLED)
     if gradient == "all":
         (slots, attention), history = iterate(length=num_iterations)
     else:
