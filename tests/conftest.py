@@ -42,3 +42,28 @@ def cache_home(tmp_path, monkeypatch) -> Path:
     """A user's cache folder of the test's own."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache"
+
+
+@pytest.fixture
+def poison(monkeypatch):
+    """`poison(place)`: from then on the fifth training batch holds a number that is none at `place` of its images."""
+
+    def spoil(place: tuple) -> None:
+        import jax
+        import numpy as np
+
+        from slotjax.training.feed import SceneFeed
+
+        batches = SceneFeed.train_batches
+
+        def spoiled(self, parallel, start_step):
+            for step, batch in enumerate(batches(self, parallel, start_step), start_step + 1):
+                if step == 5:
+                    image = np.array(batch["image"])
+                    image[place] = np.nan
+                    batch = batch | {"image": jax.device_put(image, batch["image"].sharding)}
+                yield batch
+
+        monkeypatch.setattr(SceneFeed, "train_batches", spoiled)
+
+    return spoil

@@ -22,7 +22,6 @@ from slotjax.errors import RunFailed, RunStopped, UserError
 from slotjax.tasks import discovery
 from slotjax.training import manifest
 from slotjax.training.checkpoint import Checkpoints
-from slotjax.training.feed import SceneFeed
 from slotjax.training.lock import hold
 from slotjax.training.logging import Logger, read_metrics
 from slotjax.training.loop import train
@@ -310,19 +309,9 @@ def test_the_clock_may_jump(config, whole, tmp_path, monkeypatch, days):
 
 
 @pytest.fixture
-def poisoned(monkeypatch):
+def poisoned(poison):
     """The fifth batch holds a number that is none."""
-    batches = SceneFeed.train_batches
-
-    def poison(self, parallel, start_step):
-        for step, batch in enumerate(batches(self, parallel, start_step), start_step + 1):
-            if step == 5:
-                image = np.array(batch["image"])
-                image[(0,) * image.ndim] = np.nan
-                batch = batch | {"image": jax.device_put(image, batch["image"].sharding)}
-            yield batch
-
-    monkeypatch.setattr(SceneFeed, "train_batches", poison)
+    poison((0, ..., 0))
 
 
 def test_a_bad_batch_stops_the_run_and_can_be_looked_at(config, tmp_path, poisoned, monkeypatch, capsys):
