@@ -311,7 +311,7 @@ def test_the_clock_may_jump(config, whole, tmp_path, monkeypatch, days):
 @pytest.fixture
 def poisoned(poison):
     """The fifth batch holds a number that is none."""
-    poison((0, 0, 0, 0, 0))
+    poison((0, 0, 0, 0))
 
 
 def test_a_bad_batch_stops_the_run_and_can_be_looked_at(config, tmp_path, poisoned, monkeypatch, capsys):
