@@ -100,8 +100,8 @@ def apply_variants(
 def quicken(config: ConfigDict, patch: int) -> None:
     """What the `:quick` variants of object discovery share: a small model, and training that is short, for a CPU.
 
-    A start for every slot makes the background a slot of its own; the rest leaves the plateau on which all slots are
-    alike sooner (docs/ablation.md).
+    With a start for every slot the background becomes a slot of its own, though not from every seed (docs/results.md);
+    the rest leaves the plateau on which all slots are alike sooner (docs/ablation.md).
 
     Args:
       patch: every place of the decoder predicts patch x patch pixels.
