@@ -39,7 +39,7 @@ def workdir(tmp_path_factory):
     assert result.returncode == 0, result.stderr
     assert not result.stderr
     for said in (
-        "parameters, on 1 x cpu",
+        " parameters, on ",
         "memory: about",
         "steps take",
         "held-out: fg_ari",
