@@ -39,7 +39,6 @@ def workdir(tmp_path_factory):
     assert result.returncode == 0, result.stderr
     assert not result.stderr
     for said in (
-        " parameters, on ",
         "memory: about",
         "steps take",
         "held-out: fg_ari",
@@ -47,6 +46,7 @@ def workdir(tmp_path_factory):
         "report.html (",
     ):
         assert said in result.stdout
+    assert re.search(r" parameters, on [1-9]\d* x cpu$", result.stdout, re.M)
     assert re.search(r"^[1-9]\d* programs compiled in \d+\.\d s", result.stdout, re.M)
     return folder
 
