@@ -55,9 +55,10 @@ def bf16(config: ConfigDict) -> None:
 def quick(config: ConfigDict) -> None:
     config.cores = "threads"
     # The usual crop, so that a small object is 7 pixels wide and not 4; some 3% of the objects lie outside it.
-    config.data.options = ConfigDict({"min_objects": 1, "max_objects": 4, "crop": True})
     config.data.update(crop="default", max_objects=4)  # the same of stored scenes
-    config.data.pool = 20_000  # rendering a scene costs more than learning from it once: scenes come back
+    if config.data.name == "clevr":
+        config.data.options = ConfigDict({"min_objects": 1, "max_objects": 4, "crop": True})
+        config.data.pool = 20_000  # rendering a scene costs more than learning from it once: scenes come back
     # Each of these left the first plateau, on which all slots say the same, in fewer seconds (docs/set_prediction.md).
     config.model.update(resolution=(64, 64), num_slots=7, num_iterations=2)
     config.model.initializer = ConfigDict({"name": "learned"})

@@ -91,9 +91,16 @@ def model_defaults(**fields) -> ConfigDict:
 def apply_variants(
     config: ConfigDict, chosen: str | None, variants: Mapping[str, Callable[[ConfigDict], None]]
 ) -> ConfigDict:
-    """Changes `config` by the comma-separated variants of `--config configs/x.py:a,b`, in that order; returns it."""
-    for name in filter(None, (chosen or "").split(",")):
-        choose("variant", variants, name)(config)
+    """Changes `config` by the comma-separated variants of `--config configs/x.py:a,b`; returns it.
+
+    They are applied in the order of `variants`, so that it does not matter in which they are named.
+    """
+    names = list(filter(None, (chosen or "").split(",")))
+    for name in names:
+        choose("variant", variants, name)
+    for name, change in variants.items():
+        if name in names:
+            change(config)
     return config
 
 
@@ -133,6 +140,7 @@ def validate(config: ConfigDict) -> None:
     known = (*SCENES, *STORED)
     if config.data.name not in known:
         raise UserError(f"data.name={shown(config.data.name)}: choose one of {', '.join(known)}")
+    check_kind(config)
     check_options(config)
     if config.parallel not in ("pmap", "jit"):
         raise UserError(f"parallel={shown(config.parallel)}: choose 'pmap' or 'jit'")
@@ -245,6 +253,21 @@ _TYPES = {
     int: (int, "a whole number"),
     float: (int | float, "a number"),
 }
+
+
+def check_kind(config: ConfigDict) -> None:
+    """Raises a `UserError` for a field that this kind of data would leave unread: whoever set it meant something."""
+    name = config.data.name
+    if name in SCENES and config.data.get("path"):
+        raise UserError(
+            f"data.path={shown(config.data.path)}: {name} scenes are rendered, no file is read: leave it out, or let "
+            f"data.name be one of {', '.join(STORED)} (variants such as configs/clevr.py:masks do)"
+        )
+    for field in ("options", "pool"):
+        if name in STORED and config.data.get(field):
+            value = config.data[field]
+            value = value.to_dict() if isinstance(value, ConfigDict) else value
+            raise UserError(f"data.{field}={shown(value)}: is for rendered scenes, {name} is read: leave it out")
 
 
 def check_options(config: ConfigDict) -> None:

@@ -67,7 +67,7 @@ def parse() -> argparse.Namespace:
 def change(config: ConfigDict, arguments: argparse.Namespace) -> None:
     """Points the config at what the command line asks for."""
     if arguments.data and arguments.data != config.data.name:
-        config.data.update(name=arguments.data, path="")
+        config.data.update(name=arguments.data, path="", pool=0)
         config.data.options = ConfigDict()
     if arguments.data_path:
         config.data.path = arguments.data_path

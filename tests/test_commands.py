@@ -237,6 +237,14 @@ REFUSED = {
         ["--config", "configs/clevr.py", "--config.model.resolution=(100,100)"],
         "multiples of 16; take (96, 96)",
     ),
+    "data that is rendered": (
+        ["--config", "configs/clevr.py", "--config.data.path=/tmp"],
+        "data.path='/tmp': clevr scenes are rendered, no file is read",
+    ),
+    "a pool of what is read": (
+        ["--config", "configs/clevr.py:masks", "--config.data.path=/tmp", "--config.data.pool=9"],
+        "data.pool=9: is for rendered scenes",
+    ),
     "no data": (["--config", "configs/clevr.py:masks"], "data.path is not set"),
     "too many objects": (
         ["--config", "configs/clevr_set.py", "--config.model.num_slots=6"],

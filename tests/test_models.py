@@ -17,7 +17,9 @@ from slotjax.models import ObjectDiscovery, compose
 
 PARAMETERS = {  # per config and variant; a change of a model shows here
     "clevr": 890_308,
+    "clevr:clevr10": 890_308,
     "clevr:quick": 150_240,
+    "clevr:clevr10,quick": 150_496,
     "clevr:tiny": 12_556,
     "clevr_set": 380_755,
     "clevr_set:quick": 124_627,
@@ -50,6 +52,13 @@ def test_parameter_counts(name):
     model = slotjax.build_model(model_config(name))
     params = jax.eval_shape(lambda key: slotjax.init(model, key, images_of(model)), jax.random.key(0))
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) == PARAMETERS[name]
+
+
+@pytest.mark.parametrize("variants", ["masks,clevr10", "quick,clevr10", "bf16,quick,masks"])
+def test_the_order_of_variants_does_not_matter(variants):
+    file = golden.load_config_file("clevr")
+    one, other = (file.get_config(",".join(names)) for names in (variants.split(","), variants.split(",")[::-1]))
+    assert one.to_dict() == other.to_dict() != file.get_config(variants.split(",")[0]).to_dict()
 
 
 def test_every_config_has_its_counts_pinned():

@@ -82,7 +82,7 @@ def _multi_object(name: str) -> Callable[[Any, tuple[int, int], str], Stored]:
         is_clevr = name == "clevr_with_masks"
         crop = _crop(config, default=is_clevr)
         if crop and not is_clevr:
-            raise UserError(f"data.crop is {crop!r}, but {name} is not cropped: set data.crop=False")
+            raise UserError(f"data.crop is {crop!r}, but {name} is not cropped: leave data.crop at its default")
         window = preprocess.clevr_window(*records.schema.image[:2], crop)
         chosen = _split(records.counts, config, split, path)
         return multi_object.MultiObject(records, chosen, resolution, window)
