@@ -21,6 +21,8 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 
 import pytest
 
+pytest.register_assert_rewrite("bounds", "report_pages")
+
 
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
@@ -42,6 +44,41 @@ def cache_home(tmp_path, monkeypatch) -> Path:
     """A user's cache folder of the test's own."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache"
+
+
+@pytest.fixture(scope="session")
+def judged() -> dict:
+    """What the report of `reported` judged, for the tests that look inside."""
+    return {}
+
+
+@pytest.fixture(scope="session")
+def reported(tmp_path_factory, judged) -> Path:
+    """A run as if stopped after its first evaluation, with its report; tests change only copies of it.
+
+    The parameters are untrained: compiling a training step would take longer than all tests of the report.
+    """
+    from report_pages import written
+
+    from slotjax import configuration
+    from slotjax.models import build_model
+    from slotjax.report import report
+    from slotjax.reporting import judge
+    from slotjax.training.checkpoint import Checkpoints
+    from slotjax.training.run import initial_state
+
+    folder = tmp_path_factory.mktemp("runs") / "quick"
+    written(folder, 0, [0.25])
+    config = configuration.load(folder / "config.json")
+    checkpoints = Checkpoints(folder)
+    checkpoints.save(10, initial_state(config, build_model(config.model)))
+    checkpoints.wait()
+    checkpoints.close()
+    original = judge.judge
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(judge, "judge", lambda *arguments: judged.setdefault("judgement", original(*arguments)))
+        report([folder])
+    return folder
 
 
 @pytest.fixture

@@ -1,0 +1,38 @@
+"""The comparison of several runs, written by hand, since it reads nothing but what runs wrote down."""
+
+import numpy as np
+from report_pages import check_page, text, written
+
+from slotjax.report import report
+from slotjax.reporting import groups, record
+
+
+def test_comparison_of_seeds(tmp_path, capsys):
+    ends = [0.95, 0.93, 0.6]
+    runs = [written(tmp_path / "runs" / f"seed_{i}", i, [0.1, end]) for i, end in enumerate(ends)]
+    with (runs[2] / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 3')
+    path = report(runs)
+    assert path == tmp_path / "runs" / "comparison.html"
+    html = text(path)
+    check_page(html)
+    assert "1 of 3" in html and "FG-ARI below 0.9" in html
+    assert f"{np.mean(ends):.3f} ± {np.std(ends, ddof=1):.3f}" in html
+    assert "0.930 (0.600 to 0.950)" in html
+    assert "seed_2: 1 line of metrics.jsonl" in html and "seed_2: 1 line" in capsys.readouterr().out
+    assert html.count("failed</span>") == 1
+    assert "2 of 3" in text(report(runs, failed_below=0.94))
+
+
+def test_comparison_of_settings_and_unfinished_runs(tmp_path):
+    runs = [written(tmp_path / "a" / f"{s}_{k}", s, [0.2, 0.9 + k / 100], num_slots=k) for k in (4, 6) for s in (0, 1)]
+    never = written(tmp_path / "b" / "never", 2, [0.1, 0.1], num_slots=6)
+    (never / "metrics.jsonl").write_text('{"step": 5, "loss": 0.4}\n')
+    html = text(report([*runs, never], tmp_path / "new" / "page.html"))
+    check_page(html)
+    assert "model.num_slots = 4" in html and "model.num_slots = 6" in html
+    assert "0 of 2" in html and "1 of 3" in html and "Not evaluated yet" in html and "a/0_4" in html
+    read = [record.read(run) for run in runs]
+    assert [one.members for one in groups.group(read)] == [[0, 1], [2, 3]]
+    steps, values = groups.common_curve([[(1, 0.5), (2, 0.7)], [(2, 0.9), (3, 1.0)]])
+    assert steps == [2] and values.tolist() == [[0.7], [0.9]]

@@ -1,0 +1,142 @@
+"""The report in a browser: with the mouse, with the keyboard, on a phone, and without the network."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from report_pages import decode, written
+
+from slotjax.report import report
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """Headless Chromium, as Debian's packages chromium and chromium-driver install it."""
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed: pip install selenium")
+    binary = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    driver = shutil.which("chromedriver")
+    if not binary or not driver:
+        pytest.skip("no Chromium with its driver: apt-get install chromium chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = binary
+    for switch in (
+        "headless=new",
+        "no-sandbox",
+        "disable-gpu",
+        "disable-dev-shm-usage",
+        "disable-background-networking",
+    ):
+        options.add_argument(f"--{switch}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    yield browser
+    browser.quit()
+
+
+def visit(browser, path: Path, width: int = 1200, scheme: str = "light") -> None:
+    """Opens a page at a width in pixels, in light or dark, and waits until its script has drawn."""
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    browser.execute_cdp_cmd(
+        "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    )
+    browser.get(path.as_uri())
+    done = "return !document.getElementById('pictures') || document.body.dataset.ready === 'yes'"
+    WebDriverWait(browser, 30).until(lambda b: b.execute_script(done))
+
+
+def canvas(browser, name: str) -> np.ndarray:
+    """The pixels of a canvas, [h, w, 3]."""
+    uri = browser.execute_script("return document.getElementById(arguments[0]).toDataURL()", name)
+    return decode(uri)[..., :3].astype(float)
+
+
+def find(browser, selector: str):
+    return browser.find_elements("css selector", selector)
+
+
+def test_explorer_with_the_mouse(reported, chromium, tmp_path):
+    from selenium.webdriver import ActionChains
+
+    visit(chromium, reported / "report.html")
+    plain = canvas(chromium, "input")
+    slots = find(chromium, ".slot")
+    assert len(slots) == 5
+    ActionChains(chromium).scroll_to_element(slots[1]).move_to_element(slots[1]).perform()
+    lit = canvas(chromium, "input")
+    assert find(chromium, "#input")[0].get_attribute("data-lit") == "2"
+    assert find(chromium, "#status")[0].text.startswith("Slot 2 wins")
+    assert np.abs(lit - plain).mean() > 5  # what is not the slot's is dimmed
+
+    heading = find(chromium, "#scores-title")[0]
+    ActionChains(chromium).move_to_element(heading).perform()
+    np.testing.assert_array_equal(canvas(chromium, "input"), plain)
+
+    before = canvas(chromium, "attention")
+    slider = find(chromium, "#iteration")[0]
+    far_left = -slider.size["width"] // 2
+    ActionChains(chromium).move_to_element_with_offset(slider, -far_left - 8, 0).click_and_hold().move_by_offset(
+        2 * far_left + 16, 0
+    ).release().perform()
+    assert find(chromium, "#iteration-shown")[0].text == "1 of 3"
+    assert np.abs(canvas(chromium, "attention") - before).max() > 0  # the attention of the first iteration is another
+
+    worst = find(chromium, ".thumb")[-1]
+    ActionChains(chromium).scroll_to_element(worst).click(worst).perform()
+    assert worst.get_attribute("aria-pressed") == "true"
+    assert find(chromium, "#picture-name")[0].text == f"Held-out image {worst.get_attribute('data-index')}"
+    assert np.abs(canvas(chromium, "input") - plain).max() > 0
+
+    picture = tmp_path / "page.png"
+    assert chromium.save_screenshot(str(picture))
+    pixels_shown = np.asarray(Image.open(picture).convert("RGB"))
+    assert pixels_shown.shape[1] == 1200 and len(np.unique(pixels_shown.reshape(-1, 3), axis=0)) > 100
+
+
+def test_explorer_with_the_keyboard(reported, chromium):
+    from selenium.webdriver import ActionChains, Keys
+
+    def press(*keys):
+        ActionChains(chromium).send_keys(*keys).perform()
+
+    def lit():
+        return find(chromium, "#input")[0].get_attribute("data-lit")
+
+    visit(chromium, reported / "report.html")
+    chromium.execute_script("document.querySelector('#iteration').focus()")
+    press(Keys.ARROW_LEFT)
+    assert find(chromium, "#iteration-shown")[0].text == "2 of 3"
+    press(Keys.TAB, Keys.TAB)
+    assert lit() == "2"
+    press(Keys.ENTER, Keys.TAB, Keys.TAB)
+    assert find(chromium, ".slot")[1].get_attribute("aria-pressed") == "true"
+    assert lit() == "4"  # where the focus is
+    chromium.execute_script("document.activeElement.blur()")
+    assert lit() == "2"  # the kept one
+    press(Keys.ESCAPE)
+    assert lit() == "" and not find(chromium, ".slot[aria-pressed=true]")
+    chromium.execute_script("document.querySelectorAll('.thumb')[1].focus()")
+    press(Keys.SPACE)
+    assert find(chromium, ".thumb")[1].get_attribute("aria-pressed") == "true"
+
+
+def test_light_dark_phone_and_no_network(reported, chromium, tmp_path):
+    runs = [written(tmp_path / f"seed_{i}", i, [0.1, end]) for i, end in enumerate((0.95, 0.6))]
+    chromium.get_log("performance"), chromium.get_log("browser")
+    backgrounds = {}
+    for page in (reported / "report.html", report(runs)):
+        for width, scheme in ((1200, "light"), (1200, "dark"), (360, "light")):
+            visit(chromium, page, width, scheme)
+            assert chromium.execute_script("return document.documentElement.scrollWidth") <= width
+            style = "return getComputedStyle(document.body).backgroundColor"
+            backgrounds[scheme] = chromium.execute_script(style)
+    assert backgrounds["light"] != backgrounds["dark"]
+    assert not chromium.get_log("browser")  # no error, no warning
+    messages = [json.loads(entry["message"])["message"] for entry in chromium.get_log("performance")]
+    asked = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+    assert asked and all(url.startswith(("file:", "data:")) for url in asked)
