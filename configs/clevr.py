@@ -33,6 +33,7 @@ def get_config(variants: str | None = None) -> ConfigDict:
             "kernels": (5, 5, 5, 5, 5),
             "strides": (2, 2, 2, 2, 1),
             "last_kernel": 3,
+            "relative": False,  # True: a slot is drawn around where it attends (Biza et al., 2023)
             "remat": False,  # True: less memory, more work
         },
     )

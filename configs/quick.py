@@ -29,7 +29,14 @@ def get_config(variants: str | None = None) -> ConfigDict:
             "mlp_dim": 64,
             "kernel_init": "glorot",  # or "he"
         },
-        decoder={"name": "mlp", "hidden": (128, 128), "patch": 4, "frequencies": 2, "remat": False},
+        decoder={
+            "name": "mlp",
+            "hidden": (128, 128),
+            "patch": 4,
+            "frequencies": 2,
+            "relative": False,  # True: a slot is drawn around where it attends (Biza et al., 2023)
+            "remat": False,
+        },
     )
     config.train.update(
         batch_size=16,

@@ -50,7 +50,7 @@ def apply(
       images: [b, h, w, 3] in [-1, 1], at the model's resolution.
       key: draws the initial slots: one key, or one for each image [b].
       num_slots, num_iterations: instead of the numbers used in training.
-      initial_slots: [b, k, d], instead of the draw.
+      initial_slots: [b, k, d], instead of the draw; another picture's `Output.slots`, say.
       return_history: also return the slots and the attention of every iteration.
 
     Returns:
@@ -67,7 +67,7 @@ def apply(
         if value is not None and value < 1:
             raise UserError(f"{name}={value}: must be at least 1")
     if initial_slots is not None:
-        _check_slots(model, initial_slots, images.shape[0])
+        _check_slots(initial_slots, images.shape[0], model.attention.slot_dim, model.decoded_dim)
         if num_slots not in (None, initial_slots.shape[1]):
             raise UserError(f"num_slots={num_slots}: initial_slots holds {initial_slots.shape[1]}; leave num_slots out")
     options = {"num_slots": num_slots, "num_iterations": num_iterations, "return_history": return_history}
@@ -81,8 +81,11 @@ def encode(model: nn.Module, params: Params, images: jax.Array) -> jax.Array:
 
 
 def decode(model: nn.Module, params: Params, slots: jax.Array) -> Output:
-    """slots [b, k, d] -> components, masks and reconstruction (set prediction: predictions)."""
-    _check_slots(model, slots, slots.shape[0])
+    """slots [b, k, d], as `apply` returns them -> components, masks and reconstruction (set prediction: predictions).
+
+    With a relative decoder d includes where the slots attend; see `Output`.
+    """
+    _check_slots(slots, slots.shape[0], model.decoded_dim)
     return _run(model, params, slots, method="decode")
 
 
@@ -100,7 +103,7 @@ def _check_images(model: nn.Module, images: jax.Array) -> None:
     chex.assert_type(images, float)
 
 
-def _check_slots(model: nn.Module, slots: jax.Array, batch: int) -> None:
-    dim = model.attention.slot_dim
-    if slots.ndim != 3 or slots.shape[0] != batch or slots.shape[2] != dim:
-        raise UserError(f"slots of shape {tuple(slots.shape)}: expected [{batch}, k, {dim}]")
+def _check_slots(slots: jax.Array, batch: int, *dims: int) -> None:
+    if slots.ndim != 3 or slots.shape[0] != batch or slots.shape[2] not in dims:
+        expected = " or ".join(f"[{batch}, k, {dim}]" for dim in sorted(set(dims)))
+        raise UserError(f"slots of shape {tuple(slots.shape)}: expected {expected}")

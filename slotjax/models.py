@@ -14,6 +14,7 @@ from slotjax.nn.attention import SlotAttention, check_options
 from slotjax.nn.decoders import DECODERS
 from slotjax.nn.encoders import ENCODERS
 from slotjax.nn.heads import HEADS
+from slotjax.nn.positions import FRAME, frames
 from slotjax.nn.slots import SLOTS
 
 # Far beyond any use: what a file from somewhere asks for should not fill the memory while its shapes are computed.
@@ -28,7 +29,7 @@ class Output:
     """What a model returns: float32 arrays, or None for what it does not have.
 
     Attributes:
-      slots: [b, k, d].
+      slots: [b, k, d]; with a relative decoder [b, k, d + 4], ending in `slotjax.nn.positions.frames`.
       attention: [b, k, n], the last iteration's; sums to 1 over k.
       masks: [b, k, h, w]; sum to 1 over k.
       components: [b, k, h, w, 3], what each slot draws, in [-1, 1] like the images (not clipped).
@@ -78,11 +79,27 @@ class ObjectDiscovery(nn.Module):
         return self.encoder(images)
 
     def decode(self, slots: jax.Array) -> Output:
-        """slots [b, k, d] -> components, masks and reconstruction."""
+        """slots [b, k, d], as `Output` has them -> components, masks and reconstruction."""
         batch, num_slots, dim = slots.shape
         pictures = self.decoder(slots.reshape(-1, dim))
         pictures = pictures.reshape(batch, num_slots, *pictures.shape[1:])
         return compose(pictures[..., :3], pictures[..., 3])
+
+    def located(self, slots: jax.Array, attention: jax.Array) -> jax.Array:
+        """slots [b, k, d] and where they attend [b, k, n] -> what `decode` takes."""
+        if not self.relative:
+            return slots
+        return jnp.concatenate([slots, frames(attention, *self.encoder.grid(self.resolution))], axis=-1)
+
+    @property
+    def decoded_dim(self) -> int:
+        """How many numbers a slot has for `decode`."""
+        return self.attention.slot_dim + FRAME * self.relative
+
+    @property
+    def relative(self) -> bool:
+        """Whether the decoder draws a slot around where it attends."""
+        return getattr(self.decoder, "relative", False)
 
 
 class SetPrediction(nn.Module):
@@ -105,13 +122,26 @@ class SetPrediction(nn.Module):
         """slots [b, k, d] -> predictions."""
         return Output(predictions=self.head(slots))
 
+    def located(self, slots: jax.Array, attention: jax.Array) -> jax.Array:
+        """The slots as they are: a set has no picture to be drawn."""
+        return slots
+
+    @property
+    def decoded_dim(self) -> int:
+        """How many numbers a slot has for `decode`."""
+        return self.attention.slot_dim
+
 
 def attend_and_decode(model: Any, images: jax.Array, slots: jax.Array | None, **options: Any) -> Output:
     """Encodes, lets slots compete, decodes: what every model has in common."""
+    if slots is not None:
+        slots = slots[..., : model.attention.slot_dim]  # where they attend is found anew
     slots, attention, *history = model.attention(model.encode(images), slots, **options)
+    slots = model.located(slots, attention)
     out = dataclasses.replace(model.decode(slots), slots=slots, attention=attention)
     if history:
         states, attention = history[0]
+        states = jax.vmap(model.located, 1, 1)(states, attention)
         out = dataclasses.replace(out, slots_history=states, attention_history=attention)
     return out
 

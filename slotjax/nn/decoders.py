@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from slotjax.errors import UserError
 from slotjax.nn.convolution import ConvTranspose, depth_to_space
 from slotjax.nn.dense import Dense
-from slotjax.nn.positions import SoftPositionEmbedding, fourier_grid
+from slotjax.nn.positions import FRAME, SoftPositionEmbedding, centres, fourier, relative
 
 PARTS = 8  # of a decoder's slots, where its activations are computed again instead of kept
 MOST_FEATURES = 2**22  # octaves times positions
@@ -23,6 +23,7 @@ class SpatialBroadcastDecoder(nn.Module):
       resolution: height and width of the picture; the grid is this over the product of the strides.
       channels, kernels, strides: one entry for each transposed convolution before the last layer, each with a ReLU.
       last_kernel: kernel size of the last layer (stride 1), to red, green, blue and mask.
+      relative: see `positions`.
       remat: see `rematerialised`.
     """
 
@@ -31,18 +32,21 @@ class SpatialBroadcastDecoder(nn.Module):
     kernels: tuple[int, ...] = (5, 5, 5, 5, 5)
     strides: tuple[int, ...] = (2, 2, 2, 2, 1)
     last_kernel: int = 3
+    relative: bool = False
     remat: bool = False
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, slots: jax.Array) -> jax.Array:
-        """slots [m, d] -> [m, h, w, 4]: components and mask logits."""
+        """slots [m, d], or [m, d + 4] if relative -> [m, h, w, 4]: components and mask logits."""
         if self.remat and not self.is_initializing():
             return rematerialised(self, slots)
         height, width = (size // math.prod(self.strides) for size in self.resolution)
+        slots, grid = positions(self, slots, height, width)
         x = slots.astype(self.dtype)[:, None, None, :]
         x = jnp.broadcast_to(x, (x.shape[0], height, width, x.shape[-1]))
-        x = SoftPositionEmbedding(name="position")(x)
+        grid = jnp.concatenate([1 + grid, 1 - grid], -1) / 2 if self.relative else None
+        x = SoftPositionEmbedding(name="position")(x, grid)
         for i, (channels, size, stride) in enumerate(zip(self.channels, self.kernels, self.strides, strict=True)):
             x = nn.relu(ConvTranspose(channels, size, stride, self.dtype, name=f"deconv{i}")(x))
         return ConvTranspose(4, self.last_kernel, 1, self.dtype, name=f"deconv{len(self.channels)}")(x)
@@ -62,6 +66,7 @@ class MLPBroadcastDecoder(nn.Module):
       hidden: widths of the hidden layers.
       patch: every position predicts patch x patch pixels.
       frequencies: octaves of the position features.
+      relative: see `positions`.
       remat: see `rematerialised`.
     """
 
@@ -69,18 +74,20 @@ class MLPBroadcastDecoder(nn.Module):
     hidden: tuple[int, ...] = (128, 128)
     patch: int = 2
     frequencies: int = 4
+    relative: bool = False
     remat: bool = False
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, slots: jax.Array) -> jax.Array:
-        """slots [m, d] -> [m, h, w, 4]: components and mask logits."""
+        """slots [m, d], or [m, d + 4] if relative -> [m, h, w, 4]: components and mask logits."""
         if self.remat and not self.is_initializing():
             return rematerialised(self, slots)
         # Glorot's kernels would halve the signal at each ReLU; slots that hardly show stay alike for long.
         he = nn.initializers.he_uniform()
         height, width = (size // self.patch for size in self.resolution)
-        grid = jnp.asarray(fourier_grid(height, width, self.frequencies))
+        slots, grid = positions(self, slots, height, width)
+        grid = fourier(grid, self.frequencies)
         # The first layer is linear in (slot, position), so each is projected once and their sum is what is repeated.
         place = Dense(self.hidden[0], use_bias=False, kernel_init=he, dtype=self.dtype, name="position")(grid)
         slot = Dense(self.hidden[0], kernel_init=he, dtype=self.dtype, name="dense0")(slots)
@@ -100,6 +107,19 @@ class MLPBroadcastDecoder(nn.Module):
                 f"model.decoder.frequencies={self.frequencies}: too many for {self.resolution} in patches of "
                 f"{self.patch}; take fewer, or larger patches"
             )
+
+
+def positions(decoder: nn.Module, slots: jax.Array, height: int, width: int) -> tuple[jax.Array, jax.Array]:
+    """What a decoder draws, and where its height x width places are: slots [m, d], and centres [h, w, 2].
+
+    If `decoder.relative`, slots [m, d + 4] end in their frames, and the places are relative to these, [m, h, w, 2]: a
+    slot then need not say where its object is, and an object is drawn alike wherever it is. This is the decoder's half
+    of slot-centric reference frames (Biza et al., 2023); attention goes by the picture's positions.
+    """
+    grid = jnp.asarray(centres(height, width))
+    if not decoder.relative:
+        return slots, grid
+    return slots[:, :-FRAME], relative(grid, slots[:, -FRAME:])
 
 
 def rematerialised(decoder: nn.Module, slots: jax.Array) -> jax.Array:

@@ -1,0 +1,105 @@
+"""Where tokens, pixels and slots are, against definitions; a relative decoder draws an object alike wherever it is."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import slotjax
+from slotjax.configuration import model_defaults
+from slotjax.nn.decoders import MLPBroadcastDecoder, SpatialBroadcastDecoder
+from slotjax.nn.positions import LEAST_SPREAD, centres, fourier, frames, relative
+
+DECODERS = {
+    "mlp": {"name": "mlp", "hidden": (8, 8), "patch": 2, "frequencies": 2},
+    "spatial_broadcast": {"name": "spatial_broadcast", "channels": (8,), "kernels": (3,), "strides": (2,)},
+}
+
+
+def build(decoder: str):
+    encoder = {"name": "cnn", "channels": (8,), "kernels": (3,), "strides": (2,), "mlp_dim": 8}
+    own = DECODERS[decoder] | {"relative": True}
+    fields = {"resolution": (8, 12), "num_slots": 3, "slot_dim": 8, "mlp_dim": 8, "encoder": encoder, "decoder": own}
+    return slotjax.build_model(model_defaults(**fields))
+
+
+@pytest.fixture(scope="module", params=DECODERS)
+def trained(request):
+    model, random = build(request.param), np.random.default_rng(0)
+    images = jnp.asarray(random.uniform(-1, 1, (2, 8, 12, 3)), jnp.float32)
+    params = slotjax.init(model, jax.random.key(0), images)
+    return model, jax.tree.map(lambda x: x + 0.1 * random.normal(size=x.shape).astype(x.dtype), params), images
+
+
+def test_centres_are_half_a_pixel_from_the_edges():
+    np.testing.assert_allclose(centres(2, 4)[..., 0], [[-0.5] * 4, [0.5] * 4])
+    np.testing.assert_allclose(centres(2, 4)[..., 1], [[-0.75, -0.25, 0.25, 0.75]] * 2)
+
+
+def test_fourier_features_are_octaves_of_both_coordinates():
+    point = np.array([0.3, -0.8], np.float32)
+    angles = np.pi / 2 * np.array([[0.3, 0.6, 1.2], [-0.8, -1.6, -3.2]])
+    waves = np.concatenate([np.sin(angles), np.cos(angles)], -1).ravel()
+    np.testing.assert_allclose(fourier(point, 3), np.concatenate([point, waves]), atol=1e-6)
+
+
+def test_a_frame_is_the_mean_and_the_deviation_of_what_a_slot_attends_to():
+    attention = np.random.default_rng(0).uniform(size=(2, 3, 24)).astype(np.float32)
+    grid = centres(4, 6).reshape(-1, 2)
+    for found, weights in zip(np.asarray(frames(attention, 4, 6)).reshape(-1, 4), attention.reshape(-1, 24), strict=True):
+        mean = np.average(grid, axis=0, weights=weights)
+        variance = np.average((grid - mean) ** 2, axis=0, weights=weights)
+        np.testing.assert_allclose(found, [*mean, *np.sqrt(variance + LEAST_SPREAD**2)], rtol=1e-5, atol=1e-6)
+
+
+def test_frames_of_a_single_token_and_of_none():
+    attention = jnp.zeros((1, 2, 24)).at[0, 0, 8].set(1.0)
+    token, nothing = np.asarray(frames(attention, 4, 6))[0]
+    np.testing.assert_allclose(token[:2], centres(4, 6)[1, 2], atol=1e-5)
+    np.testing.assert_allclose(token[2:], LEAST_SPREAD, atol=1e-3)
+    np.testing.assert_allclose(nothing[:2], 0, atol=1e-5)
+    flow = jax.grad(lambda attention: frames(attention, 4, 6).sum())(attention)
+    assert np.isfinite(flow).all()
+
+
+def test_relative_coordinates():
+    frame = jnp.array([[0.5, -0.5, 0.1, 0.2]])
+    points = jnp.array([[[0.5, -0.5], [0.8, 0.1]]])
+    np.testing.assert_allclose(relative(points, frame)[0, 0], [[0, 0], [1, 1]], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("decoder", "step"),
+    [
+        (MLPBroadcastDecoder((16, 16), hidden=(8, 8), patch=2, frequencies=2, relative=True), 2),
+        (SpatialBroadcastDecoder((16, 16), (8,), (3,), (1,), relative=True), 1),
+    ],
+)
+def test_a_slot_that_moves_is_drawn_alike_elsewhere(decoder, step):
+    slot, inner = np.random.default_rng(0).normal(size=8), slice(5, 11)
+    at = np.array([[*slot, 0, 0, 0.2, 0.3], [*slot, 2 * step / 16, -2 * step / 16, 0.2, 0.3]], np.float32)
+    here, there = np.asarray(decoder.apply(decoder.init(jax.random.key(0), at), at))
+    assert here.std() > 1e-3
+    moved = np.roll(here, (step, -step), axis=(0, 1))  # its edges come from the other side, or from SAME padding
+    np.testing.assert_allclose(there[inner, inner], moved[inner, inner], atol=1e-5)
+    assert np.abs(there - here)[inner, inner].max() > 1e-3
+
+
+def test_slots_end_in_where_they_attend(trained):
+    model, params, images = trained
+    out = slotjax.apply(model, params, images, jax.random.key(1), return_history=True)
+    assert out.slots.shape == (2, 3, 12)
+    np.testing.assert_allclose(out.slots[..., 8:], frames(out.attention, 4, 6), atol=1e-6)
+    np.testing.assert_allclose(out.slots_history[:, -1], out.slots, atol=1e-6)
+    np.testing.assert_allclose(slotjax.decode(model, params, out.slots).masks, out.masks, atol=1e-6)
+
+
+def test_slots_of_one_picture_start_those_of_the_next(trained):
+    model, params, images = trained
+    first = slotjax.apply(model, params, images, jax.random.key(1)).slots
+    whole, bare = (slotjax.apply(model, params, images, initial_slots=slots) for slots in (first, first[..., :8]))
+    np.testing.assert_array_equal(whole.masks, bare.masks)
+    with pytest.raises(ValueError, match=r"slots of shape \(2, 3, 9\): expected \[2, k, 8\] or \[2, k, 12\]"):
+        slotjax.apply(model, params, images, initial_slots=first[..., :9])
+    with pytest.raises(ValueError, match=r"slots of shape \(2, 3, 8\): expected \[2, k, 12\]"):
+        slotjax.decode(model, params, first[..., :8])
