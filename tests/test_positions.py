@@ -45,8 +45,8 @@ def test_fourier_features_are_octaves_of_both_coordinates():
 
 def test_a_frame_is_the_mean_and_the_deviation_of_what_a_slot_attends_to():
     attention = np.random.default_rng(0).uniform(size=(2, 3, 24)).astype(np.float32)
-    grid = centres(4, 6).reshape(-1, 2)
-    for found, weights in zip(np.asarray(frames(attention, 4, 6)).reshape(-1, 4), attention.reshape(-1, 24), strict=True):
+    grid, found_frames = centres(4, 6).reshape(-1, 2), np.asarray(frames(attention, 4, 6))
+    for found, weights in zip(found_frames.reshape(-1, 4), attention.reshape(-1, 24), strict=True):
         mean = np.average(grid, axis=0, weights=weights)
         variance = np.average((grid - mean) ** 2, axis=0, weights=weights)
         np.testing.assert_allclose(found, [*mean, *np.sqrt(variance + LEAST_SPREAD**2)], rtol=1e-5, atol=1e-6)
