@@ -2,8 +2,8 @@
 
 Variants: (none) renders its scenes while it trains; `tfds` reads TFDS `clevr`; `masks` reads CLEVR-with-masks
 TFRecords (`--config.data.path=FILE`); `clevr10` takes all scenes, up to 10 objects, with 11 slots; `bf16` computes in
-bfloat16; `quick` is a small model at 64x64 for two CPU cores; `tiny` runs in seconds. They combine, as in
-`clevr.py:masks,tiny`.
+bfloat16; `quick` is a small model at 64x64 for two CPU cores; `relative` draws a slot around where it attends; `tiny`
+runs in seconds. They combine, as in `clevr.py:masks,tiny`.
 """
 
 from ml_collections import ConfigDict
@@ -37,8 +37,9 @@ def get_config(variants: str | None = None) -> ConfigDict:
             "remat": False,  # True: less memory, more work
         },
     )
-    choices = {"tfds": tfds, "masks": masks, "clevr10": clevr10, "bf16": bf16, "quick": quick, "tiny": tiny}
-    return apply_variants(config, variants, choices)
+    kinds = {"tfds": tfds, "masks": masks, "clevr10": clevr10}
+    choices = {"bf16": bf16, "quick": quick, "relative": relative, "tiny": tiny}
+    return apply_variants(config, variants, kinds | choices)
 
 
 def tfds(config: ConfigDict) -> None:
@@ -74,6 +75,10 @@ def quick(config: ConfigDict) -> None:
     config.model.resolution = (64, 64)
     config.model.encoder.strides = (2, 2, 1)
     config.train.update(num_steps=20_000, learning_rate=1e-3, warmup_steps=500)
+
+
+def relative(config: ConfigDict) -> None:
+    config.model.decoder.relative = True
 
 
 def tiny(config: ConfigDict) -> None:

@@ -1,7 +1,8 @@
 """Tetrominoes at 35x35, as in the paper (Locatello et al., 2020, appendix E).
 
 Variants: (none) renders its scenes while it trains; `tfrecords` reads the original data set
-(`--config.data.path=FILE`); `quick` is a small model for two CPU cores; `tiny` runs in seconds.
+(`--config.data.path=FILE`); `quick` is a small model for two CPU cores; `relative` draws a slot around where it attends;
+`tiny` runs in seconds.
 """
 
 from ml_collections import ConfigDict
@@ -34,7 +35,8 @@ def get_config(variants: str | None = None) -> ConfigDict:
             "remat": False,  # True: less memory, more work
         },
     )
-    return apply_variants(config, variants, {"tfrecords": tfrecords, "quick": quick, "tiny": tiny})
+    choices = {"tfrecords": tfrecords, "quick": quick, "relative": relative, "tiny": tiny}
+    return apply_variants(config, variants, choices)
 
 
 def tfrecords(config: ConfigDict) -> None:
@@ -45,6 +47,10 @@ def quick(config: ConfigDict) -> None:
     quicken(config, patch=5)
     config.model.encoder.strides = (2, 1, 1)
     config.train.update(num_steps=12_000, learning_rate=1.5e-3, warmup_steps=200)
+
+
+def relative(config: ConfigDict) -> None:
+    config.model.decoder.relative = True
 
 
 def tiny(config: ConfigDict) -> None:

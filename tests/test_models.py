@@ -19,7 +19,7 @@ PARAMETERS = {  # per config and variant; a change of a model shows here
     "clevr": 890_308,
     "clevr:clevr10": 890_308,
     "clevr:quick": 150_240,
-    "clevr:clevr10,quick": 150_496,
+    "clevr:clevr10,quick,relative": 150_496,
     "clevr:tiny": 12_556,
     "clevr_set": 380_755,
     "clevr_set:quick": 124_627,
