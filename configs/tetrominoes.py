@@ -1,8 +1,8 @@
 """Tetrominoes at 35x35, as in the paper (Locatello et al., 2020, appendix E).
 
 Variants: (none) renders its scenes while it trains; `tfrecords` reads the original data set
-(`--config.data.path=FILE`); `quick` is a small model for two CPU cores; `relative` draws a slot around where it attends;
-`tiny` runs in seconds.
+(`--config.data.path=FILE`); `quick` is a small model for two CPU cores; `relative` draws a slot around where it
+attends; `tiny` runs in seconds.
 """
 
 from ml_collections import ConfigDict
