@@ -56,6 +56,13 @@ VARIANTS = {
     ),
     "decoder_256": Variant("a stronger decoder", ("model.decoder.hidden=(256,256)",)),
     "frequencies_2": Variant("smoother masks", ("model.decoder.frequencies=2",)),
+    "relative": Variant(
+        "a slot is drawn around where it attends (slot-centric frames, Biza et al., 2023, the decoder's half)",
+        ("model.decoder.relative=True",),
+    ),
+    "gaussian_relative": Variant(
+        "the same from the paper's start", ("model.initializer.name=gaussian", "model.decoder.relative=True")
+    ),
     "slots_7": Variant("slots to spare", ("model.num_slots=7",)),
     "no_ema": Variant("the paper evaluates the parameters themselves", ("train.ema_decay=0.0",)),
     "colored": Variant("the background costs something to draw", ("data.options.background=colored",)),
