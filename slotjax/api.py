@@ -106,4 +106,4 @@ def _check_images(model: nn.Module, images: jax.Array) -> None:
 def _check_slots(slots: jax.Array, batch: int, *dims: int) -> None:
     if slots.ndim != 3 or slots.shape[0] != batch or slots.shape[2] not in dims:
         expected = " or ".join(f"[{batch}, k, {dim}]" for dim in sorted(set(dims)))
-        raise UserError(f"slots of shape {tuple(slots.shape)}: expected {expected}")
+        raise UserError(f"slots of shape {tuple(slots.shape)}: expected {expected}, as apply returns them")
