@@ -192,7 +192,7 @@ def test_wrong_kinds_of_files(tetrominoes):
     converted = convert.convert(tetrominoes, tetrominoes.with_name("out"))
     with pytest.raises(UserError, match="holds tetrominoes, not objects_room"):
         loader.open_stored(config(name="objects_room_tfrecords", path=str(converted)), (8, 8), "train")
-    with pytest.raises(UserError, match="set data.crop=False"):
+    with pytest.raises(UserError, match="leave data.crop at its default"):
         loader.open_stored(config(name="tetrominoes_tfrecords", path=str(converted), crop=True), (8, 8), "train")
     (tetrominoes.parent / "second.tfrecords").write_bytes(b"")
     with pytest.raises(UserError, match="second.tfrecords, t.tfrecords"):

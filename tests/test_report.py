@@ -114,13 +114,13 @@ def test_half_written_line_and_hostile_names(reported, tmp_path):
     with (odd / "metrics.jsonl").open("a") as file:
         file.write('{"step": 7, "loss": NaN}\n{"step": 8, "lo')
     config = json.loads(text(odd / "config.json"))
-    config["data"]["path"] = "</script><script>alert(1)</script>"
+    config["data"] |= {"name": "folder", "options": {}, "path": "</script><script>alert(1)</script>"}
     (odd / "config.json").write_text(json.dumps(config))
     html = text(report([odd]))
     check_page(html)
     assert "1 line of metrics.jsonl could not be read" in html
     assert "The loss was not finite at 1 logged step" in html
-    assert "<b>$x" not in html and "alert(1)</script>" not in html
+    assert "<b>$x" not in html and "alert(1)</script>" not in html and "alert(1)" in html
 
 
 def test_mistakes_are_one_line(reported, tmp_path):
