@@ -2,9 +2,10 @@
 
     python benchmarks/genuine.py --weights NAME_OR_DIR --sample clevr_with_masks.tfrecords [--figure FILE.png]
 
-Prints a table: scenes of at most 6 objects with 7 slots, as in the paper, and all scenes with 11, or with as many as
-the model learned starts for. Every figure is the mean over images with its bootstrap 95% interval (10,000 resamples of
-the images). Pictures come in the usual crop, in the model's resolution; the file's converted form is made beside it.
+Prints a table: scenes of at most 6 objects with 7 slots, as in the paper, and all scenes with 11; a model that learned
+a start for each slot has as many as it learned. Every figure is the mean over images with its bootstrap 95% interval
+(10,000 resamples of the images). Pictures come in the usual crop, in the model's resolution; the file's converted form
+is made beside it.
 """
 
 import argparse
@@ -60,16 +61,16 @@ def draw(model: Any, params: Any, examples: Sequence[dict], path: Path) -> None:
 
 def row(model: Any, params: Any, sample: Path, title: str, most: int | None, slots: int) -> list[str]:
     """One kind of scenes: how many there are, and each figure with its interval."""
-    slots = int(min(slots, most_slots(model)))
+    slots = learned_slots(model) or slots
     examples = scenes(sample, model.resolution, most)
     figures = score(model, params, examples, slots)
     return [title, str(slots), str(len(examples)), *(with_interval(figures[name]) for name in discovery.SEGMENTATION)]
 
 
-def most_slots(model: Any) -> int | float:
-    """How many slots a model can have; one with a learned start for each has no more than those."""
+def learned_slots(model: Any) -> int | None:
+    """How many slots the model learned a start for; none of them can be left out, since one may be the background's."""
     start = model.attention.initializer
-    return start.num_slots if isinstance(start, LearnedSlots) else float("inf")
+    return start.num_slots if isinstance(start, LearnedSlots) else None
 
 
 def scenes(sample: Path, resolution: tuple[int, int], most: int | None) -> list[dict]:
