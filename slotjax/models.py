@@ -134,7 +134,7 @@ class SetPrediction(nn.Module):
 
 def attend_and_decode(model: Any, images: jax.Array, slots: jax.Array | None, **options: Any) -> Output:
     """Encodes, lets slots compete, decodes: what every model has in common."""
-    if slots is not None:
+    if slots is not None and slots.shape[-1] == model.decoded_dim:
         slots = slots[..., : model.attention.slot_dim]  # where they attend is found anew
     slots, attention, *history = model.attention(model.encode(images), slots, **options)
     slots = model.located(slots, attention)

@@ -103,3 +103,5 @@ def test_slots_of_one_picture_start_those_of_the_next(trained):
         slotjax.apply(model, params, images, initial_slots=first[..., :9])
     with pytest.raises(ValueError, match=r"slots of shape \(2, 3, 8\): expected \[2, k, 12\]"):
         slotjax.decode(model, params, first[..., :8])
+    with pytest.raises(ValueError, match=r"\(2, 3, 9\)|got .*shapes"):  # not cut down to what fits
+        model.apply({"params": params}, images, first[..., :9])

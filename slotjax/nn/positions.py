@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from slotjax.nn.attention import EPSILON
+
 FRAME = 4  # numbers that say where a slot attends
-WEIGHT_EPSILON = 1e-8  # keeps a slot that wins no token from dividing by zero
 LEAST_SPREAD = 0.01  # of the picture's half: keeps a slot with a single token from dividing by zero
 
 
@@ -45,7 +46,7 @@ def frames(attention: jax.Array, height: int, width: int) -> jax.Array:
       [b, k, 4]: row and column of the mean, then the deviations along rows and along columns; 1 is half the picture.
     """
     grid = centres(height, width).reshape(-1, 2)
-    weights = attention + WEIGHT_EPSILON
+    weights = attention + EPSILON
     weights = weights / weights.sum(-1, keepdims=True)
     mean = weights @ grid
     variance = jnp.einsum("bkn,bknc->bkc", weights, (grid - mean[:, :, None]) ** 2)
