@@ -83,11 +83,8 @@ def time_step(batch: int, repeats: int) -> float:
     objects |= {"3d_coords": rng.uniform(-3, 3, (batch, size, 3)).astype(np.float32)}
     images = rng.uniform(-1, 1, (batch, *config.model.resolution, 3)).astype(np.float32)
 
-    def loss(params, batch, keys):
-        return set_prediction.loss(model, params, batch, keys)
-
     parallel = Parallel("jit", batch, jax.devices()[:1])
-    step = Step(loss, build_optimizer(config.train), jax.random.key(0))
+    step = Step(set_prediction.build_loss(model, config.train), build_optimizer(config.train), jax.random.key(0))
     state = parallel.replicate(initial_state(config, model))
     data = parallel.shard({"image": images, "objects": objects, "index": np.arange(batch, dtype=np.int32)})
     return best_of(parallel.over_batch(step.train), state, data, repeats=repeats)

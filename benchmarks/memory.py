@@ -9,7 +9,6 @@ gradient="all" and "last": work space, and seconds of value and gradient. Nothin
 import argparse
 import statistics
 import time
-from functools import partial
 from itertools import product
 
 import jax
@@ -79,7 +78,7 @@ def read_config(variant: str | None, size: int, slots: int, iterations: int, rem
 def compiled_bytes(config, batch: int) -> float:
     """Peak bytes that each further image adds to the compiled step."""
     model = slotjax.build_model(config.model)
-    step = Step(partial(discovery.loss, model), build_optimizer(config.train), jax.random.key(0))
+    step = Step(discovery.build_loss(model, config.train), build_optimizer(config.train), jax.random.key(0))
     state = jax.eval_shape(lambda: initial_state(config, model))
 
     def peak(count: int) -> int:
@@ -97,7 +96,7 @@ def traced_bytes(config) -> int:
     model = slotjax.build_model(config.model)
     params = jax.eval_shape(lambda: initial_state(config, model).params)
     example = {"image": jax.ShapeDtypeStruct((*model.resolution, 3), jnp.float32)}
-    return bytes_per_image(partial(discovery.loss, model), params, example)
+    return bytes_per_image(discovery.build_loss(model, config.train), params, example)
 
 
 def core(iterations: int, gradient: str, tokens: int, repeats: int) -> tuple[int, float]:

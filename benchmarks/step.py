@@ -158,9 +158,8 @@ def ours(config, options: argparse.Namespace, devices: list | None = None) -> Ca
     """slotjax's step as training runs it: on these devices, else on one GPU, or all that a CPU was made into."""
     model, size = slotjax.build_model(config.model), config.train.batch_size
     task = TASKS[config.model.name]
-    step = Step(
-        lambda *x: task.loss(model, *x), build_optimizer(config.train), jax.random.key(0), config.train.ema_decay
-    )
+    loss = task.build_loss(model, config.train)
+    step = Step(loss, build_optimizer(config.train), jax.random.key(0), config.train.ema_decay)
     devices = devices or (jax.devices() if jax.default_backend() == "cpu" else jax.devices()[:1])
     parallel = Parallel(config.parallel, size, devices)
     train = build_train_step(step, parallel, 1)

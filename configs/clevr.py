@@ -8,7 +8,8 @@ runs in seconds. They combine, as in `clevr.py:masks,tiny`.
 
 from ml_collections import ConfigDict
 
-from slotjax.configuration import apply_variants, defaults, model_defaults, quicken, shorten
+from slotjax.configuration import defaults, model_defaults
+from slotjax.variants import apply_variants, quicken, shorten
 
 
 def get_config(variants: str | None = None) -> ConfigDict:

@@ -6,7 +6,8 @@ slotjax/data/folder.py) the segmentation is scored too. Variants: `tiny` runs in
 
 from ml_collections import ConfigDict
 
-from slotjax.configuration import apply_variants, defaults, model_defaults, shorten
+from slotjax.configuration import defaults, model_defaults
+from slotjax.variants import apply_variants, shorten
 
 
 def get_config(variants: str | None = None) -> ConfigDict:

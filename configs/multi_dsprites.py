@@ -6,7 +6,8 @@ Variants: `binarized` and `colored_on_colored` for the other scenes; `tfrecords`
 
 from ml_collections import ConfigDict
 
-from slotjax.configuration import apply_variants, defaults, model_defaults, shorten
+from slotjax.configuration import defaults, model_defaults
+from slotjax.variants import apply_variants, shorten
 
 
 def get_config(variants: str | None = None) -> ConfigDict:

@@ -1,11 +1,11 @@
-"""What a config holds: shared defaults, variants, checks, and its form on disk.
+"""What a config holds: shared defaults, checks, and its form on disk.
 
 An experiment is one file in `configs/` with `get_config(variants)`; it starts from `defaults()` and says what differs.
 """
 
 import inspect
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,7 @@ def defaults() -> ConfigDict:
             "warmup_steps": 10_000,
             "decay_rate": 0.5,
             "decay_steps": 100_000,
+            "chroma_weight": 1.0,  # reconstruction: what errors of colour weigh against those of brightness; 1: MSE
             "clip_norm": 0.0,  # largest norm of the gradient; 0: no clipping
             "weight_decay": 0.0,
             "ema_decay": 0.0,  # moving average of the parameters, used for evaluation; 0: none
@@ -86,49 +87,6 @@ def model_defaults(**fields) -> ConfigDict:
         "initializer": {"name": "gaussian"},  # or "learned", "background"
     }
     return ConfigDict(shared | fields)
-
-
-def apply_variants(
-    config: ConfigDict, chosen: str | None, variants: Mapping[str, Callable[[ConfigDict], None]]
-) -> ConfigDict:
-    """Changes `config` by the comma-separated variants of `--config configs/x.py:a,b`; returns it.
-
-    They are applied in the order of `variants`, so that it does not matter in which they are named.
-    """
-    names = list(filter(None, (chosen or "").split(",")))
-    for name in names:
-        choose("variant", variants, name)
-    for name, change in variants.items():
-        if name in names:
-            change(config)
-    return config
-
-
-def quicken(config: ConfigDict, patch: int) -> None:
-    """What the `:quick` variants of object discovery share: a small model, and training that is short, for a CPU.
-
-    With a start for every slot the background becomes a slot of its own, though not from every seed (docs/results.md);
-    the rest leaves the plateau on which all slots are alike sooner (docs/ablation.md).
-
-    Args:
-      patch: every place of the decoder predicts patch x patch pixels.
-    """
-    config.cores = "threads"
-    config.model.num_iterations = 2
-    config.model.initializer = ConfigDict({"name": "learned"})
-    config.model.encoder.update(channels=(32, 32, 32), kernels=(5, 5, 5), mlp_dim=64, kernel_init="he")
-    config.model.decoder = ConfigDict(
-        {"name": "mlp", "hidden": (128, 128), "patch": patch, "frequencies": 4, "relative": False, "remat": False}
-    )
-    config.train.update(batch_size=8, schedule="cosine", clip_norm=1.0, ema_decay=0.995)
-    config.train.update(log_every=100, eval_every=1_000, checkpoint_every=1_000)
-
-
-def shorten(config: ConfigDict) -> None:
-    """The part of every `:tiny` variant that is not the model: a few small steps, all of a run in seconds."""
-    config.data.eval_images = 8
-    config.train.update(batch_size=4, num_steps=6, warmup_steps=2, log_every=2, eval_every=3, checkpoint_every=3)
-    config.eval.update(batch_size=8, pictures=2)
 
 
 def validate(config: ConfigDict) -> None:
@@ -171,6 +129,7 @@ _ADDED_LATER = {  # older runs do without; what they had instead
     "data.pool": 0,
     "train.on_nonfinite": "stop",
     "train.num_seeds": 1,
+    "train.chroma_weight": 1.0,
     "model.encoder.kernel_init": "glorot",
     "model.decoder.relative": False,
 }
@@ -190,6 +149,7 @@ _RANGES = {  # the most is beyond any use, so that a config from somewhere does 
     "train.warmup_steps": (0, _STEPS),
     "train.decay_rate": (0, _FLOAT),
     "train.decay_steps": (1, _STEPS),
+    "train.chroma_weight": (0, 10**6),
     "train.clip_norm": (0, _FLOAT),
     "train.weight_decay": (0, _FLOAT),
     "train.ema_decay": (0, 1),
@@ -293,16 +253,23 @@ def load(path: Path) -> ConfigDict:
     Fields that have come since it was written have their defaults.
     """
     try:
-        fields = read_json(path)
-        if not isinstance(fields, dict):
-            raise ValueError("it holds no fields")
-        return completed(ConfigDict(fields))
+        return from_fields(read_json(path))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; is {path.parent} the --workdir of a training run?") from None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:  # the last: a method's name as a field
+    except (OSError, ValueError) as error:
         raise UserError(
             f"{path}: not a slotjax config ({error}); restore the file, or train into another workdir"
         ) from None
+
+
+def from_fields(fields: Any) -> ConfigDict:
+    """The config of what JSON held, with defaults for fields that have come since; a ValueError where it is none."""
+    if not isinstance(fields, dict):
+        raise ValueError("it holds no fields")
+    try:
+        return completed(ConfigDict(fields))
+    except (TypeError, KeyError, AttributeError) as error:  # the last: a method's name as a field
+        raise ValueError(error) from None
 
 
 def completed(config: ConfigDict) -> ConfigDict:
@@ -319,7 +286,11 @@ def completed(config: ConfigDict) -> ConfigDict:
 
 def load_valid(path: Path) -> ConfigDict:
     """`load` and `validate`; for whoever takes a config as it is."""
-    config = load(path)
+    return checked(load(path), path)
+
+
+def checked(config: ConfigDict, path: Path) -> ConfigDict:
+    """`config`; a `UserError` that names the file it is from, where `validate` has one."""
     try:
         validate(config)
     except UserError as error:

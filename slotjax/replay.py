@@ -2,13 +2,12 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from slotjax import cli
+from slotjax import cli, configuration
 from slotjax.errors import UserError
 from slotjax.loading import flatten, load_entries, unflatten
 from slotjax.models import build_model
@@ -19,18 +18,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("file", help="DIR/nonfinite/step_N.npz of a training run")
     path = Path(parser.parse_args().file)
-    config, entries = load_entries(path)
+    fields, entries = load_entries(path)
     tree = unflatten(entries)
-    if not {"params", "batch", "keys"} <= set(tree) or not {"model", "step"} <= set(config):
+    if not {"params", "batch", "keys"} <= set(tree) or not {"model", "step"} <= set(fields):
         raise UserError(f"{path}: not the record of a step; give a file of DIR/nonfinite")
-    model, task = build_model(config["model"]), TASKS[config["model"]["name"]]
+    step = fields.pop("step")
+    try:
+        config = configuration.from_fields(fields)
+    except ValueError as error:
+        raise UserError(f"{path}: not the record of a step ({error})") from None
+    configuration.checked(config, path)
+    model, task = build_model(config.model), TASKS[config.model.name]
     keys = jax.random.wrap_key_data(jnp.asarray(tree["keys"]))
-
-    def loss(params: Any) -> jax.Array:
-        return task.loss(model, params, tree["batch"], keys)[0]
-
-    value, gradients = jax.jit(jax.value_and_grad(loss))(tree["params"])
-    print(f"step {config['step']} of {path}: {len(tree['keys'])} images, loss {float(value):.6g}")
+    loss = task.build_loss(model, config.train)
+    (value, _), gradients = jax.jit(jax.value_and_grad(loss, has_aux=True))(tree["params"], tree["batch"], keys)
+    print(f"step {step} of {path}: {len(tree['keys'])} images, loss {float(value):.6g}")
     for title, entry in (("batch", tree["batch"]), ("parameters", tree["params"]), ("gradients", gradients)):
         print(f"{title}:")
         for name, values in flatten(entry).items():

@@ -1,12 +1,14 @@
 """The task: figures of an image, their summary, which evaluation is better, and the pictures."""
 
+import golden
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from slotjax import pictures
-from slotjax.models import compose
+from slotjax.api import apply, init
+from slotjax.models import build_model, compose
 from slotjax.tasks import discovery
 
 
@@ -91,6 +93,36 @@ def test_loss_is_the_mean_squared_error_of_each_image():
     out = compose(jnp.zeros((2, 3, 4, 4, 3)), jnp.zeros((2, 3, 4, 4)))
     images = jnp.stack([jnp.ones((4, 4, 3)), jnp.full((4, 4, 3), -0.5)])
     np.testing.assert_allclose(discovery.reconstruction_loss(out.reconstruction, images), [1.0, 0.25], atol=1e-6)
+
+
+def test_errors_of_colour_weigh_what_they_are_told_to():
+    images, others = (jax.random.uniform(jax.random.key(i), (2, 5, 4, 3), minval=-1) for i in range(2))
+    plain = discovery.reconstruction_loss(others, images)
+    # Another form: coordinates along grey and along two directions across it.
+    grey, across = [1, 1, 1] / np.sqrt(3), np.array([[1, -1, 0], [1, 1, -2]]) / np.sqrt([[2], [6]])
+    errors = np.asarray(others - images)
+    brightness, colour = ((errors @ grey) ** 2).mean((1, 2)), ((errors @ across.T) ** 2).sum(-1).mean((1, 2))
+    np.testing.assert_allclose(plain, (brightness + colour) / 3, rtol=1e-5)
+    for weight in (0.0, 8.0):
+        weighed = discovery.reconstruction_loss(others, images, weight)
+        np.testing.assert_allclose(weighed, (brightness + weight * colour) / 3, rtol=1e-5)
+    darker = images - 0.3  # no error of colour
+    np.testing.assert_allclose(discovery.reconstruction_loss(darker, images, 50.0), [0.09, 0.09], rtol=1e-4)
+
+
+def test_training_minimises_the_weighed_loss_and_evaluation_scores_the_plain_one():
+    config = golden.load_config_file("quick").get_config("tiny")
+    model = build_model(config.model)
+    images, keys = jax.random.uniform(jax.random.key(0), (2, *model.resolution, 3)), jax.random.split(jax.random.key(1))
+    params = init(model, jax.random.key(2), images)
+    config.train.chroma_weight = 9.0
+    value, _ = discovery.build_loss(model, config.train)(params, {"image": images}, keys)
+    reconstruction = apply(model, params, images, keys).reconstruction
+    weighed = discovery.reconstruction_loss(reconstruction, images, 9.0)
+    assert float(value) == pytest.approx(float(weighed.mean()), rel=1e-5)
+    mse = discovery.scores(model, params, {"image": images}, keys, None)["mse"]
+    np.testing.assert_allclose(mse, discovery.reconstruction_loss(reconstruction, images), rtol=1e-5)
+    assert float(value) > 1.5 * float(mse.mean())
 
 
 @pytest.mark.parametrize(("resolution", "stride"), [((32, 32), 4), ((35, 35), 2), ((24, 40), 8), ((35, 35), 1)])

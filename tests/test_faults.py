@@ -19,6 +19,7 @@ from test_training import figures, tiny
 
 from slotjax import configuration, replay
 from slotjax.errors import RunFailed, RunStopped, UserError
+from slotjax.loading import load_entries, save_weights, unflatten
 from slotjax.tasks import discovery
 from slotjax.training import manifest
 from slotjax.training.checkpoint import Checkpoints
@@ -329,6 +330,14 @@ def test_a_bad_batch_stops_the_run_and_can_be_looked_at(config, tmp_path, poison
     replay.main()
     said = capsys.readouterr().out
     assert "step 5" in said and "loss nan" in said and "1 of " in said and "NOT FINITE" in said
+    fields, entries = load_entries(path)
+    fields["train"]["chroma_weight"] = "much"
+    save_weights(path, fields, unflatten(entries))
+    with pytest.raises(UserError, match=r"step_0*5.npz: train.chroma_weight='much': must be a number"):
+        replay.main()
+    save_weights(path, {"model": [], "step": 5}, unflatten(entries))
+    with pytest.raises(UserError, match=r"step_0*5.npz: .* is missing"):
+        replay.main()
 
 
 def test_a_bad_batch_can_be_skipped(config, tmp_path, poisoned, capsys):

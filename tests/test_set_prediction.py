@@ -168,6 +168,7 @@ def test_data_that_cannot_be_learned_from_is_refused():
     assert "set model.num_slots=8 or data.max_objects=6" in refusal(
         {"model.num_slots": 6, "data.max_objects": 8, "data.options": ConfigDict()}, {"objects": objects}
     )
+    assert "train.chroma_weight=8.0: set prediction draws no picture" in refusal({"train.chroma_weight": 8.0}, {})
     assert "says nothing of objects" in refusal({"data.name": "folder"}, {"image": None})
     lacking = {name: value for name, value in objects.items() if name not in ("color", "3d_coords")}
     assert "no color, 3d_coords; choose clevr" in refusal({}, {"objects": lacking})

@@ -190,7 +190,7 @@ def test_clevr_needs_about_what_it_takes():
     model = build_model(config.model)
     shapes = jax.eval_shape(lambda: initial_state(config, model).params)
     example = {"image": jax.ShapeDtypeStruct((128, 128, 3), "float32")}
-    image = memory.bytes_per_image(lambda p, b, k: discovery.loss(model, p, b, k), shapes, example)
+    image = memory.bytes_per_image(discovery.build_loss(model, config.train), shapes, example)
     assert 12 < 64 * image / 2**30 < 30
 
 
@@ -202,6 +202,7 @@ def test_clevr_needs_about_what_it_takes():
         ("train", "schedule", "linear", "choose one of exponential, cosine, constant"),
         ("train", "learning_rate", -1.0, "must be above 0"),
         ("train", "ema_decay", 1.0, "must be below 1"),
+        ("train", "chroma_weight", -1.0, "train.chroma_weight=-1.0: must be at least 0"),
         ("data", "name", "mnist", "data.name='mnist': choose one of tetrominoes"),
         ("model", "num_slots", 0, "model.num_slots=0: must be at least 1"),
         ("model", "resolution", (64, 64), "tetrominoes scenes are .35, 35.; set model.resolution"),

@@ -5,7 +5,7 @@ A task module has
   TITLES: {figure: what people call it}, in the order in which they are shown;
   NEXT: what to run after training, to be formatted with the workdir;
   check(config, example) -> None, a `UserError` where the data (shapes of one example) do not serve the task;
-  loss(model, params, batch, keys) -> (scalar, {name: scalar}), what training minimises;
+  build_loss(model, config.train) -> loss(params, batch, keys) -> (scalar, {name: scalar}), what training minimises;
   scores(model, params, batch, keys, num_true, **options) -> {name: [b, ...]}, figures (or whatever the summary needs)
     for each image, NaN where an image has none; `options` are those of `slotjax.apply`;
   summary({name: [n, ...]}) -> {name: float or None}, over the whole evaluation set, with `num_images`;

@@ -13,11 +13,9 @@ from ml_collections import ConfigDict
 from slotjax import metrics
 from slotjax import pictures as draw
 from slotjax.api import apply
-from slotjax.losses import reconstruction_loss
+from slotjax.losses import Batch, Loss, reconstruction_loss
 from slotjax.models import Output
 from slotjax.tasks.study import Study
-
-Batch = Mapping[str, Any]
 
 FIELDS = ("image",)
 NEXT = ("slotjax.evaluate --workdir {workdir}", "slotjax.segment --workdir {workdir} IMAGE...")
@@ -33,11 +31,16 @@ def check(config: ConfigDict, example: Mapping[str, Any]) -> None:
     """Any pictures will do."""
 
 
-def loss(model: nn.Module, params: Any, batch: Batch, keys: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """Mean squared error of the reconstruction, over everything."""
-    out = apply(model, params, batch["image"], keys)
-    value = reconstruction_loss(out.reconstruction, batch["image"]).mean()
-    return value, {"loss": value}
+def build_loss(model: nn.Module, train: Mapping[str, Any]) -> Loss:
+    """Mean squared error of the reconstruction, over everything; colour weighs `train.chroma_weight`."""
+    chroma_weight = train.get("chroma_weight", 1.0)
+
+    def loss(params: Any, batch: Batch, keys: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+        out = apply(model, params, batch["image"], keys)
+        value = reconstruction_loss(out.reconstruction, batch["image"], chroma_weight).mean()
+        return value, {"loss": value}
+
+    return loss
 
 
 def scores(

@@ -16,11 +16,9 @@ from slotjax.average_precision import THRESHOLDS, average_precision
 from slotjax.data import clevr_properties
 from slotjax.data.clevr_properties import REAL, targets
 from slotjax.errors import UserError
-from slotjax.losses import set_loss
+from slotjax.losses import Batch, Loss, set_loss
 from slotjax.models import Output
 from slotjax.tasks.study import Figures, Study
-
-Batch = Mapping[str, Any]
 
 FIELDS = ("image", "objects")
 NEXT = ("slotjax.evaluate --workdir {workdir}",)
@@ -32,7 +30,12 @@ STUDIED_ITERATIONS = 7  # figure 5, middle: up to so many
 
 
 def check(config: ConfigDict, example: Mapping[str, Any]) -> None:
-    """Refuses data without objects, without their properties, or with more of them than there are slots."""
+    """Refuses data without objects, without their properties, or with more of them than there are slots.
+
+    A weight of colour too: nothing is drawn.
+    """
+    if (weight := config.train.get("chroma_weight", 1.0)) != 1:
+        raise UserError(f"train.chroma_weight={weight}: set prediction draws no picture; leave it at 1")
     where = f"data.name={config.data.name!r}"
     if "objects" not in example:
         raise UserError(f"{where}: says nothing of objects, which set prediction learns; {_REMEDY}")
@@ -51,11 +54,16 @@ def check(config: ConfigDict, example: Mapping[str, Any]) -> None:
 _REMEDY = "choose clevr, clevr_tfds or clevr_with_masks"
 
 
-def loss(model: nn.Module, params: Any, batch: Batch, keys: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+def build_loss(model: nn.Module, train: Mapping[str, Any]) -> Loss:
     """The Huber loss under the best matching, mean over the images; sets are padded to the number of slots."""
-    out = apply(model, params, batch["image"], keys)
-    value = set_loss(out.predictions, targets(batch["objects"], out.predictions.shape[1])).mean()
-    return value, {"loss": value}
+    del train
+
+    def loss(params: Any, batch: Batch, keys: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+        out = apply(model, params, batch["image"], keys)
+        value = set_loss(out.predictions, targets(batch["objects"], out.predictions.shape[1])).mean()
+        return value, {"loss": value}
+
+    return loss
 
 
 def scores(

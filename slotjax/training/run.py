@@ -75,9 +75,7 @@ def open_run(config: ConfigDict, workdir: Path) -> Run:
     feed = open_feed(config)
     model, task = build_model(config.model), TASKS[config.model.name]
 
-    def loss(params, batch, keys):
-        return task.loss(model, params, batch, keys)
-
+    loss = task.build_loss(model, config.train)
     shapes = jax.eval_shape(lambda: initial_state(config, model).params)
     image_bytes = memory.bytes_per_image(loss, shapes, {name: feed.example[name] for name in task.FIELDS}) * len(seeds)
     free = memory.free_bytes(parallel.own_devices[0])

@@ -10,13 +10,13 @@ import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
 
+from slotjax.losses import Loss
 from slotjax.training.parallel import AXIS
 from slotjax.training.rng import example_keys
 from slotjax.training.side_by_side import SHARED
 from slotjax.training.state import TrainState
 
 Batch = dict[str, Any]
-Loss = Callable[[Any, Batch, jax.Array], tuple[jax.Array, dict[str, jax.Array]]]
 
 STOPPED = -1  # the step of a state that met something not finite
 
