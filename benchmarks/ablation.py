@@ -63,6 +63,9 @@ VARIANTS = {
     "gaussian_relative": Variant(
         "the same from the paper's start", ("model.initializer.name=gaussian", "model.decoder.relative=True")
     ),
+    "chroma_8": Variant(
+        "errors of colour weigh more than those of brightness (after Jäckl et al., 2024)", ("train.chroma_weight=8.0",)
+    ),
     "slots_7": Variant("slots to spare", ("model.num_slots=7",)),
     "no_ema": Variant("the paper evaluates the parameters themselves", ("train.ema_decay=0.0",)),
     "colored": Variant("the background costs something to draw", ("data.options.background=colored",)),
