@@ -2,8 +2,8 @@
 
 The method is the paper's; the model is small: tokens at half the resolution, each of which sees a whole sprite, and an
 MLP decoder that predicts patches, from positions so smooth that half a sprite is hard to draw: otherwise slots share
-sprites. On black the objects part early; on a coloured background (`--config.data.options.background=colored`) that
-takes longer.
+sprites. On black the objects part in the first half of training, in most seeds; on a coloured background
+(`--config.data.options.background=colored`) that takes longer.
 
 Variants: `learned` makes the background a slot of its own; `tiny` runs in seconds.
 """
