@@ -134,3 +134,13 @@ def test_every_pixel_belongs_to_the_slot_that_wins_its_token(resolution, stride)
     for row, column in ((0, 0), (resolution[0] - 1, resolution[1] - 1), (stride, 2 * stride)):
         token = row // stride * columns + column // stride
         np.testing.assert_array_equal(found[:, row, column], attention[:, :, token].argmax(1))
+
+
+def test_collapse_is_told():
+    slots = jax.random.normal(jax.random.key(0), (2, 1, 8)) + 0.01 * jax.random.normal(jax.random.key(1), (2, 4, 8))
+    assert discovery.relative_distance(slots).max() < 0.02
+    assert "alike" in discovery.collapse({"slot_distance": 0.02, "slot_largest": 0.3})
+    masks = jnp.zeros((2, 4, 8, 8)).at[:, 1].set(1.0)
+    np.testing.assert_array_equal(discovery.largest_share(masks), 1.0)
+    assert "one slot takes 100%" in discovery.collapse({"slot_distance": 0.5, "slot_largest": 1.0})
+    assert discovery.collapse({"slot_distance": 0.5, "slot_largest": 0.7}) is None

@@ -17,10 +17,8 @@ import numpy as np
 import pytest
 from test_training import figures, tiny
 
-from slotjax import configuration, replay
+from slotjax import configuration
 from slotjax.errors import RunFailed, RunStopped, UserError
-from slotjax.loading import load_entries, save_weights, unflatten
-from slotjax.tasks import discovery
 from slotjax.training import manifest
 from slotjax.training.checkpoint import Checkpoints
 from slotjax.training.lock import hold
@@ -304,58 +302,3 @@ def test_the_clock_may_jump(config, whole, tmp_path, monkeypatch, days):
     train(config, tmp_path)
     ours = [row for row in figures(tmp_path) if row["step"] != 6 or "mse" not in row]  # scored there, as its last step
     assert ours == figures(whole)
-
-
-# Numbers
-
-
-@pytest.fixture
-def poisoned(poison):
-    """The fifth batch holds a number that is none."""
-    poison((0, 0, 0, 0))
-
-
-def test_a_bad_batch_stops_the_run_and_can_be_looked_at(config, tmp_path, poisoned, monkeypatch, capsys):
-    with pytest.raises(
-        RunFailed, match=r"step 5: .*loss.* not finite; .*checkpoints/4; .*slotjax.replay .*step_0*5.npz"
-    ):
-        train(config, tmp_path)
-    state = restore_state(config, tmp_path)[1]
-    assert int(state.step) == 4 and all(np.isfinite(x).all() for x in jax.tree.leaves(state))
-    path = tmp_path / "nonfinite" / "step_0000005.npz"
-    with np.load(path, allow_pickle=False) as dumped:  # exactly what the step started from
-        np.testing.assert_array_equal(dumped["params/attention/project_q"], state.params["attention"]["project_q"])
-    monkeypatch.setattr(sys, "argv", ["replay", str(path)])
-    capsys.readouterr()
-    replay.main()
-    said = capsys.readouterr().out
-    assert "step 5" in said and "loss nan" in said and "1 of " in said and "NOT FINITE" in said
-    fields, entries = load_entries(path)
-    fields["train"]["chroma_weight"] = "much"
-    save_weights(path, fields, unflatten(entries))
-    with pytest.raises(UserError, match=r"step_0*5.npz: train.chroma_weight='much': must be a number"):
-        replay.main()
-    save_weights(path, {"model": [], "step": 5}, unflatten(entries))
-    with pytest.raises(UserError, match=r"step_0*5.npz: .* is missing"):
-        replay.main()
-
-
-def test_a_bad_batch_can_be_skipped(config, tmp_path, poisoned, capsys):
-    skipping = config.copy_and_resolve_references()
-    skipping.train.on_nonfinite = "skip"
-    train(skipping, tmp_path)
-    assert "step 5: grad_norm, loss, update_norm not finite: left out" in capsys.readouterr().out
-    rows = [row for row in read_metrics(tmp_path / "metrics.jsonl") if "loss" in row]
-    assert [row["step"] for row in rows if row["loss"] is None] == [5]
-    state = restore_state(config, tmp_path)[1]
-    assert int(state.step) == 8 and all(np.isfinite(x).all() for x in jax.tree.leaves(state))
-
-
-def test_collapse_is_told():
-    slots = jax.random.normal(jax.random.key(0), (2, 1, 8)) + 0.01 * jax.random.normal(jax.random.key(1), (2, 4, 8))
-    assert discovery.relative_distance(slots).max() < 0.02
-    assert "alike" in discovery.collapse({"slot_distance": 0.02, "slot_largest": 0.3})
-    masks = jnp.zeros((2, 4, 8, 8)).at[:, 1].set(1.0)
-    np.testing.assert_array_equal(discovery.largest_share(masks), 1.0)
-    assert "one slot takes 100%" in discovery.collapse({"slot_distance": 0.5, "slot_largest": 1.0})
-    assert discovery.collapse({"slot_distance": 0.5, "slot_largest": 0.7}) is None
