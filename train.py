@@ -4,8 +4,12 @@ python train.py --config configs/NAME.py[:VARIANT,...] [--config.FIELD=VALUE ...
 """
 
 import argparse
+import re
 import runpy
+from functools import reduce
+from operator import getitem
 from pathlib import Path
+from typing import Any
 
 try:
     from absl import flags
@@ -76,9 +80,27 @@ def override(config: ConfigDict, arguments: list[str]) -> None:
     try:
         rest = values(["train.py", *arguments])[1:]
     except (flags.Error, TypeError, ValueError) as error:
-        raise UserError(str(error).splitlines()[0]) from None
+        raise UserError(in_words(config, str(error).splitlines()[0])) from None
     if rest:
         raise UserError(f"{rest[0]!r}: not a flag; write --config.FIELD=VALUE")
+
+
+def in_words(config: ConfigDict, message: str) -> str:
+    """absl's message; where a value is not of its field's type, one that says which type that is."""
+    found = re.match(r"flag --config\.([\w.]+)=(.*?): ", message)
+    if not found:
+        return message
+    field, given = found.groups()
+    now: Any = reduce(getitem, field.split("."), config)
+    wanted: Any = {
+        bool: "True or False",
+        int: "a whole number",
+        float: "a number",
+        tuple: "values in brackets and quotes",
+    }
+    if type(now) not in wanted:
+        return message
+    return f"--config.{field}={given}: must be {wanted[type(now)]}; it is {str(now).replace(' ', '')} now"
 
 
 def check_field(config: ConfigDict, field: str) -> None:

@@ -29,6 +29,7 @@ def get_config(variants: str | None = None) -> ConfigDict:
             "strides": (2, 1, 1),
             "mlp_dim": 64,
             "kernel_init": "glorot",  # or "he"
+            "groups": 0,  # of GroupNorm after every convolution (Kipf et al., 2022); 0: none
         },
         decoder={
             "name": "mlp",

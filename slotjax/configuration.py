@@ -131,6 +131,7 @@ _ADDED_LATER = {  # older runs do without; what they had instead
     "train.num_seeds": 1,
     "train.chroma_weight": 1.0,
     "model.encoder.kernel_init": "glorot",
+    "model.encoder.groups": 0,
     "model.decoder.relative": False,
 }
 _STEPS = 2**31 - 1  # steps are counted in int32

@@ -109,7 +109,8 @@ def score_clustering(config: ConfigDict, feed: Any, arguments: argparse.Namespac
         raise UserError(f"data.name={config.data.name!r}: has no masks to score {arguments.method} against")
     clusters = arguments.num_slots or config.model.num_slots
     where = "colour and position" if arguments.position_weight else "colour"
-    print(f"{arguments.method} on {where}, {clusters} clusters, {config.data.eval_images} images of {config.data.name}")
+    images = f"{config.data.eval_images} held-out images of {config.data.name}"
+    print(f"{arguments.workdir}: {arguments.method} on {where}, {clusters} clusters, {images}")
     score = build_clustering_score(arguments.method, clusters, feed.num_true, arguments.position_weight)
     return collect(score, None, feed.eval_batches())
 
@@ -117,7 +118,7 @@ def score_clustering(config: ConfigDict, feed: Any, arguments: argparse.Namespac
 def warn(task: Any, summary: dict[str, Any]) -> None:
     """Says when the figures look better than the result is."""
     if suspicion := task.suspicion(summary):
-        print(f"warning: {suspicion}")
+        print(f"note: {suspicion}")
 
 
 def save(figures: dict[str, Any], path: Path) -> None:

@@ -19,7 +19,7 @@ from slotjax.nn.slots import SLOTS
 
 # Far beyond any use: what a file from somewhere asks for should not fill the memory while its shapes are computed.
 MOST = {"resolution": 2048, "kernels": 255, "last_kernel": 255, "strides": 255, "patch": 255, "frequencies": 24}
-LEAST = {"frequencies": 0}
+LEAST = {"frequencies": 0, "groups": 0}
 MOST_LAYERS = 64
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 

@@ -57,13 +57,13 @@ def panels(image: np.ndarray, out: Output, index: int, truth: np.ndarray | None 
     return row + [slot_panel(*slot) for slot in zip(components, masks, strict=True)]
 
 
-def contact_sheet(images: np.ndarray, out: Output, segments: np.ndarray | None = None) -> np.ndarray:
-    """One row of `panels` for each image, side by side, uint8 [h, w, 3]; small images are enlarged."""
+def contact_sheet(images: np.ndarray, out: Output, segments: np.ndarray | None = None, size: int = 96) -> np.ndarray:
+    """One row of `panels` for each image, side by side, uint8 [h, w, 3]; smaller ones are enlarged to about `size`."""
     rows = []
     for index, image in enumerate(np.asarray(images)):
         truth = None if segments is None else np.asarray(segments[index])
         rows.append(panels(image, out, index, truth))
-    return grid(rows, zoom=max(1, 96 // images.shape[1]))
+    return grid(rows, zoom=max(1, size // images.shape[1]))
 
 
 def grid(rows: list[list[np.ndarray]], zoom: int = 1) -> np.ndarray:

@@ -13,7 +13,7 @@ from slotjax.errors import UserError
 from slotjax.loading import describe, load, packaged_names, packaged_or_file
 from slotjax.models import ObjectDiscovery
 
-ZOOM_TO = 256  # small results are enlarged to about this many pixels, so that they can be looked at
+ZOOM_TO, SLOT_SIZE = 256, 160  # small results are enlarged to about so many pixels, so that they can be looked at
 
 
 def main() -> None:
@@ -45,6 +45,7 @@ def main() -> None:
         print(
             f"wrote {folder / name}_segments.png and {name}_slots.png: {used} of {out.masks.shape[1]} slots win pixels"
         )
+    print("in *_slots.png, from the left: the picture, its reconstruction, what was found, then every slot on its own")
 
 
 def parse() -> argparse.Namespace:
@@ -109,7 +110,7 @@ def write(image: np.ndarray, out: Any, path: Path) -> None:
     segments = np.asarray(out.masks[0]).argmax(0)
     tinted = pictures.overlay(image.repeat(zoom, 0).repeat(zoom, 1), segments.repeat(zoom, 0).repeat(zoom, 1))
     pictures.save(tinted, path.with_name(f"{path.name}_segments.png"))
-    pictures.save(pictures.contact_sheet(image[None], out), path.with_name(f"{path.name}_slots.png"))
+    pictures.save(pictures.contact_sheet(image[None], out, size=SLOT_SIZE), path.with_name(f"{path.name}_slots.png"))
 
 
 if __name__ == "__main__":

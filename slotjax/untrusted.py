@@ -109,7 +109,7 @@ def open_picture(file: BinaryIO, name: object, formats: tuple[str, ...] = FORMAT
     except UserError:
         raise
     except UnidentifiedImageError:
-        raise UserError(f"{name} is no picture ({', '.join(formats)}): remove it or convert it to PNG") from None
+        raise UserError(f"{name} is no picture ({', '.join(formats)}): leave it out, or convert it to PNG") from None
     except Image.DecompressionBombError:
         raise UserError(f"{name} has more than {MAX_PIXELS} pixels: make it smaller") from None
     except Exception as error:  # Pillow's decoders raise many kinds on damaged files

@@ -228,7 +228,14 @@ REFUSED = {
         "no field 'lr' in config.train; there are",
     ),
     "no such flag": (["--config", "configs/clevr.py", "--steps=1"], "--steps: no such flag"),
-    "no number": (["--config", "configs/clevr.py", "--config.train.num_steps=many"], "num_steps=many"),
+    "no number": (
+        ["--config", "configs/clevr.py", "--config.train.num_steps=many"],
+        "num_steps=many: must be a whole number",
+    ),
+    "no tuple": (
+        ["--config", "configs/quick.py", "--config.model.encoder.channels=(8,"],
+        "--config.model.encoder.channels=(8,: must be values in brackets and quotes; it is (32,32,32) now",
+    ),
     "no slots": (
         ["--config", "configs/clevr.py", "--config.model.num_slots=0"],
         "model.num_slots=0: must be at least 1",

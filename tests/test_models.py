@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 
 import slotjax
 from slotjax.models import ObjectDiscovery, compose
+from slotjax.nn.encoders import CNNEncoder
 
 PARAMETERS = {  # per config and variant; a change of a model shows here
     "clevr": 890_308,
@@ -29,6 +30,7 @@ PARAMETERS = {  # per config and variant; a change of a model shows here
     "multi_dsprites": 235_812,
     "multi_dsprites:tiny": 9_340,
     "multi_dsprites:binarized": 235_812,
+    "multi_dsprites:quick": 218_464,
     "quick": 148_896,
     "quick:learned": 150_112,
     "quick:tiny": 6_256,
@@ -88,6 +90,8 @@ def test_a_model_equals_itself_rebuilt_from_json(name):
         ({"initializer.name": "zeros"}, "model.initializer.name='zeros'"),
         ({"resolution": (34, 32)}, r"model.resolution=\(34, 32\): .* multiples of 4; take "),
         ({"encoder.kernel_init": "zeros"}, "model.encoder.kernel_init='zeros': choose one of glorot, he"),
+        ({"encoder.groups": 3}, r"model.encoder.groups=3: must divide each of model.encoder.channels=\(8, 8\); 0 for"),
+        ({"encoder.groups": -4}, "model.encoder.groups=-4: must be at least 0"),
         ({"num_slots": 0}, "model.num_slots=0: must be at least 1"),
         ({"num_iterations": 0}, "model.num_iterations=0"),
         ({"normalize": "pixels"}, "normalize='pixels'"),
@@ -119,6 +123,19 @@ def test_the_mlp_decoder_draws_at_full_resolution():
     out = slotjax.apply(model, params, images_of(model), jax.random.key(1))
     assert out.reconstruction.shape == (2, 32, 32, 3)
     np.testing.assert_allclose(out.masks.sum(1), 1, atol=1e-5)
+
+
+def test_groups_are_measured_against_their_own_picture():
+    images = jax.random.uniform(jax.random.key(1), (2, 8, 8, 3), minval=-1.0, maxval=1.0)
+    encoder = CNNEncoder((6,), (3,), (1,), mlp_dim=4, groups=2)
+    params = encoder.init(jax.random.key(0), images)
+    _, seen = encoder.apply(params, images, capture_intermediates=lambda module, _: module.name != "position")
+    before, after = (seen["intermediates"][name]["__call__"][0] for name in ("conv0", "group_norm0"))
+    groups = before.reshape(2, 8, 8, 2, 3)
+    plain = (groups - groups.mean((1, 2, 4), keepdims=True)) / jnp.sqrt(groups.var((1, 2, 4), keepdims=True) + 1e-3)
+    np.testing.assert_allclose(after.reshape(groups.shape), plain, atol=1e-5)
+    alone = encoder.apply(params, images[1:])
+    np.testing.assert_allclose(encoder.apply(params, images)[1:], alone, atol=1e-5)
 
 
 def test_he_kernels_keep_the_strength_of_the_picture():

@@ -231,7 +231,8 @@ def test_lowers_for_accelerators(run):
 
 
 def test_durations_for_people():
-    assert [duration(s) for s in (5, 600, 4 * 3600, 5 * 86400)] == ["5 s", "10 min", "4.0 h", "5 days"]
+    assert [duration(s) for s in (5, 150, 599, 600)] == ["5 s", "2.5 min", "10 min", "10 min"]
+    assert [duration(s) for s in (4 * 3600, 5 * 86400)] == ["4.0 h", "5 days"]
 
 
 def test_cores_that_divide_the_batch_become_devices():

@@ -25,6 +25,9 @@ class CNNEncoder(nn.Module):
       mlp_dim: width of both layers of the per-token MLP.
       kernel_init: how the convolutions start. "glorot", the original's, lets the picture fade from layer to layer, so
         that at first tokens tell of their place more than of what is there; "he" (He et al., 2015) keeps its strength.
+      groups: GroupNorm in so many groups of channels (Wu and He, 2018) between every convolution and its ReLU, as in
+        the encoder of SAVi (Kipf et al., 2022); 0, the original's, is none. It measures what is there against the
+        rest of the same picture: where backgrounds may be dark or light, objects are what differs from theirs.
     """
 
     channels: tuple[int, ...] = (64, 64, 64, 64)
@@ -32,6 +35,7 @@ class CNNEncoder(nn.Module):
     strides: tuple[int, ...] = (1, 1, 1, 1)
     mlp_dim: int = 64
     kernel_init: str = "glorot"
+    groups: int = 0
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -41,7 +45,10 @@ class CNNEncoder(nn.Module):
         x = images.astype(self.dtype)
         for i, (channels, size, stride) in enumerate(zip(self.channels, self.kernels, self.strides, strict=True)):
             conv = Conv(channels, size, stride, self.dtype, KERNELS[self.kernel_init], name=f"conv{i}")
-            x = nn.relu(conv(x))
+            x = conv(x)
+            if self.groups:
+                x = nn.GroupNorm(self.groups, epsilon=NORM_EPSILON, dtype=self.dtype, name=f"group_norm{i}")(x)
+            x = nn.relu(x)
         x = SoftPositionEmbedding(name="position")(x)
         x = x.reshape(x.shape[0], -1, x.shape[-1])
         x = nn.LayerNorm(NORM_EPSILON, name="norm")(x).astype(self.dtype)
@@ -49,10 +56,13 @@ class CNNEncoder(nn.Module):
         return Dense(self.mlp_dim, kernel_init=glorot, dtype=self.dtype, name="dense1")(x)
 
     def check(self) -> None:
-        """Raises a `UserError` for a start that there is not."""
+        """Raises a `UserError` for a start that there is not, or groups that the channels cannot be split into."""
         if self.kernel_init not in KERNELS:
             names = ", ".join(KERNELS)
             raise UserError(f"model.encoder.kernel_init={shown(self.kernel_init)}: choose one of {names}")
+        if self.groups and any(channels % self.groups for channels in self.channels):
+            wanted = f"must divide each of model.encoder.channels={shown(self.channels)}; 0 for none"
+            raise UserError(f"model.encoder.groups={shown(self.groups)}: {wanted}")
 
     def grid(self, resolution: tuple[int, int]) -> tuple[int, int]:
         """Rows and columns of tokens for an image of this height and width."""

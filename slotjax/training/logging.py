@@ -185,9 +185,10 @@ def _progress(console):
 
 
 def duration(seconds: float) -> str:
-    """Seconds for people: "42 s", "7 min", "3.5 h", "12 days"."""
+    """Seconds for people: "42 s", "2.4 min", "17 min", "3.5 h", "12 days"."""
     for limit, unit, name in ((90, 1, "s"), (5400, 60, "min"), (48 * 3600, 3600, "h")):
         if seconds < limit:
             value = seconds / unit
-            return f"{value:.1f} {name}" if name == "h" else f"{value:.0f} {name}"
+            fine = name == "h" or (name == "min" and value < 9.95)
+            return f"{value:.1f} {name}" if fine else f"{value:.0f} {name}"
     return f"{seconds / 86400:.0f} days"
