@@ -58,11 +58,11 @@ def tfrecords(config: ConfigDict) -> None:
 def quick(config: ConfigDict) -> None:
     """What sprites of any colour on any grey ask for, beyond the other small models.
 
-    Without `groups` those on dark backgrounds are not found, without a frame of its own no slot keeps to one sprite,
+    Without `groups` and `centered` those on dark backgrounds are not found, without a frame of its own no slot keeps to one sprite,
     and colour is what tells most sprites from the background.
     """
     quicken(config, patch=4)
-    config.model.update(resolution=(32, 32), num_iterations=3)
+    config.model.update(resolution=(32, 32), num_iterations=3, centered=True)
     config.model.encoder.update(strides=(2, 1, 1), groups=8)
     config.model.decoder.update(hidden=(256, 256), relative=True)
     config.train.update(batch_size=16, num_steps=20_000, learning_rate=1e-3, warmup_steps=200, chroma_weight=8.0)

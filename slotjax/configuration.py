@@ -83,6 +83,7 @@ def model_defaults(**fields) -> ConfigDict:
         "mlp_dim": 128,
         "normalize": "slots",  # "inputs" makes it ordinary attention
         "update": "mean",  # or "sum"
+        "centered": False,  # True: matches count from their mean over the picture
         "gradient": "all",  # or "last", "straight_through"
         "initializer": {"name": "gaussian"},  # or "learned", "background"
     }
@@ -132,6 +133,7 @@ _ADDED_LATER = {  # older runs do without; what they had instead
     "train.chroma_weight": 1.0,
     "model.encoder.kernel_init": "glorot",
     "model.encoder.groups": 0,
+    "model.centered": False,
     "model.decoder.relative": False,
 }
 _STEPS = 2**31 - 1  # steps are counted in int32

@@ -12,7 +12,7 @@ from slotjax import slot_attention as plain_slot_attention
 from slotjax.nn.attention import EPSILON, attend, gru, layer_norm, mlp
 from slotjax.nn.slots import GaussianSlots, LearnedSlots, example_keys
 
-OPTIONS = ("num_iterations", "normalize", "update", "gradient", "return_history")
+OPTIONS = ("num_iterations", "normalize", "update", "centered", "gradient", "return_history")
 slot_attention = jax.jit(plain_slot_attention, static_argnames=OPTIONS)
 BATCH, TOKENS, FEATURES, SLOTS, DIM = 2, 40, 12, 5, 16
 
@@ -96,6 +96,19 @@ def test_folded_projections_equal_projected_inputs(params, inputs, slots):
     weights = (expected + EPSILON) / (expected + EPSILON).sum(-1, keepdims=True)
     np.testing.assert_allclose(attention, expected, atol=1e-6)
     np.testing.assert_allclose(updates, weights @ (features @ params["project_v"]), atol=2e-6)
+
+
+def test_centered_matches_count_from_their_mean_over_the_inputs(params, inputs, slots):
+    """What all inputs have in common, a key that adds the same to all matches of a slot, then decides nothing."""
+    features = layer_norm(params["norm_inputs"], inputs)
+    shifted = features + jnp.linspace(-2.0, 2.0, features.shape[-1])
+    (_, plain), (_, plain_shifted) = (attend(params, x, slots, "slots", "mean") for x in (features, shifted))
+    (_, ours), (_, ours_shifted) = (attend(params, x, slots, "slots", "mean", True) for x in (features, shifted))
+    assert jnp.abs(plain_shifted - plain).max() > 0.05
+    np.testing.assert_allclose(ours_shifted, ours, atol=1e-5)
+    log_odds = jnp.log(plain) - jnp.log(ours)  # of every slot against the others: moved alike for all inputs
+    log_odds = log_odds - log_odds.mean(1, keepdims=True)
+    np.testing.assert_allclose(log_odds, jnp.broadcast_to(log_odds[..., :1], log_odds.shape), atol=1e-5)
 
 
 def test_permuted_slots_come_out_permuted(params, inputs, slots):

@@ -60,7 +60,9 @@ def mlp(params: Params, inputs: jax.Array) -> jax.Array:
     return hidden @ params["kernel1"] + params["bias1"]
 
 
-def attend(params: Params, features: jax.Array, slots: jax.Array, normalize: str, update: str):
+def attend(
+    params: Params, features: jax.Array, slots: jax.Array, normalize: str, update: str, centered: bool = False
+) -> tuple[jax.Array, jax.Array]:
     """One round of competition: what every slot gathers.
 
     Keys and values are linear in the features, so their projections are applied to the few slots instead of the many
@@ -77,6 +79,8 @@ def attend(params: Params, features: jax.Array, slots: jax.Array, normalize: str
     query = layer_norm(params["norm_slots"], slots) @ params["project_q"] * slots.shape[-1] ** -0.5
     query = (query @ params["project_k"].T).astype(features.dtype)
     logits = jnp.einsum("bkd,bnd->bkn", query, features, preferred_element_type=jnp.float32)
+    if centered:
+        logits = logits - logits.mean(-1, keepdims=True)
     attention = jax.nn.softmax(logits, axis=1 if normalize == "slots" else 2)
     weights = attention
     if update == "mean":
@@ -95,6 +99,7 @@ def slot_attention(
     normalize: Literal["slots", "inputs"] = "slots",
     update: Literal["mean", "sum"] = "mean",
     *,
+    centered: bool = False,
     gradient: Literal["all", "last", "straight_through"] = "all",
     return_history: bool = False,
 ) -> tuple[jax.Array, jax.Array] | tuple[jax.Array, jax.Array, History]:
@@ -108,6 +113,9 @@ def slot_attention(
       normalize: the axis of the softmax. "slots": slots compete for every input (the method); "inputs": ordinary
         attention, where each slot looks on its own.
       update: "mean" divides by the attention a slot received, "sum" does not (the paper's ablation, sec. 4.3).
+      centered: how well a slot matches an input counts from its mean over the inputs, so that none wins a whole picture
+        for being dark, say. A step towards slots of equal size, as optimal transport has them (Zhang et al., 2023,
+        Unlocking slot attention by changing optimal transport costs). False is the method.
       gradient: "all" differentiates through every iteration; "last" only through the last one, from a stopped fixed
         point (Chang et al., 2022, sec. 4); "straight_through" also passes the gradient of that last iteration to the
         initial slots as they are (Jia et al., 2023, sec. 3.2).
@@ -124,7 +132,7 @@ def slot_attention(
 
     def iteration(carry, _):
         slots, _ = carry
-        updates, attention = attend(params, features, slots, normalize, update)
+        updates, attention = attend(params, features, slots, normalize, update, centered)
         slots = gru(params["gru"], updates, slots)
         slots = slots + mlp(params["mlp"], layer_norm(params["norm_mlp"], slots))
         return (slots, attention), ((slots, attention) if return_history else None)
@@ -168,7 +176,7 @@ class SlotAttention(nn.Module):
       num_iterations: t; another number may be given at call time.
       mlp_dim: width of the residual MLP's hidden layer.
       initializer: draws the initial slots; `GaussianSlots` (the method) unless given.
-      normalize, update, gradient: as in `slot_attention`.
+      normalize, update, centered, gradient: as in `slot_attention`.
     """
 
     num_slots: int = 7
@@ -178,6 +186,7 @@ class SlotAttention(nn.Module):
     initializer: nn.Module | None = None
     normalize: Literal["slots", "inputs"] = "slots"
     update: Literal["mean", "sum"] = "mean"
+    centered: bool = False
     gradient: Literal["all", "last", "straight_through"] = "all"
 
     @nn.compact
@@ -208,6 +217,7 @@ class SlotAttention(nn.Module):
             num_iterations or self.num_iterations,
             self.normalize,
             self.update,
+            centered=self.centered,
             gradient=self.gradient,
             return_history=return_history,
         )
