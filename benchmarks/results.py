@@ -48,6 +48,7 @@ RUNS = {
     "quick": Entry("configs/quick.py", seeds=tuple(range(10))),
     "quick_learned": Entry("configs/quick.py:learned", seeds=(0, 1, 2)),
     "tetrominoes_quick": Entry("configs/tetrominoes.py:quick", seeds=(0, 1, 2)),
+    "multi_dsprites_quick": Entry("configs/multi_dsprites.py:quick", seeds=(0, 1, 2)),
     "clevr6_quick": Entry("configs/clevr.py:quick", seeds=(0, 1, 2)),
     "clevr10_quick": Entry("configs/clevr.py:clevr10,quick,relative", seeds=(0, 1, 2)),
     "clevr_set_quick": Entry("configs/clevr_set.py:quick", seeds=(0, 1, 2)),
