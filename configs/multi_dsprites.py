@@ -64,8 +64,8 @@ def quick(config: ConfigDict) -> None:
     quicken(config, patch=4)
     config.model.update(resolution=(32, 32), num_iterations=3, centered=True)
     config.model.encoder.update(strides=(2, 1, 1), groups=8)
-    config.model.decoder.update(hidden=(256, 256), relative=True)
-    config.train.update(batch_size=16, num_steps=20_000, learning_rate=1e-3, warmup_steps=200, chroma_weight=8.0)
+    config.model.decoder.relative = True
+    config.train.update(batch_size=16, num_steps=25_000, learning_rate=1e-3, warmup_steps=200, chroma_weight=8.0)
 
 
 def tiny(config: ConfigDict) -> None:

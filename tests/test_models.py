@@ -30,7 +30,7 @@ PARAMETERS = {  # per config and variant; a change of a model shows here
     "multi_dsprites": 235_812,
     "multi_dsprites:tiny": 9_340,
     "multi_dsprites:binarized": 235_812,
-    "multi_dsprites:quick": 218_464,
+    "multi_dsprites:quick": 150_368,
     "quick": 148_896,
     "quick:learned": 150_112,
     "quick:tiny": 6_256,
