@@ -9,7 +9,7 @@ runs in seconds. They combine, as in `clevr.py:masks,tiny`.
 from ml_collections import ConfigDict
 
 from slotjax.configuration import defaults, model_defaults
-from slotjax.variants import apply_variants, quicken, shorten
+from slotjax.variants import apply_variants, quicken, shorten, shrink_decoder
 
 
 def get_config(variants: str | None = None) -> ConfigDict:
@@ -88,4 +88,4 @@ def tiny(config: ConfigDict) -> None:
     config.model.resolution = (32, 32)
     config.model.encoder.update(channels=(8, 8), kernels=(5, 5), strides=(2, 1), mlp_dim=16)
     config.model.update(slot_dim=16, mlp_dim=16)
-    config.model.decoder.update(channels=(8, 8, 8), kernels=(5, 5, 5), strides=(2, 2, 1))
+    shrink_decoder(config, strides=(2, 2, 1))

@@ -7,7 +7,7 @@ Variants: `binarized` and `colored_on_colored` for the other scenes; `tfrecords`
 from ml_collections import ConfigDict
 
 from slotjax.configuration import defaults, model_defaults
-from slotjax.variants import apply_variants, quicken, shorten
+from slotjax.variants import apply_variants, quicken, shorten, shrink_decoder
 
 
 def get_config(variants: str | None = None) -> ConfigDict:
@@ -72,4 +72,4 @@ def tiny(config: ConfigDict) -> None:
     shorten(config)
     config.model.update(slot_dim=16, mlp_dim=16)
     config.model.encoder.update(channels=(8, 8), kernels=(5, 5), strides=(4, 1), mlp_dim=16)
-    config.model.decoder.update(channels=(8,), kernels=(5,), strides=(1,))
+    shrink_decoder(config, strides=(1,))

@@ -8,7 +8,7 @@ attends; `tiny` runs in seconds.
 from ml_collections import ConfigDict
 
 from slotjax.configuration import defaults, model_defaults
-from slotjax.variants import apply_variants, quicken, shorten
+from slotjax.variants import apply_variants, quicken, shorten, shrink_decoder
 
 
 def get_config(variants: str | None = None) -> ConfigDict:
@@ -59,4 +59,4 @@ def tiny(config: ConfigDict) -> None:
     shorten(config)
     config.model.update(slot_dim=16, mlp_dim=16)
     config.model.encoder.update(channels=(8, 8), kernels=(5, 5), strides=(2, 1), mlp_dim=16)
-    config.model.decoder.update(channels=(8,), kernels=(5,), strides=(1,))
+    shrink_decoder(config, strides=(1,))

@@ -46,6 +46,19 @@ def quicken(config: ConfigDict, patch: int) -> None:
     config.train.update(log_every=100, eval_every=1_000, checkpoint_every=1_000)
 
 
+def shrink_decoder(config: ConfigDict, strides: tuple[int, ...]) -> None:
+    """The part of a `:tiny` variant that is the decoder, whichever one the other variants chose.
+
+    Args:
+      strides: of the spatial broadcast decoder, which gets as many convolutions.
+    """
+    decoder = config.model.decoder
+    if decoder.name == "mlp":
+        decoder.hidden = (16,)
+    else:
+        decoder.update(channels=(8,) * len(strides), kernels=(5,) * len(strides), strides=strides)
+
+
 def shorten(config: ConfigDict) -> None:
     """The part of every `:tiny` variant that is not the model: a few small steps, all of a run in seconds."""
     config.data.eval_images = 8

@@ -21,6 +21,7 @@ PARAMETERS = {  # per config and variant; a change of a model shows here
     "clevr:clevr10": 890_308,
     "clevr:quick": 150_240,
     "clevr:clevr10,quick,relative": 150_496,
+    "clevr:quick,tiny": 7_488,
     "clevr:tiny": 12_556,
     "clevr_set": 380_755,
     "clevr_set:quick": 124_627,
@@ -31,11 +32,13 @@ PARAMETERS = {  # per config and variant; a change of a model shows here
     "multi_dsprites:tiny": 9_340,
     "multi_dsprites:binarized": 235_812,
     "multi_dsprites:quick": 150_368,
+    "multi_dsprites:quick,tiny": 7_504,
     "quick": 148_896,
     "quick:learned": 150_112,
     "quick:tiny": 6_256,
     "tetrominoes": 235_812,
     "tetrominoes:quick": 154_692,
+    "tetrominoes:quick,tiny": 8_052,
     "tetrominoes:tiny": 9_340,
 }
 

@@ -294,6 +294,14 @@ def test_the_bootstrap_interval_is_the_normal_one_for_many_images():
     assert module("genuine").with_interval(np.array([0.5, np.nan, 0.5])) == "0.500 (0.500 to 0.500)"
 
 
+def test_every_run_has_a_tiny_form():
+    for entry in module("results").RUNS.values():
+        path, _, variants = module("stretches").with_variant(entry.config, "tiny").partition(":")
+        config = golden.load_config_file(Path(path).stem).get_config(variants)
+        configuration.validate(config)
+        assert config.train.num_steps < 10
+
+
 def test_genuine_scenes_get_every_slot_that_has_a_learned_start():
     learned_slots, get_config = module("genuine").learned_slots, golden.load_config_file("clevr").get_config
     learned, more, gaussian = (
