@@ -66,6 +66,14 @@ VARIANTS = {
     "chroma_8": Variant(
         "errors of colour weigh more than those of brightness (after Jäckl et al., 2024)", ("train.chroma_weight=8.0",)
     ),
+    "groups_8": Variant(
+        "what is there is measured against the rest of the picture (GroupNorm, as in SAVi, Kipf et al., 2022)",
+        ("model.encoder.groups=8",),
+    ),
+    "centered": Variant(
+        "matches count from their mean over the picture (a step towards optimal transport, Zhang et al., 2023)",
+        ("model.centered=True",),
+    ),
     "slots_7": Variant("slots to spare", ("model.num_slots=7",)),
     "no_ema": Variant("the paper evaluates the parameters themselves", ("train.ema_decay=0.0",)),
     "colored": Variant("the background costs something to draw", ("data.options.background=colored",)),
