@@ -34,8 +34,11 @@ def several(config, count: int = 2):
 
 @pytest.fixture(scope="module")
 def learning():
-    """Gaussian slots, so that the noise counts, clipping and a moving average, and steps that change the loss."""
-    return tiny("quick", warmup_steps=1, learning_rate=3e-3, clip_norm=1.0, ema_decay=0.9, num_steps=20)
+    """Gaussian slots, so that the noise counts, clipping and a moving average, and steps that change the loss.
+
+    Three times the learning rate amplifies rounding to 5e-5 within these steps, on some processors.
+    """
+    return tiny("quick", warmup_steps=1, learning_rate=1e-3, clip_norm=1.0, ema_decay=0.9, num_steps=20)
 
 
 def losses(config, devices: int, mode: str, micro_batches: int = 1) -> np.ndarray:
