@@ -58,8 +58,8 @@ def tfrecords(config: ConfigDict) -> None:
 def quick(config: ConfigDict) -> None:
     """What sprites of any colour on any grey ask for, beyond the other small models.
 
-    Without `groups` and `centered` those on dark backgrounds are not found, and without a frame of its own no slot
-    keeps to one sprite; colour, which tells most sprites from what is behind them, is learned sooner with a weight.
+    Without `groups` and `centered` those on dark backgrounds were blurred into one, and without frames of their own
+    more slots shared a sprite; colour, which tells most sprites from what is behind them, is learned sooner weighted.
     """
     quicken(config, patch=4)
     config.model.update(resolution=(32, 32), num_iterations=3, centered=True)
