@@ -37,6 +37,7 @@ def get_config(variants: str | None = None) -> ConfigDict:
             "hidden": (128, 128),
             "patch": 4,
             "frequencies": 2,
+            "hyper": False,  # True: every slot has a first layer of its own (Ha et al., 2017)
             "relative": False,  # True: a slot is drawn around where it attends (Biza et al., 2023)
             "remat": False,
         },

@@ -135,7 +135,9 @@ _ADDED_LATER = {  # older runs do without; what they had instead
     "model.encoder.groups": 0,
     "model.centered": False,
     "model.decoder.relative": False,
+    "model.decoder.hyper": False,
 }
+_ONLY_OF = {"model.decoder.hyper": "mlp"}  # which kind of part has the field
 _STEPS = 2**31 - 1  # steps are counted in int32
 _SEEDS = range(-(2**63), 2**63)  # what `jax.random.key` takes
 _FLOAT = 1e38  # the largest that float32 holds, or so
@@ -282,7 +284,9 @@ def completed(config: ConfigDict) -> ConfigDict:
         section: Any = config
         for part in path:
             section = section.get(part) if isinstance(section, ConfigDict) else None
-        if isinstance(section, ConfigDict) and name not in section:
+        if not isinstance(section, ConfigDict) or name in section:
+            continue
+        if field not in _ONLY_OF or section.get("name") == _ONLY_OF[field]:
             section[name] = value
     return config
 

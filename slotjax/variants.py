@@ -40,7 +40,15 @@ def quicken(config: ConfigDict, patch: int) -> None:
     config.model.initializer = ConfigDict({"name": "learned"})
     config.model.encoder.update(channels=(32, 32, 32), kernels=(5, 5, 5), mlp_dim=64, kernel_init="he")
     config.model.decoder = ConfigDict(
-        {"name": "mlp", "hidden": (128, 128), "patch": patch, "frequencies": 4, "relative": False, "remat": False}
+        {
+            "name": "mlp",
+            "hidden": (128, 128),
+            "patch": patch,
+            "frequencies": 4,
+            "hyper": False,
+            "relative": False,
+            "remat": False,
+        }
     )
     config.train.update(batch_size=8, schedule="cosine", clip_norm=1.0, ema_decay=0.995)
     config.train.update(log_every=100, eval_every=1_000, checkpoint_every=1_000)

@@ -13,7 +13,9 @@ import pytest
 from ml_collections import ConfigDict
 
 import slotjax
+from slotjax.configuration import completed
 from slotjax.models import ObjectDiscovery, compose
+from slotjax.nn.decoders import Places
 from slotjax.nn.encoders import CNNEncoder
 
 PARAMETERS = {  # per config and variant; a change of a model shows here
@@ -126,6 +128,33 @@ def test_the_mlp_decoder_draws_at_full_resolution():
     out = slotjax.apply(model, params, images_of(model), jax.random.key(1))
     assert out.reconstruction.shape == (2, 32, 32, 3)
     np.testing.assert_allclose(out.masks.sum(1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("shared", [True, False], ids=["one grid", "a grid for each slot"])
+def test_places_are_mapped_by_each_slots_own_kernel(shared):
+    random = np.random.default_rng(0)
+    slots, sizes = random.normal(size=(2, 5)).astype(np.float32), random.normal(size=(2, 1)).astype(np.float32)
+    grid = random.normal(size=(2, 3, 4, 6)[shared:]).astype(np.float32)
+    places = Places(7, hyper=True)
+    params = places.init(jax.random.key(0), grid, slots, sizes)["params"]
+    params = jax.tree.map(lambda x: x + 0.1 * random.normal(size=x.shape).astype(np.float32), params)
+    found = places.apply({"params": params}, grid, slots, sizes)
+    assert found.shape == (2, 3, 4, 7)
+    for i in range(2):
+        deviations = (slots[i] - slots[i].mean()) / np.sqrt(slots[i].var() + 1e-6)
+        said = np.append(deviations * params["norm"]["scale"] + params["norm"]["bias"], sizes[i])
+        kernel = params["kernel"] + (said @ params["own"]["kernel"] + params["own"]["bias"]).reshape(6, 7)
+        np.testing.assert_allclose(found[i], (grid if shared else grid[i]) @ kernel, rtol=1e-4, atol=1e-5)
+
+
+def test_older_configs_lack_hyper_where_a_decoder_has_it():
+    for name, has_it in (("quick", True), ("clevr", False)):
+        config = ConfigDict({"model": model_config(name)})
+        with config.unlocked():
+            if "hyper" in config.model.decoder:
+                del config.model.decoder.hyper
+        assert ("hyper" in completed(config).model.decoder) == has_it
+        slotjax.build_model(config.model)
 
 
 def test_groups_are_measured_against_their_own_picture():

@@ -72,6 +72,7 @@ def test_relative_coordinates():
     ("decoder", "step"),
     [
         (MLPBroadcastDecoder((16, 16), hidden=(8, 8), patch=2, frequencies=2, relative=True), 2),
+        (MLPBroadcastDecoder((16, 16), hidden=(8, 8), patch=2, frequencies=2, relative=True, hyper=True), 2),
         (SpatialBroadcastDecoder((16, 16), (8,), (3,), (1,), relative=True), 1),
     ],
 )

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from slotjax.errors import UserError
 from slotjax.nn.convolution import ConvTranspose, depth_to_space
-from slotjax.nn.dense import Dense
+from slotjax.nn.dense import Dense, product
 from slotjax.nn.positions import FRAME, SoftPositionEmbedding, centres, fourier, relative
 
 PARTS = 8  # of a decoder's slots, where its activations are computed again instead of kept
@@ -66,6 +66,7 @@ class MLPBroadcastDecoder(nn.Module):
       hidden: widths of the hidden layers.
       patch: every position predicts patch x patch pixels.
       frequencies: octaves of the position features.
+      hyper: every slot has a first layer of its own, see `Places`.
       relative: see `positions`.
       remat: see `rematerialised`.
     """
@@ -74,6 +75,7 @@ class MLPBroadcastDecoder(nn.Module):
     hidden: tuple[int, ...] = (128, 128)
     patch: int = 2
     frequencies: int = 4
+    hyper: bool = False
     relative: bool = False
     remat: bool = False
     dtype: Any = jnp.float32
@@ -86,10 +88,11 @@ class MLPBroadcastDecoder(nn.Module):
         # Glorot's kernels would halve the signal at each ReLU; slots that hardly show stay alike for long.
         he = nn.initializers.he_uniform()
         height, width = (size // self.patch for size in self.resolution)
+        sizes = jnp.log(slots[:, -FRAME // 2 :]) if self.relative else slots[:, :0]
         slots, grid = positions(self, slots, height, width)
         grid = fourier(grid, self.frequencies)
         # The first layer is linear in (slot, position), so each is projected once and their sum is what is repeated.
-        place = Dense(self.hidden[0], use_bias=False, kernel_init=he, dtype=self.dtype, name="position")(grid)
+        place = Places(self.hidden[0], self.hyper, self.dtype, name="position")(grid, slots, sizes)
         slot = Dense(self.hidden[0], kernel_init=he, dtype=self.dtype, name="dense0")(slots)
         x = nn.relu(slot[:, None, None, :] + place)
         for i, width_ in enumerate(self.hidden[1:], start=1):
@@ -107,6 +110,35 @@ class MLPBroadcastDecoder(nn.Module):
                 f"model.decoder.frequencies={self.frequencies}: too many for {self.resolution} in patches of "
                 f"{self.patch}; take fewer, or larger patches"
             )
+
+
+class Places(nn.Module):
+    """What the first layer of an MLP makes of places: a linear map, the same for all slots or each slot's own.
+
+    Where it is the same, slot and place only add up, and the shape of an object is left to the layers behind. A slot's
+    own map (Ha et al., 2017, HyperNetworks) costs next to nothing: it is made once for all places.
+
+    Attributes:
+      features: how many it makes of a place.
+      hyper: the kernel is the shared one plus a linear function of the (normalised) slot and of `sizes`.
+    """
+
+    features: int
+    hyper: bool = False
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, grid: jax.Array, slots: jax.Array, sizes: jax.Array) -> jax.Array:
+        """grid [h, w, c] or [m, h, w, c], slots [m, d], sizes [m, s] -> [h, w, f] or [m, h, w, f]."""
+        kernel = self.param("kernel", nn.initializers.he_uniform(), (grid.shape[-1], self.features))
+        grid = grid.astype(self.dtype)
+        if not self.hyper:
+            return product(grid, kernel.astype(self.dtype))
+        slots = jnp.concatenate([nn.LayerNorm(name="norm")(slots), sizes], axis=-1)
+        small = nn.initializers.variance_scaling(1 / grid.shape[-1], "fan_in", "normal")
+        own = Dense(kernel.size, kernel_init=small, name="own")(slots).reshape(-1, *kernel.shape)
+        kernels = (kernel + own).astype(self.dtype)
+        return jnp.einsum("hwc,mcf->mhwf" if grid.ndim == 3 else "mhwc,mcf->mhwf", grid, kernels)
 
 
 def positions(decoder: nn.Module, slots: jax.Array, height: int, width: int) -> tuple[jax.Array, jax.Array]:
