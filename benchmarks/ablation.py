@@ -74,6 +74,10 @@ VARIANTS = {
         "matches count from their mean over the picture (a step towards optimal transport, Zhang et al., 2023)",
         ("model.centered=True",),
     ),
+    "hyper": Variant(
+        "every slot has a first layer of its own in the decoder (HyperNetworks, Ha et al., 2017)",
+        ("model.decoder.hyper=True",),
+    ),
     "slots_7": Variant("slots to spare", ("model.num_slots=7",)),
     "no_ema": Variant("the paper evaluates the parameters themselves", ("train.ema_decay=0.0",)),
     "colored": Variant("the background costs something to draw", ("data.options.background=colored",)),
