@@ -2,13 +2,14 @@
 
 Variants: (none) renders its scenes while it trains; `tfds` reads TFDS `clevr`; `masks` reads CLEVR-with-masks
 TFRecords (`--config.data.path=FILE`); `clevr10` takes all scenes, up to 10 objects, with 11 slots; `bf16` computes in
-bfloat16; `quick` is a small model at 64x64 for two CPU cores; `relative` draws a slot around where it attends; `tiny`
-runs in seconds. They combine, as in `clevr.py:masks,tiny`.
+bfloat16; `quick` is a small model at 64x64 for two CPU cores; `relative` draws a slot around where it attends;
+`hyper` makes the most of the small decoder; `tiny` runs in seconds. They combine, as in `clevr.py:masks,tiny`.
 """
 
 from ml_collections import ConfigDict
 
 from slotjax.configuration import defaults, model_defaults
+from slotjax.errors import UserError
 from slotjax.variants import apply_variants, quicken, shorten, shrink_decoder
 
 
@@ -40,7 +41,7 @@ def get_config(variants: str | None = None) -> ConfigDict:
         },
     )
     kinds = {"tfds": tfds, "masks": masks, "clevr10": clevr10}
-    choices = {"bf16": bf16, "quick": quick, "relative": relative, "tiny": tiny}
+    choices = {"bf16": bf16, "quick": quick, "relative": relative, "hyper": hyper, "tiny": tiny}
     return apply_variants(config, variants, kinds | choices)
 
 
@@ -81,6 +82,15 @@ def quick(config: ConfigDict) -> None:
 
 def relative(config: ConfigDict) -> None:
     config.model.decoder.relative = True
+
+
+def hyper(config: ConfigDict) -> None:
+    """Every slot has a first layer of its own, learns in fewer steps, and takes the paper's iterations again."""
+    if config.model.decoder.name != "mlp":
+        raise UserError("variant hyper: is of the small model's decoder; name it with quick, as in clevr.py:quick,hyper")
+    config.model.decoder.hyper = True
+    config.model.num_iterations = 3
+    config.train.num_steps = 15_000
 
 
 def tiny(config: ConfigDict) -> None:
