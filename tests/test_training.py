@@ -19,7 +19,7 @@ from slotjax.tasks import discovery
 from slotjax.training import memory, parallel
 from slotjax.training.checkpoint import Checkpoints
 from slotjax.training.feed import open_feed
-from slotjax.training.logging import MetricsFile, duration, read_metrics
+from slotjax.training.logging import RECENT, Logger, MetricsFile, duration, read_metrics
 from slotjax.training.loop import train
 from slotjax.training.optimizer import learning_rate
 from slotjax.training.parallel import Parallel
@@ -249,3 +249,16 @@ def test_a_device_for_each_core_unless_the_user_said_otherwise(variables, expect
     environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"} | variables
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert int(done.stdout) == (expected or parallel.devices_for(16, parallel.usable_cores()))
+
+
+def test_what_is_left_goes_by_the_recent_pace(monkeypatch, capsys):
+    now = 0.0
+    monkeypatch.setattr("time.perf_counter", lambda: now)
+    logger = Logger(0, 1_000)
+    logger.start_clock(0)
+    for line in range(1, 1 + 2 * RECENT):
+        now += 100.0 if line <= RECENT else 10.0  # ten steps a line: a busy machine, then a free one
+        logger.show(10 * line, 0.5, 1.0)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[RECENT - 1].endswith(f"{duration((1_000 - 10 * RECENT) * 10.0)} left")
+    assert lines[-1].endswith(f"{duration((1_000 - 20 * RECENT) * 1.0)} left")

@@ -4,9 +4,12 @@ import json
 import shutil
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+RECENT = 20  # lines of figures, evaluations between them included, by which the time that is left is estimated
 
 
 class MetricsFile:
@@ -153,11 +156,13 @@ class Logger:
 
     def start_clock(self, step: int) -> None:
         """From here on time is counted for the estimate of what is left."""
-        self._clock = (time.perf_counter(), step)
+        self._marks = deque([(time.perf_counter(), step)], maxlen=RECENT)
 
     def _seconds_per_step(self, step: int) -> float:
-        start, first = self._clock
-        return (time.perf_counter() - start) / max(step - first, 1)
+        """The recent pace: what a run is told after a busy hour should not be that hour's."""
+        now, (start, first) = time.perf_counter(), self._marks[0]
+        self._marks.append((now, step))
+        return (now - start) / max(step - first, 1)
 
     def close(self) -> None:
         if self._bar:
