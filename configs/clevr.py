@@ -87,7 +87,9 @@ def relative(config: ConfigDict) -> None:
 def hyper(config: ConfigDict) -> None:
     """Every slot has a first layer of its own, learns in fewer steps, and takes the paper's iterations again."""
     if config.model.decoder.name != "mlp":
-        raise UserError("variant hyper: is of the small model's decoder; name it with quick, as in clevr.py:quick,hyper")
+        raise UserError(
+            "variant hyper: is of the small model's decoder; name it with quick, as in clevr.py:quick,hyper"
+        )
     config.model.decoder.hyper = True
     config.model.num_iterations = 3
     config.train.num_steps = 15_000

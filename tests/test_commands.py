@@ -1,6 +1,7 @@
 """The commands as a user types them: what they write, what they say, and how they refuse."""
 
 import json
+import math
 import os
 import re
 import signal
@@ -126,14 +127,30 @@ def test_segment_the_users_own_pictures(workdir, tmp_path):
 def test_segment_with_weights_that_come_with_the_library(tmp_path):
     """In an empty folder, as right after installing."""
     Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(tmp_path / "mine.png")
+    stripes = np.zeros((32, 32, 3), np.uint8)
+    stripes[::2] = 255
+    Image.fromarray(stripes).save(tmp_path / "stripes.png")
     package = Path(slotjax.__file__).parent
     before = {path: path.stat().st_mtime_ns for path in (package / "weights").iterdir()}
     environment = ENVIRONMENT | {"PYTHONPATH": str(ROOT)}
-    arguments = [sys.executable, "-m", "slotjax.segment", "--weights", "quick", "mine.png"]
+    arguments = [sys.executable, "-m", "slotjax.segment", "--weights", "quick", "mine.png", "stripes.png"]
     result = subprocess.run(arguments, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-    assert sorted(path.name for path in (tmp_path / "segments").iterdir()) == ["mine_segments.png", "mine_slots.png"]
+    written = [f"{name}_{what}.png" for name in ("mine", "stripes") for what in ("segments", "slots")]
+    assert sorted(path.name for path in (tmp_path / "segments").iterdir()) == written
+    assert re.findall(r"^note: (.*) is redrawn with \d+ times the usual error", result.stdout, re.M) == ["stripes"]
     assert {path: path.stat().st_mtime_ns for path in (package / "weights").iterdir()} == before
+
+
+def test_the_usual_error_is_that_of_the_last_evaluation(workdir, tmp_path):
+    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    assert segment.usual_error(workdir) == rows[-1]["mse"]
+    packaged = loading.PACKAGED / "quick.npz"
+    config, _ = loading.load_entries(packaged)
+    assert segment.usual_error(packaged) == config["evaluation"]["mse"]
+    for i, unknown in enumerate(({}, {"evaluation": 3}, {"evaluation": {"mse": "low"}}, {"evaluation": {"mse": 0}})):
+        loading.save_weights(tmp_path / f"{i}.npz", {"model": {}} | unknown, {})
+        assert segment.usual_error(tmp_path / f"{i}.npz") == math.inf
 
 
 def test_packaged_weights_say_what_they_are(capsys, monkeypatch):
