@@ -12,6 +12,8 @@ os.environ["XLA_FLAGS"] = " ".join(
     ]
 )
 
+import signal
+import sys
 from pathlib import Path
 
 # What one test, worker or subprocess has compiled serves the others, and the next run.
@@ -104,3 +106,13 @@ def poison(monkeypatch):
         monkeypatch.setattr(SceneFeed, "train_batches", spoiled)
 
     return spoil
+
+
+@pytest.fixture
+def as_commands_do(monkeypatch):
+    """Benchmarks import each other as scripts in one folder do; their signal handlers do not outlive a test."""
+    monkeypatch.setattr(sys, "path", [str(Path(__file__).parent.parent / "benchmarks"), *sys.path])
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
