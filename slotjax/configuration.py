@@ -52,6 +52,7 @@ def defaults() -> ConfigDict:
             "batch_size": 64,  # over all devices
             "micro_batches": 0,  # the batch in so many parts, one after another; 0: as few as memory allows
             "num_seeds": 1,  # so many independent runs in one program: from `seed` on, each in a directory of its own
+            "start_from": "",  # trained parameters to begin with: a run's directory, a weights file or packaged weights
             "num_steps": 500_000,
             "learning_rate": 4e-4,
             "schedule": "exponential",  # or "cosine", "constant"; all after a linear warm-up
@@ -131,6 +132,7 @@ _ADDED_LATER = {  # older runs do without; what they had instead
     "train.on_nonfinite": "stop",
     "train.num_seeds": 1,
     "train.chroma_weight": 1.0,
+    "train.start_from": "",
     "model.encoder.kernel_init": "glorot",
     "model.encoder.groups": 0,
     "model.centered": False,

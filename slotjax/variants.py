@@ -70,5 +70,6 @@ def shrink_decoder(config: ConfigDict, strides: tuple[int, ...]) -> None:
 def shorten(config: ConfigDict) -> None:
     """The part of every `:tiny` variant that is not the model: a few small steps, all of a run in seconds."""
     config.data.eval_images = 8
+    config.train.start_from = ""  # trained weights are of a larger model
     config.train.update(batch_size=4, num_steps=6, warmup_steps=2, log_every=2, eval_every=3, checkpoint_every=3)
     config.eval.update(batch_size=8, pictures=2)

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,6 +15,7 @@ import pytest
 
 from slotjax import configuration
 from slotjax.errors import RunFailed, UserError
+from slotjax.loading import save_weights
 from slotjax.models import build_model
 from slotjax.tasks import discovery
 from slotjax.training import memory, parallel
@@ -23,7 +25,7 @@ from slotjax.training.logging import RECENT, Logger, MetricsFile, duration, read
 from slotjax.training.loop import train
 from slotjax.training.optimizer import learning_rate
 from slotjax.training.parallel import Parallel
-from slotjax.training.run import initial_state, open_run, restore_state
+from slotjax.training.run import first_state, initial_state, open_run, restore_state
 from slotjax.training.step import build_train_step
 
 
@@ -145,6 +147,32 @@ def test_a_workdir_of_another_experiment_is_left_alone(tmp_path):
     assert (tmp_path / "config.json").read_text() == before
     with pytest.raises(UserError, match=r"another model.*entries differ"):
         restore_state(config, tmp_path)
+
+
+def test_training_starts_from_the_parameters_of_another_run(run, tmp_path):
+    config = configuration.completed(run.config.copy_and_resolve_references())
+    save_weights(tmp_path / "trained.npz", config.to_dict(), jax.tree.map(lambda x: x + 1, drawn := first(config)))
+    config.train.start_from = str(tmp_path / "trained.npz")
+    chex.assert_trees_all_close(first(config), jax.tree.map(lambda x: x + 1, drawn))
+    state = first_state(config, build_model(config.model))
+    assert int(state.step) == 0 and not any(x.any() for x in jax.tree.leaves(state.opt_state))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nowhere", "train.start_from=nowhere: nowhere: no such directory or file"),
+        ("quick", r"train.start_from=quick: \d+ parameters are not the model's: '.*' is "),
+    ],
+)
+def test_parameters_that_cannot_be_started_from_are_named(name, message, tmp_path):
+    with pytest.raises(UserError, match=message):
+        train(tiny("tetrominoes", start_from=name), tmp_path)
+    assert not list(tmp_path.glob("*.json*"))
+
+
+def first(config):
+    return first_state(config, build_model(config.model)).params
 
 
 def test_metrics_file_drops_what_comes_again_and_half_lines(tmp_path):

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from slotjax import configuration
 from slotjax.api import init
 from slotjax.errors import UserError
+from slotjax.loading import check_parameters, load
 from slotjax.models import build_model
 from slotjax.tasks import TASKS
 from slotjax.training import memory, processes
@@ -134,6 +135,23 @@ def initial_state(config: ConfigDict, model: nn.Module) -> TrainState:
     images = jnp.zeros((1, *model.resolution, 3))
     params = init(model, stream_key(config.seed, "parameters"), images)
     return create_state(params, build_optimizer(config.train), config.train.ema_decay > 0)
+
+
+def first_state(config: ConfigDict, model: nn.Module) -> TrainState:
+    """The state before the first step: drawn from the seed, or with the parameters that `train.start_from` names.
+
+    Raises:
+      UserError: there are none of that name, or they are another model's.
+    """
+    name = config.train.get("start_from")
+    if not name:
+        return initial_state(config, model)
+    try:
+        _, params = load(name)
+        check_parameters(model, params)
+    except UserError as error:
+        raise UserError(f"train.start_from={name}: {error}") from None
+    return create_state(jax.tree.map(jnp.asarray, params), build_optimizer(config.train), config.train.ema_decay > 0)
 
 
 def restore_state(config: ConfigDict, workdir: Path, *, best: bool = False) -> tuple[nn.Module, TrainState]:

@@ -13,7 +13,7 @@ from slotjax.training import nonfinite, processes
 from slotjax.training.checkpoint import Checkpoints, Intact
 from slotjax.training.logging import Figures, Logger, Silence, read_metrics
 from slotjax.training.rng import example_keys, stream_key
-from slotjax.training.run import Run, check_same_run, initial_state, slots_key
+from slotjax.training.run import Run, check_same_run, first_state, initial_state, slots_key
 from slotjax.training.state import TrainState
 
 MOST_SKIPPED = 100  # steps in a row that were not finite; more of them will not help
@@ -40,12 +40,11 @@ class Seed:
 
     def restored(self, found: Intact | None) -> TrainState:
         """The state of a checkpoint, or the one before the first step."""
-        state = initial_state(self.config, self.run.model)
         if found is None:
-            return state
+            return first_state(self.config, self.run.model)
         if found.config is not None:
             check_same_run(self.config, configuration.completed(ConfigDict(found.config)), self.workdir)
-        return self.checkpoints.read(found, state)
+        return self.checkpoints.read(found, initial_state(self.config, self.run.model))
 
     def begin(self, start: int, notice: Callable[[str], None]) -> None:
         """Goes on after step `start`; only from here on is anything written. `notice` is told of what was damaged."""
