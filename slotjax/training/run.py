@@ -148,9 +148,12 @@ def first_state(config: ConfigDict, model: nn.Module) -> TrainState:
         return initial_state(config, model)
     try:
         _, params = load(name)
-        check_parameters(model, params)
     except UserError as error:
         raise UserError(f"train.start_from={name}: {error}") from None
+    try:
+        check_parameters(model, params)
+    except UserError as error:
+        raise UserError(f"train.start_from={name}: {error}; it takes those of a model with the same layers") from None
     return create_state(jax.tree.map(jnp.asarray, params), build_optimizer(config.train), config.train.ema_decay > 0)
 
 
