@@ -51,7 +51,7 @@ RUNS = {
     "multi_dsprites_quick": Entry("configs/multi_dsprites.py:quick", seeds=(0, 1, 2)),
     "clevr6_quick": Entry("configs/clevr.py:quick", seeds=(0, 1, 2)),
     "clevr10_quick": Entry("configs/clevr.py:clevr10,quick,relative", seeds=(0, 1, 2)),
-    "clevr6_refined": Entry("configs/clevr.py:quick,refine", seeds=(0, 1, 2)),
+    "clevr6_refined": Entry("configs/clevr.py:quick,relative,refine", seeds=(0, 1, 2)),
     "clevr10_refined": Entry("configs/clevr.py:clevr10,quick,relative,refine", seeds=(0, 1, 2)),
     "clevr_set_quick": Entry("configs/clevr_set.py:quick", seeds=(0, 1, 2)),
 }

@@ -3,7 +3,7 @@
 Variants: (none) renders its scenes while it trains; `tfds` reads TFDS `clevr`; `masks` reads CLEVR-with-masks
 TFRecords (`--config.data.path=FILE`); `clevr10` takes all scenes, up to 10 objects, with 11 slots; `bf16` computes in
 bfloat16; `quick` is a small model at 64x64 for two CPU cores; `relative` draws a slot around where it attends;
-`refine` goes on from trained weights that come with the library (`clevr10,quick,relative,refine` or `quick,refine`);
+`refine` goes on from trained weights that come with the library (`quick,relative,refine`, `clevr10` with it or not);
 `tiny` runs in seconds. They combine, as in `clevr.py:masks,tiny`.
 """
 
