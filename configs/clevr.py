@@ -3,7 +3,7 @@
 Variants: (none) renders its scenes while it trains; `tfds` reads TFDS `clevr`; `masks` reads CLEVR-with-masks
 TFRecords (`--config.data.path=FILE`); `clevr10` takes all scenes, up to 10 objects, with 11 slots; `bf16` computes in
 bfloat16; `quick` is a small model at 64x64 for two CPU cores; `relative` draws a slot around where it attends;
-`refine` goes on from trained weights that come with the library (`quick,relative,refine`, `clevr10` with it or not);
+`refine` goes on from trained weights that come with the library (`quick,relative,refine`, also with `clevr10`);
 `tiny` runs in seconds. They combine, as in `clevr.py:masks,tiny`.
 """
 
@@ -85,7 +85,7 @@ def relative(config: ConfigDict) -> None:
 
 
 def refine(config: ConfigDict) -> None:
-    """Goes on from trained weights with three iterations, as in the paper; from scratch they lose seeds."""
+    """Goes on from trained weights with the paper's three iterations; from scratch they lost a seed (ablation.md)."""
     config.model.num_iterations = 3
     config.train.update(num_steps=6_000, learning_rate=4e-4)
     config.train.start_from = "clevr10" if config.model.num_slots == 11 else "clevr6"

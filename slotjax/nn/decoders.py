@@ -116,7 +116,7 @@ class Places(nn.Module):
     """What the first layer of an MLP makes of places: a linear map, the same for all slots or each slot's own.
 
     Where it is the same, slot and place only add up, and the shape of an object is left to the layers behind. A slot's
-    own map (Ha et al., 2017, HyperNetworks) costs next to nothing: it is made once for all places.
+    own map (Ha et al., 2017, HyperNetworks) costs little: it is made once for all places.
 
     Attributes:
       features: how many it makes of a place.
