@@ -70,7 +70,8 @@ def stepper(options: argparse.Namespace, count: int) -> tuple[Callable[[], float
     clock, start = CLOCKS[options.clock], time.perf_counter()
     run: Run = open_run(read_config(options, count), UNUSED)
     step, batches = run.train_step(), run.feed.train_batches(run.parallel, 0)
-    state = run.parallel.replicate(stack_states([initial_state(own, run.model) for own, _ in run.seeds]))
+    states = [run.layout.pack(initial_state(own, run.model)) for own, _ in run.seeds]
+    state = run.parallel.replicate(stack_states(states))
 
     def one() -> float:
         nonlocal state

@@ -34,6 +34,7 @@ from slotjax.errors import UserError
 from slotjax.losses import reconstruction_loss
 from slotjax.models import DTYPES
 from slotjax.tasks import TASKS
+from slotjax.training.layout import Layout
 from slotjax.training.optimizer import build_optimizer
 from slotjax.training.parallel import Parallel, one_device_per_core
 from slotjax.training.run import initial_state
@@ -151,12 +152,14 @@ def ours(config, options: argparse.Namespace, devices: list | None = None) -> Ca
     """slotjax's step as training runs it: on these devices, else on one GPU, or all that a CPU was made into."""
     model, size = slotjax.build_model(config.model), config.train.batch_size
     task = TASKS[config.model.name]
-    loss = task.build_loss(model, config.train)
+    start = initial_state(config, model)
+    layout = Layout(start.params)
+    loss = layout.of_vectors(task.build_loss(model, config.train))
     step = Step(loss, build_optimizer(config.train), jax.random.key(0), config.train.ema_decay)
     devices = devices or (jax.devices() if jax.default_backend() == "cpu" else jax.devices()[:1])
     parallel = Parallel(config.parallel, size, devices)
     train = build_train_step(step, parallel, 1)
-    state = parallel.replicate(initial_state(config, model))
+    state = parallel.replicate(layout.pack(start))
     batch = parallel.shard({"image": pictures(config), "index": np.arange(size, dtype=np.int32)})
     return timed(lambda state: train(state, batch), state, options)
 

@@ -45,7 +45,8 @@ def losses(config, devices: int, mode: str, micro_batches: int = 1) -> np.ndarra
     """Of 20 steps, [20] or [20, s]."""
     run, parallel = open_run(config, Path("/nowhere")), Parallel(mode, 4, jax.devices()[:devices])
     step = build_train_step(run.step, parallel, micro_batches)
-    state = parallel.replicate(stack_states([initial_state(own, run.model) for own, _ in run.seeds]))
+    states = [run.layout.pack(initial_state(own, run.model)) for own, _ in run.seeds]
+    state = parallel.replicate(stack_states(states))
     batches, collected = run.feed.train_batches(parallel, 0), []
     for _ in range(20):
         state, metrics = step(state, next(batches))

@@ -44,10 +44,11 @@ def run(tmp_path_factory):
 
 def one_step(run, devices: int, mode: str, micro_batches: int = 1):
     parallel = Parallel(mode, 8, jax.devices()[:devices])
-    state = parallel.replicate(initial_state(run.config, run.model).replace(step=jnp.int32(3)))
+    state = run.layout.pack(initial_state(run.config, run.model).replace(step=jnp.int32(3)))
+    state = parallel.replicate(state)
     batch = next(run.feed.train_batches(parallel, 3))
     state, metrics = build_train_step(run.step, parallel, micro_batches)(state, batch)
-    return jax.device_get((state.params, metrics))
+    return jax.device_get((run.layout.params(state.params), metrics))
 
 
 @pytest.fixture(scope="module")
@@ -199,7 +200,7 @@ def test_metrics_file_keeps_a_copy_of_what_it_cannot_read(tmp_path):
 
 
 def test_memory_is_estimated_and_parts_are_chosen(run):
-    shapes = jax.eval_shape(lambda: initial_state(run.config, run.model).params)
+    shapes = jax.eval_shape(lambda: run.layout.vector(initial_state(run.config, run.model).params))
     image = memory.bytes_per_image(run.step.loss, shapes, run.feed.example)
     pixels = math.prod(run.model.resolution)
     assert image > 4 * pixels * 4 * 8  # at least what the decoder's widest layer keeps: 4 slots, 8 channels, float32
@@ -248,7 +249,7 @@ def test_what_cannot_work_is_named_before_anything_is_written(tmp_path, section,
 def test_lowers_for_accelerators(run):
     """The whole step, and the scenes it sees, have kernels on TPU and CUDA."""
     parallel = Parallel("jit", 8, jax.devices()[:1])
-    state = jax.eval_shape(lambda: initial_state(run.config, run.model))
+    state = jax.eval_shape(lambda: run.layout.pack(initial_state(run.config, run.model)))
     batch = {"image": jax.ShapeDtypeStruct((8, 35, 35, 3), jnp.float32), "index": jax.ShapeDtypeStruct((8,), jnp.int32)}
     step = build_train_step(run.step, parallel, 1)
     for platform in ("tpu", "cuda"):

@@ -23,6 +23,7 @@ from slotjax.training.optimizer import learning_rate
 from slotjax.training.run import Run, open_run
 from slotjax.training.seed import Seed
 from slotjax.training.side_by_side import batch_of, stack_states, state_of
+from slotjax.training.state import TrainState
 
 PATIENT_SECONDS = 3600  # on a CPU, a longer run than this deserves a hint
 
@@ -70,7 +71,8 @@ class Loop:
         notices: list[str] = []
         found = newest_common([seed.checkpoints for seed in seeds], notices.append) or [None] * len(seeds)
         states = [seed.restored(own) for seed, own in zip(seeds, found, strict=True)]
-        self.state, self.start = run.parallel.replicate(stack_states(states)), int(states[0].step)
+        packed = [run.layout.pack(jax.device_get(state)) for state in states]
+        self.state, self.start = run.parallel.replicate(stack_states(packed)), int(states[0].step)
         self.writes = processes.first()
         if self.writes:  # only from here on is anything written
             configuration.save(self.config, run.workdir / "config.json")
@@ -141,6 +143,10 @@ class Loop:
     def _due(self, step: int, every: int) -> bool:
         return step % every == 0 or step == self.config.train.num_steps
 
+    def _states(self) -> list[TrainState]:
+        """Each seed's state on the host."""
+        return self._own(self.run_.layout.unpack(jax.tree.map(np.asarray, self.state)))
+
     def _own(self, tree: Any) -> list[Any]:
         """Each seed's part of a state, or of metrics, on the host."""
         host = jax.tree.map(np.asarray, tree)
@@ -183,7 +189,7 @@ class Loop:
     def _evaluate(self, step: int) -> None:
         """Scores the seeds that were not scored at this step yet."""
         run = self.run_
-        for seed, state in zip(self.seeds, self._own(self.state), strict=True):
+        for seed, state in zip(self.seeds, self._states(), strict=True):
             if step in seed.scored:
                 continue
             params = jax.device_put(state.best_params, run.parallel.own_devices[0])
@@ -197,12 +203,12 @@ class Loop:
     def _not_finite(self, step: int, broken: list[list[str]], batch: dict[str, jax.Array]) -> None:
         """Has each seed that is concerned see to it."""
         rows = self.run_.parallel.gather(batch)
-        for place, (seed, params) in enumerate(zip(self.seeds, self._own(self.state.params), strict=True)):
+        for place, (seed, state) in enumerate(zip(self.seeds, self._states(), strict=True)):
             if broken[place]:
-                seed.not_finite(step, broken[place], params, batch_of(rows, place, len(self.seeds)))
+                seed.not_finite(step, broken[place], state.params, batch_of(rows, place, len(self.seeds)))
 
     def _save(self, step: int) -> None:
-        for seed, state in zip(self.seeds, self._own(self.state), strict=True):
+        for seed, state in zip(self.seeds, self._states(), strict=True):
             seed.checkpoints.save(step, state)
 
     def _wait(self) -> None:
@@ -211,8 +217,7 @@ class Loop:
 
     def _introduce(self) -> None:
         run, config = self.run_, self.config
-        count = sum(x.size for x in jax.tree.leaves(self.state.params)) // len(self.seeds)
-        devices = run.parallel.devices
+        count, devices = run.layout.size, run.parallel.devices
         self.log.say(
             f"slotjax: {config.model.name}, {count:,} parameters, on {len(devices)} x {devices[0].device_kind}"
             + (f" of {jax.process_count()} processes" if processes.many() else "")

@@ -27,9 +27,6 @@ def one_device_per_core(batch_size: int) -> None:
         return
     count = devices_for(batch_size, usable_cores())
     jax.config.update("jax_num_cpu_devices", count)
-    # A device that waits in an average over devices keeps a thread of XLA's pool. With no more threads than cores the
-    # last device, which needs some for its operations, would wait for them, and all for it.
-    os.environ.setdefault("PJRT_NPROC", str(2 * max(count, usable_cores())))
 
 
 def devices_for(batch_size: int, cores: int) -> int:

@@ -18,6 +18,7 @@ from slotjax.tasks import TASKS
 from slotjax.training import memory, processes
 from slotjax.training.checkpoint import Checkpoints
 from slotjax.training.feed import SceneFeed, StoredFeed, open_feed
+from slotjax.training.layout import Layout
 from slotjax.training.optimizer import build_optimizer
 from slotjax.training.parallel import Parallel
 from slotjax.training.rng import stream_key
@@ -37,6 +38,7 @@ class Run:
     """A training run, ready to go: see `open_run`.
 
     Attributes:
+      layout: of the vectors that the step's states have in place of parameters.
       seeds: config and directory of each seed's own run; of a single one, those of this run.
     """
 
@@ -46,6 +48,7 @@ class Run:
     model: nn.Module
     feed: SceneFeed | StoredFeed
     parallel: Parallel
+    layout: Layout
     step: Step | SeveralSteps
     micro_batches: int
     memory_note: str
@@ -90,8 +93,9 @@ def open_run(config: ConfigDict, workdir: Path) -> Run:
         note += f", {memory.readable(free)} free"
     if parts > 1:
         note += f": {parts} micro-batches of {parallel.per_device // parts}, the same loss and gradients"
+    layout = Layout(shapes)
     step = Step(
-        loss,
+        layout.of_vectors(loss),
         build_optimizer(config.train),
         slots_key(config),
         config.train.ema_decay,
@@ -99,7 +103,7 @@ def open_run(config: ConfigDict, workdir: Path) -> Run:
     )
     if len(seeds) > 1:
         step = SeveralSteps(step, jnp.stack([slots_key(own) for own in configs]))
-    return Run(config, workdir, task, model, feed, parallel, step, parts, note, seeds)
+    return Run(config, workdir, task, model, feed, parallel, layout, step, parts, note, seeds)
 
 
 def slots_key(config: ConfigDict) -> jax.Array:

@@ -112,7 +112,8 @@ def build_train_step(
     """The step over all devices; in `micro_batches` parts one after another where more than 1, to the same effect.
 
     The parts are separate dispatches of one program, not a loop within it: convolutions inside an XLA loop are far
-    slower on CPU, and each part is long enough to hide the dispatch.
+    slower on CPU, and each part is long enough to hide the dispatch. A CPU is handed one at a time: its devices share
+    as many threads, and with dozens of programs ahead one device's would keep them all, waiting for another's.
     """
     if micro_batches == 1:
         return parallel.over_batch(step.train, donate=(0,))
@@ -128,11 +129,14 @@ def build_train_step(
     following = parallel.over_batch(accumulate)
     update = jax.jit(finish, donate_argnums=(0,))
     axis = 1 if parallel.mode == "pmap" else 0
+    on_cpu = parallel.own_devices[0].platform == "cpu"
 
     def train(state: TrainState, batch: Batch) -> tuple[TrainState, dict]:
         head, *rest = split(batch, micro_batches, axis)
         total = first(state, head)
         for piece in rest:
+            if on_cpu:
+                jax.block_until_ready(total)
             total = following((state, total), piece)
         return update(state, total)
 
