@@ -25,8 +25,8 @@ def _forward(inputs, kernel):
 
 def _backward(residuals, gradient):
     inputs, kernel = residuals
-    axes = tuple(range(inputs.ndim - 1))
-    flow = jnp.tensordot(inputs, gradient, (axes, axes), preferred_element_type=jnp.float32)
+    rows = (x.reshape(-1, x.shape[-1]) for x in (inputs, gradient))
+    flow = jnp.einsum("nx,ny->xy", *rows, preferred_element_type=jnp.float32)
     return gradient @ kernel.T, flow.astype(kernel.dtype)
 
 
