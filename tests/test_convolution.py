@@ -55,8 +55,9 @@ def test_transposed_equals_laxs_in_value_and_gradient(size, stride):
 
 @pytest.mark.parametrize("stride", [1, 2, 3])
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
-def test_convolution_equals_laxs_in_value_and_gradient(size, stride):
-    inputs, kernel = draw(size, shape=(2, 9, 8, 3))
+@pytest.mark.parametrize("channels", [3, 6])
+def test_convolution_equals_laxs_in_value_and_gradient(channels, size, stride):
+    inputs, kernel = draw(size, shape=(2, 9, 8, channels))
     assert_close(both(convolve, inputs, kernel, stride), both(plain, inputs, kernel, stride))
 
 
