@@ -172,7 +172,7 @@ def kernel_gradient(inputs: jax.Array, gradient: jax.Array, size: int, stride: i
 def _kernel_gradient(inputs, gradient, size, stride, lows):
     c_in, c_out = inputs.shape[-1], gradient.shape[-1]
     if stride == 1:  # shifting the gradient up instead of the inputs down leaves less to lay out
-        # Channels in front before they are many: the product would turn the whole around.
+        # Channels go to the front while they are few: the product would lay the whole out anew.
         columns = shifted(jnp.moveaxis(inputs, -1, 0), 3, size, stride, lows[1], gradient.shape[2], 0)
         rows = shifted(gradient, 1, size, 1, size - 1 - lows[0], inputs.shape[1])
         product = jnp.einsum("xbhw,bhwy->xy", columns, rows, preferred_element_type=jnp.float32)

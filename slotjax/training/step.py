@@ -99,7 +99,11 @@ class SeveralSteps:
 
 
 def mean_over_devices(tree: Any) -> Any:
-    """The mean of every array over `AXIS`, all in one vector: XLA's CPU devices wait for each other at every array."""
+    """The mean of every array over `AXIS`, all in one vector: XLA's CPU devices wait for each other at every array.
+
+    Each wait keeps a thread, too, of which there are as many as devices: one that waited twice at once might leave none
+    to the device that it waits for.
+    """
     if jax.lax.axis_size(AXIS) == 1:
         return tree
     flat, restore = ravel_pytree(tree)
