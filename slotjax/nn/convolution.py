@@ -265,7 +265,8 @@ def _same(inputs, kernel, stride):
 
 def by_patches(inputs: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     """A SAME convolution as one matrix product."""
-    size, places = kernel.shape[0], tuple(-(-n // stride) for n in inputs.shape[1:3])
+    (_, height, width, _), size = inputs.shape, kernel.shape[0]
+    places = (-(-height // stride), -(-width // stride))
     patches = patches_of(inputs, size, stride, same_padding(inputs.shape, size, stride), places)
     return patches @ kernel.reshape(-1, kernel.shape[-1])
 
