@@ -9,9 +9,9 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+from workers import Worker
 
 import slotjax
-from slotjax.errors import UserError
 
 FOLDER = Path(__file__).parent
 
@@ -40,53 +40,23 @@ def relative(ours, theirs) -> float:
     return float(np.abs(ours - theirs).max() / np.abs(theirs).max())
 
 
-class TorchPeer:
-    """`benchmarks/torch_worker.py` in an interpreter that has torch; it steps when told to."""
-
-    def __init__(self, name: str, config, options: argparse.Namespace, **settings):
-        self.name = name
-        params, images, noise = example(config)
-        weights = {"/".join(p.key for p in path): x for path, x in jax.tree_util.tree_leaves_with_path(params)}
-        with tempfile.NamedTemporaryFile(suffix=".npz") as file:
-            np.savez(file, images=images, noise=noise, **weights)
-            file.flush()
-            settings |= {"peer": str(options.torch_peer), "data": file.name, "steps": options.steps}
-            command = [
-                options.torch_python,
-                str(FOLDER / "torch_worker.py"),
-                json.dumps(settings | {"clock": options.clock}),
-            ]
-            try:
-                pipe = subprocess.PIPE
-                self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
-            except OSError as error:
-                raise UserError(
-                    f"--torch-python={options.torch_python}: {error.strerror}; take a Python with torch"
-                ) from None
-            first = self._read()
-        reconstruction = our_reconstruction(config, params, images, noise)
-        error = relative(np.float32(first["reconstruction"]).reshape(reconstruction.shape), reconstruction)
-        print(
-            f"largest difference, {name} - slotjax: reconstruction {error:.1e} (torch {first['version']})", flush=True
-        )
-
-    def seconds(self) -> float:
-        self.process.stdin.write("step\n")
-        self.process.stdin.flush()
-        return self._read()
-
-    def _read(self):
-        line = self.process.stdout.readline()
-        if not line:
-            last = (self.process.stderr.read().strip().splitlines() or ["it ended without a word"])[-1]
-            raise UserError(f"--torch-python={self.process.args[0]}: {self.name} failed: {last}")
-        return json.loads(line)
-
-    def close(self) -> None:
-        self.process.communicate()
+def torch_peer(name: str, config, options: argparse.Namespace, **settings) -> Worker:
+    """`benchmarks/torch_worker.py` with our weights; prints how far its reconstruction is from ours."""
+    params, images, noise = example(config)
+    weights = {"/".join(p.key for p in path): x for path, x in jax.tree_util.tree_leaves_with_path(params)}
+    with tempfile.NamedTemporaryFile(suffix=".npz") as file:
+        np.savez(file, images=images, noise=noise, **weights)
+        file.flush()
+        settings |= {"peer": str(options.torch_peer), "data": file.name, "steps": options.steps, "clock": options.clock}
+        worker = Worker(name, [options.torch_python, str(FOLDER / "torch_worker.py"), json.dumps(settings)])
+    reconstruction = our_reconstruction(config, params, images, noise)
+    error = relative(np.float32(worker.first["reconstruction"]).reshape(reconstruction.shape), reconstruction)
+    version = worker.first["version"]
+    print(f"largest difference, {name} - slotjax: reconstruction {error:.1e} (torch {version})", flush=True)
+    return worker
 
 
-def torch_peers(config, options: argparse.Namespace) -> list[TorchPeer]:
+def torch_peers(config, options: argparse.Namespace) -> list[Worker]:
     """The PyTorch rows; none, and a line that says so, where they cannot be had."""
     if not options.torch_peer:
         print("no PyTorch rows: name the peer by --torch-peer")
@@ -96,9 +66,9 @@ def torch_peers(config, options: argparse.Namespace) -> list[TorchPeer]:
         print(f"no PyTorch rows: {options.torch_python} has no torch; name one that has by --torch-python")
         return []
     if jax.default_backend() == "cpu":
-        return [TorchPeer("PyTorch eager", config, options, device="cpu", bf16=options.dtype == "bfloat16")]
+        return [torch_peer("PyTorch eager", config, options, device="cpu", bf16=options.dtype == "bfloat16")]
     compiled = {"device": "cuda", "bf16": True, "channels_last": True, "compile": True}
     return [
-        TorchPeer("PyTorch compiled, bfloat16, channels last", config, options, **compiled),
-        TorchPeer("PyTorch eager, TF32", config, options, device="cuda", tf32=True),
+        torch_peer("PyTorch compiled, bfloat16, channels last", config, options, **compiled),
+        torch_peer("PyTorch eager, TF32", config, options, device="cuda", tf32=True),
     ]

@@ -23,7 +23,7 @@ def words(flags: str) -> list[str]:
 
 @pytest.mark.slow
 def test_step_prints_its_table_and_the_floor(benchmark, capsys):
-    benchmark("step").main(words("--resolution 16 --batch 1 --rounds 1 --gemm 64"))
+    benchmark("step").main(words("--resolution 16 --batch 4 --rounds 1 --gemm 64"))
     out = capsys.readouterr().out
     assert "no PyTorch rows" in out and "times slotjax's" in out and "floor: " in out
     difference = out.split("reconstruction ")[1].split(",")[0]
@@ -75,6 +75,25 @@ def test_waiting_looks_at_a_real_run(benchmark, capsys, tmp_path):
     assert list((tmp_path / "trace").rglob("*.xplane.pb"))
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(not (golden.ROOT / ".git").exists(), reason="takes a repository")
+def test_versions_times_a_commit_from_the_same_parameters(benchmark, capsys):
+    benchmark("versions").main(words("HEAD --config configs/quick.py:tiny --rounds 1 --steps 1"))
+    out = capsys.readouterr().out
+    losses = [line.split("first step ")[1] for line in out.splitlines() if "first step" in line]
+    assert len(losses) == 2 and losses[0] == losses[1]
+    assert "| HEAD |" in out and "| this tree |" in out
+
+
+def test_versions_refuses_parameters_of_another_model(benchmark, tmp_path):
+    worker = benchmark("version_worker")
+    path = tmp_path / "parameters.npz"
+    first = worker.shared({"a": np.ones((2, 3)), "b": np.zeros(4)}, path)
+    np.testing.assert_array_equal(worker.shared({"a": np.zeros((2, 3)), "b": np.ones(4)}, path)["a"], first["a"])
+    with pytest.raises(SystemExit, match="other shapes"):
+        worker.shared({"a": np.ones((3, 2)), "b": np.zeros(4)}, path)
+
+
 def test_spans_of_work_are_merged(benchmark):
     waiting = benchmark("waiting")
     spans = waiting.merged(np.array([[5e6, 6e6], [0.0, 2e6], [1e6, 3e6], [1.5e6, 1.6e6]]))
@@ -96,6 +115,9 @@ def test_spans_of_work_are_merged(benchmark):
         ("waiting", "--steps 0", "--steps=0: must be at least 1"),
         ("waiting", "--trace tests", "--trace=tests: exists already"),
         ("seeds", "--seeds 0", "--seeds=0"),
+        ("versions", "HEAD --rounds 0", "--rounds=0: must be at least 1"),
+        ("versions", "HEAD --config configs/nowhere.py", "--config=configs/nowhere.py: no such file in"),
+        ("versions", "nowhere", "COMMIT nowhere: this repository has none of that name"),
     ],
 )
 def test_flags_that_cannot_work_are_named(benchmark, name, flags, message):
