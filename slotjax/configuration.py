@@ -50,7 +50,7 @@ def defaults() -> ConfigDict:
     config.train = ConfigDict(
         {
             "batch_size": 64,  # over all devices
-            "micro_batches": 0,  # the batch in so many parts, one after another; 0: as few as memory allows
+            "micro_batches": 0,  # the batch in so many parts, one after another; 0: as few as fit, or are fast
             "num_seeds": 1,  # so many independent runs in one program: from `seed` on, each in a directory of its own
             "start_from": "",  # trained parameters to begin with: a run's directory, a weights file or packaged weights
             "num_steps": 500_000,

@@ -1,4 +1,4 @@
-"""How much memory a step will take, asked before it is compiled, and the micro-batches that make it fit."""
+"""How much memory a step will take, asked before it is compiled, and the micro-batches in which it fits or is fast."""
 
 import os
 from pathlib import Path
@@ -9,6 +9,7 @@ import jax
 from slotjax.errors import UserError
 
 USABLE = 0.7  # share of the free memory that a step may take
+KEPT = 2**26  # bytes that glibc keeps for a thread; a larger work space comes from the kernel anew, page by page
 WORKSPACE = 1.5  # of what the backward pass keeps: gradients in flight, XLA's copies for other layouts
 
 
@@ -41,11 +42,24 @@ def free_bytes(device: jax.Device) -> int | None:
     return free and free // jax.local_device_count()
 
 
-def choose_micro_batches(asked: int, per_device: int, image_bytes: int, free: int | None, seeds: int = 1) -> int:
-    """In how many equal parts each device takes its share of the batch: `asked`, or where that is 0 as few as fit.
+def fastest_bytes(device: jax.Device) -> int | None:
+    """What a program on this device can take before it becomes slower (docs/performance.md); None where nothing says.
+
+    On a CPU `KEPT`, up to which a work space is not mapped anew for every step, and mostly stays in the cache.
+    """
+    return KEPT if device.platform == "cpu" else None
+
+
+def choose_micro_batches(
+    asked: int, per_device: int, image_bytes: int, free: int | None, fastest: int | None = None, seeds: int = 1
+) -> int:
+    """In how many equal parts each device takes its share of the batch.
+
+    `asked`, or where that is 0 as few as memory allows; if then an image alone takes less than `fastest`, as few as do.
 
     Args:
       image_bytes: what one image needs, for all of the `seeds` models that are trained side by side.
+      free, fastest: see `free_bytes` and `fastest_bytes`.
     """
     if asked:
         if per_device % asked:
@@ -54,11 +68,11 @@ def choose_micro_batches(asked: int, per_device: int, image_bytes: int, free: in
                 "take a divisor, or 0 to choose by memory"
             )
         return asked
-    if free is None:
-        return 1
-    for parts in (n for n in range(1, per_device + 1) if per_device % n == 0):
-        if per_device // parts * image_bytes <= USABLE * free:
-            return parts
+    divisors = [n for n in range(1, per_device + 1) if per_device % n == 0]
+    fitting = [n for n in divisors if free is None or per_device // n * image_bytes <= USABLE * free]
+    fast = [n for n in fitting if fastest and per_device // n * image_bytes <= fastest]
+    if fitting:
+        return min(fast or fitting)
     if seeds > 1:
         raise UserError(
             f"train.num_seeds={seeds}: one image of each needs about {readable(image_bytes)} and {readable(free)} are "

@@ -83,7 +83,10 @@ def open_run(config: ConfigDict, workdir: Path) -> Run:
     shapes = jax.eval_shape(lambda: initial_state(config, model).params)
     image_bytes = memory.bytes_per_image(loss, shapes, {name: feed.example[name] for name in task.FIELDS}) * len(seeds)
     free = memory.free_bytes(parallel.own_devices[0])
-    parts = memory.choose_micro_batches(config.train.micro_batches, parallel.per_device, image_bytes, free, len(seeds))
+    fastest = memory.fastest_bytes(parallel.own_devices[0])
+    parts = memory.choose_micro_batches(
+        config.train.micro_batches, parallel.per_device, image_bytes, free, fastest, len(seeds)
+    )
     parts = int(processes.everyones(parts).max())
     whole = memory.readable(image_bytes * parallel.per_device)
     note = f"memory: about {whole} for {parallel.per_device} images a device"
