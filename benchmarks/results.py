@@ -53,6 +53,7 @@ RUNS = {
     "clevr10_quick": Entry("configs/clevr.py:clevr10,quick,relative", seeds=(0, 1, 2)),
     "clevr6_refined": Entry("configs/clevr.py:quick,relative,refine", seeds=(0, 1, 2)),
     "clevr10_refined": Entry("configs/clevr.py:clevr10,quick,relative,refine", seeds=(0, 1, 2)),
+    "clevr6_longer": Entry("configs/clevr.py:quick,relative,longer", seeds=(0, 1)),
     "clevr_set_quick": Entry("configs/clevr_set.py:quick", seeds=(0, 1, 2)),
 }
 HEADLINES = {"object_discovery": ("fg_ari",), "set_prediction": tuple(PAPER)}  # by task: what the first table shows

@@ -3,8 +3,8 @@
 Variants: (none) renders its scenes while it trains; `tfds` reads TFDS `clevr`; `masks` reads CLEVR-with-masks
 TFRecords (`--config.data.path=FILE`); `clevr10` takes all scenes, up to 10 objects, with 11 slots; `bf16` computes in
 bfloat16; `quick` is a small model at 64x64 for two CPU cores; `relative` draws a slot around where it attends;
-`refine` goes on from trained weights that come with the library (`quick,relative,refine`, also with `clevr10`);
-`tiny` runs in seconds. They combine, as in `clevr.py:masks,tiny`.
+`refine` goes on from trained weights that come with the library (`quick,relative,refine`, also with `clevr10`), and
+`longer` from what that gave, for an hour on a core; `tiny` runs in seconds. They combine, as in `clevr.py:masks,tiny`.
 """
 
 from ml_collections import ConfigDict
@@ -41,7 +41,7 @@ def get_config(variants: str | None = None) -> ConfigDict:
         },
     )
     kinds = {"tfds": tfds, "masks": masks, "clevr10": clevr10}
-    choices = {"bf16": bf16, "quick": quick, "relative": relative, "refine": refine, "tiny": tiny}
+    choices = {"bf16": bf16, "quick": quick, "relative": relative, "refine": refine, "longer": longer, "tiny": tiny}
     return apply_variants(config, variants, kinds | choices)
 
 
@@ -89,6 +89,13 @@ def refine(config: ConfigDict) -> None:
     config.model.num_iterations = 3
     config.train.update(num_steps=6_000, learning_rate=4e-4)
     config.train.start_from = "clevr10" if config.model.num_slots == 11 else "clevr6"
+
+
+def longer(config: ConfigDict) -> None:
+    """Goes on from the refined weights: outlines keep getting better for long."""
+    refine(config)
+    config.train.num_steps = 60_000
+    config.train.start_from += "_refined"
 
 
 def tiny(config: ConfigDict) -> None:

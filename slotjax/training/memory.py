@@ -69,10 +69,12 @@ def choose_micro_batches(
             )
         return asked
     divisors = [n for n in range(1, per_device + 1) if per_device % n == 0]
-    fitting = [n for n in divisors if free is None or per_device // n * image_bytes <= USABLE * free]
-    fast = [n for n in fitting if fastest and per_device // n * image_bytes <= fastest]
+    fast = [n for n in divisors if fastest and per_device // n * image_bytes <= fastest]
+    if free is None:
+        return min(fast or divisors)
+    fitting = [n for n in divisors if per_device // n * image_bytes <= USABLE * free]
     if fitting:
-        return min(fast or fitting)
+        return min(set(fast) & set(fitting) or fitting)
     if seeds > 1:
         raise UserError(
             f"train.num_seeds={seeds}: one image of each needs about {readable(image_bytes)} and {readable(free)} are "
