@@ -45,6 +45,9 @@ RUNS = {
     "multi_dsprites": Entry("configs/multi_dsprites.py", together=True, paper={"fg_ari": (0.913, 0.003)}),
     "tetrominoes": Entry("configs/tetrominoes.py", together=True, paper={"fg_ari": (0.995, 0.002)}),
     "clevr_set": Entry("configs/clevr_set.py", together=True, paper={name: (ap, None) for name, ap in PAPER.items()}),
+    "clevr6_brief": Entry("configs/clevr.py:bf16,brief", seeds=(0,)),
+    "multi_dsprites_brief": Entry("configs/multi_dsprites.py:brief", seeds=(0,)),
+    "tetrominoes_brief": Entry("configs/tetrominoes.py:brief", seeds=(0,)),
     "quick": Entry("configs/quick.py", seeds=tuple(range(10))),
     "quick_learned": Entry("configs/quick.py:learned", seeds=(0, 1, 2)),
     "tetrominoes_quick": Entry("configs/tetrominoes.py:quick", seeds=(0, 1, 2)),
@@ -54,6 +57,8 @@ RUNS = {
     "clevr6_refined": Entry("configs/clevr.py:quick,relative,refine", seeds=(0, 1, 2)),
     "clevr10_refined": Entry("configs/clevr.py:clevr10,quick,relative,refine", seeds=(0, 1, 2)),
     "clevr6_longer": Entry("configs/clevr.py:quick,relative,longer", seeds=(0, 1)),
+    "clevr6_hyper": Entry("configs/clevr.py:quick,relative,hyper", seeds=(0,)),
+    "clevr10_hyper": Entry("configs/clevr.py:clevr10,quick,relative,hyper", seeds=(0,)),
     "clevr_set_quick": Entry("configs/clevr_set.py:quick", seeds=(0, 1, 2)),
 }
 HEADLINES = {"object_discovery": ("fg_ari",), "set_prediction": tuple(PAPER)}  # by task: what the first table shows

@@ -2,15 +2,17 @@
 
 Variants: (none) renders its scenes while it trains; `tfds` reads TFDS `clevr`; `masks` reads CLEVR-with-masks
 TFRecords (`--config.data.path=FILE`); `clevr10` takes all scenes, up to 10 objects, with 11 slots; `bf16` computes in
-bfloat16; `quick` is a small model at 64x64 for two CPU cores; `relative` draws a slot around where it attends;
-`refine` goes on from trained weights that come with the library (`quick,relative,refine`, also with `clevr10`), and
-`longer` from what that gave, for an hour on a core; `tiny` runs in seconds. They combine, as in `clevr.py:masks,tiny`.
+bfloat16; `brief` takes a tenth of the paper's steps, on scenes that come back; `quick` is a small model at 64x64 for
+two CPU cores; `relative` draws a slot around where it attends; `refine` goes on from trained weights that come with the
+library (`quick,relative,refine`, also with `clevr10`), `longer` from what that gave, for an hour on a core, and `hyper`
+from the best of these, with a first layer for every slot; `tiny` runs in seconds. They combine, as in
+`clevr.py:masks,tiny`.
 """
 
 from ml_collections import ConfigDict
 
 from slotjax.configuration import defaults, model_defaults
-from slotjax.variants import apply_variants, quicken, shorten, shrink_decoder
+from slotjax.variants import apply_variants, hasten, quicken, shorten, shrink_decoder
 
 
 def get_config(variants: str | None = None) -> ConfigDict:
@@ -41,8 +43,9 @@ def get_config(variants: str | None = None) -> ConfigDict:
         },
     )
     kinds = {"tfds": tfds, "masks": masks, "clevr10": clevr10}
-    choices = {"bf16": bf16, "quick": quick, "relative": relative, "refine": refine, "longer": longer, "tiny": tiny}
-    return apply_variants(config, variants, kinds | choices)
+    sizes = {"bf16": bf16, "brief": brief, "quick": quick, "relative": relative}
+    trained = {"refine": refine, "longer": longer, "hyper": hyper}
+    return apply_variants(config, variants, kinds | sizes | trained | {"tiny": tiny})
 
 
 def tfds(config: ConfigDict) -> None:
@@ -68,6 +71,12 @@ def clevr10(config: ConfigDict) -> None:
 
 def bf16(config: ConfigDict) -> None:
     config.model.dtype = "bfloat16"
+
+
+def brief(config: ConfigDict) -> None:
+    hasten(config)
+    if config.data.name == "clevr":
+        config.data.pool = 50_000  # about as many as the paper trained on; rendering each anew would take its time
 
 
 def quick(config: ConfigDict) -> None:
@@ -96,6 +105,14 @@ def longer(config: ConfigDict) -> None:
     refine(config)
     config.train.num_steps = 60_000
     config.train.start_from += "_refined"
+
+
+def hyper(config: ConfigDict) -> None:
+    """Goes on from the best weights so far, every slot with a first layer of its own: outlines get sharper."""
+    refine(config)
+    config.train.num_steps = 40_000
+    config.train.start_from = "clevr10_refined" if config.model.num_slots == 11 else "clevr6_longer"
+    config.model.decoder.hyper = True
 
 
 def tiny(config: ConfigDict) -> None:

@@ -54,6 +54,15 @@ def quicken(config: ConfigDict, patch: int) -> None:
     config.train.update(log_every=100, eval_every=1_000, checkpoint_every=1_000)
 
 
+def hasten(config: ConfigDict) -> None:
+    """The `:brief` variants, a tenth of the paper's steps: minutes on a large GPU, it is thought (none ran it yet).
+
+    The learning rate falls to nothing by then; halving it every 100,000 steps, as in the paper, would leave it high.
+    """
+    config.train.update(num_steps=50_000, warmup_steps=2_500, schedule="cosine")
+    config.train.update(eval_every=2_500, checkpoint_every=1_000)
+
+
 def shrink_decoder(config: ConfigDict, strides: tuple[int, ...]) -> None:
     """The part of a `:tiny` variant that is the decoder, whichever one the other variants chose.
 
@@ -70,6 +79,7 @@ def shrink_decoder(config: ConfigDict, strides: tuple[int, ...]) -> None:
 def shorten(config: ConfigDict) -> None:
     """The part of every `:tiny` variant that is not the model: a few small steps, all of a run in seconds."""
     config.data.eval_images = 8
+    config.data.pool = min(config.data.pool, 8)
     config.train.start_from = ""  # trained weights are of a larger model
     config.train.update(batch_size=4, num_steps=6, warmup_steps=2, log_every=2, eval_every=3, checkpoint_every=3)
     config.eval.update(batch_size=8, pictures=2)

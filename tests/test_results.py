@@ -155,4 +155,4 @@ def test_every_run_has_a_tiny_form():
         path, _, variants = module("stretches").with_variant(entry.config, "tiny").partition(":")
         config = golden.load_config_file(Path(path).stem).get_config(variants)
         configuration.validate(config)
-        assert config.train.num_steps < 10
+        assert config.train.num_steps < 10 and config.data.pool < 10

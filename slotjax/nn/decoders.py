@@ -120,7 +120,8 @@ class Places(nn.Module):
 
     Attributes:
       features: how many it makes of a place.
-      hyper: the kernel is the shared one plus a linear function of the (normalised) slot and of `sizes`.
+      hyper: the kernel is the shared one plus a linear function of the (normalised) slot and of `sizes`, which begins
+        at zero: trained weights of a decoder without it draw the same at first.
     """
 
     features: int
@@ -135,8 +136,7 @@ class Places(nn.Module):
         if not self.hyper:
             return product(grid, kernel.astype(self.dtype))
         slots = jnp.concatenate([nn.LayerNorm(name="norm")(slots), sizes], axis=-1)
-        small = nn.initializers.variance_scaling(1 / grid.shape[-1], "fan_in", "normal")
-        own = Dense(kernel.size, kernel_init=small, name="own")(slots).reshape(-1, *kernel.shape)
+        own = Dense(kernel.size, kernel_init=nn.initializers.zeros, name="own")(slots).reshape(-1, *kernel.shape)
         kernels = (kernel + own).astype(self.dtype)
         return jnp.einsum("hwc,mcf->mhwf" if grid.ndim == 3 else "mhwc,mcf->mhwf", grid, kernels)
 

@@ -11,8 +11,9 @@ from ml_collections import ConfigDict
 
 from slotjax import configuration
 from slotjax.api import init
+from slotjax.data.cache import say
 from slotjax.errors import UserError
-from slotjax.loading import check_parameters, load
+from slotjax.loading import check_parameters, flatten, load, unflatten
 from slotjax.models import build_model
 from slotjax.tasks import TASKS
 from slotjax.training import memory, processes
@@ -147,20 +148,27 @@ def initial_state(config: ConfigDict, model: nn.Module) -> TrainState:
 def first_state(config: ConfigDict, model: nn.Module) -> TrainState:
     """The state before the first step: drawn from the seed, or with the parameters that `train.start_from` names.
 
+    Layers that only `model` has are drawn from the seed, and the user is told.
+
     Raises:
       UserError: there are none of that name, or they are another model's.
     """
+    state = initial_state(config, model)
     name = config.train.get("start_from")
     if not name:
-        return initial_state(config, model)
+        return state
+    drawn = flatten(state.params)
     try:
-        _, params = load(name)
+        given = flatten(load(name)[1])
+        params = unflatten(drawn | given)
     except UserError as error:
         raise UserError(f"train.start_from={name}: {error}") from None
     try:
         check_parameters(model, params)
     except UserError as error:
         raise UserError(f"train.start_from={name}: {error}; it takes those of a model with the same layers") from None
+    if lacking := sorted(drawn.keys() - given.keys()):
+        say(f"note: train.start_from={name}: what it lacks is drawn from the seed: {', '.join(lacking)}")
     return create_state(jax.tree.map(jnp.asarray, params), build_optimizer(config.train), config.train.ema_decay > 0)
 
 
