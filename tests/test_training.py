@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from slotjax import configuration
+from slotjax import apply, configuration
 from slotjax.errors import RunFailed, UserError
 from slotjax.loading import save_weights
 from slotjax.models import build_model
@@ -157,6 +157,25 @@ def test_training_starts_from_the_parameters_of_another_run(run, tmp_path):
     chex.assert_trees_all_close(first(config), jax.tree.map(lambda x: x + 1, drawn))
     state = first_state(config, build_model(config.model))
     assert int(state.step) == 0 and not any(x.any() for x in jax.tree.leaves(state.opt_state))
+
+
+def test_layers_that_the_trained_model_lacks_begin_without_effect(tmp_path, capsys):
+    config = importlib.import_module("configs.clevr").get_config("quick,relative,tiny")
+    params = first(config)
+    save_weights(tmp_path / "trained.npz", config.to_dict(), params)
+    plain = build_model(config.model)
+    config.model.decoder.hyper = True
+    config.train.start_from = str(tmp_path / "trained.npz")
+    hyper = build_model(config.model)
+    images = jax.random.uniform(jax.random.key(0), (2, *plain.resolution, 3))
+    before, after = (
+        apply(model, own, images, jax.random.key(1)).reconstruction
+        for model, own in ((plain, params), (hyper, first(config)))
+    )
+    np.testing.assert_allclose(after, before, atol=1e-6)
+    told = " ".join(capsys.readouterr().err.split())
+    assert told.startswith(f"note: train.start_from={config.train.start_from}: what it lacks is drawn from the seed:")
+    assert told.endswith("decoder/position/own/bias, decoder/position/own/kernel")
 
 
 @pytest.mark.parametrize(
