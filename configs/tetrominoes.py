@@ -2,7 +2,8 @@
 
 Variants: (none) renders its scenes while it trains; `tfrecords` reads the original data set
 (`--config.data.path=FILE`); `brief` takes a tenth of the paper's steps; `quick` is a small model for two CPU cores;
-`relative` draws a slot around where it attends; `tiny` runs in seconds.
+`hyper` goes on from its trained weights with a first layer for every slot (`quick,hyper`); `relative` draws a slot
+around where it attends; `tiny` runs in seconds.
 """
 
 from ml_collections import ConfigDict
@@ -37,8 +38,8 @@ def get_config(variants: str | None = None) -> ConfigDict:
             "remat": False,  # True: less memory, more work
         },
     )
-    choices = {"tfrecords": tfrecords, "brief": hasten, "quick": quick, "relative": relative, "tiny": tiny}
-    return apply_variants(config, variants, choices)
+    sizes = {"brief": hasten, "quick": quick, "relative": relative, "hyper": hyper, "tiny": tiny}
+    return apply_variants(config, variants, {"tfrecords": tfrecords} | sizes)
 
 
 def tfrecords(config: ConfigDict) -> None:
@@ -54,6 +55,13 @@ def quick(config: ConfigDict) -> None:
 
 def relative(config: ConfigDict) -> None:
     config.model.decoder.relative = True
+
+
+def hyper(config: ConfigDict) -> None:
+    """Goes on from trained weights with three iterations, as in the paper, and a decoder layer for every slot."""
+    config.model.num_iterations = 3
+    config.model.decoder.hyper = True
+    config.train.update(start_from="tetrominoes", num_steps=20_000, learning_rate=7e-4)
 
 
 def tiny(config: ConfigDict) -> None:
