@@ -99,11 +99,16 @@ def load_weights(path: Path) -> tuple[nn.Module, Any]:
     config, entries = load_entries(path)
     try:
         model = build_model(config["model"])
-        params = unflatten(entries)
+        params = unflatten({name: widened(array) for name, array in entries.items()})
         check_parameters(model, params)
     except (ValueError, KeyError, TypeError) as error:
         raise _not_weights(path, error) from None
     return model, params
+
+
+def widened(array: np.ndarray) -> np.ndarray:
+    """float16, which only saves space in the file, as float32; anything else as it is."""
+    return array.astype(np.float32) if array.dtype == np.float16 else array
 
 
 def load_entries(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
