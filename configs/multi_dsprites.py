@@ -2,7 +2,7 @@
 
 Variants: `binarized` and `colored_on_colored` for the other scenes; `tfrecords` reads the original data set
 (`--config.data.path=FILE`); `brief` takes a tenth of the paper's steps; `quick` is a small one for a CPU, at 32x32;
-`hyper` goes on from its trained weights with a first layer for every slot (`quick,hyper`); `tiny` runs in seconds.
+`tiny` runs in seconds.
 """
 
 from ml_collections import ConfigDict
@@ -39,8 +39,7 @@ def get_config(variants: str | None = None) -> ConfigDict:
         },
     )
     kinds = {"binarized": binarized, "colored_on_colored": colored_on_colored, "tfrecords": tfrecords}
-    sizes = {"brief": hasten, "quick": quick, "hyper": hyper, "tiny": tiny}
-    return apply_variants(config, variants, kinds | sizes)
+    return apply_variants(config, variants, kinds | {"brief": hasten, "quick": quick, "tiny": tiny})
 
 
 def binarized(config: ConfigDict) -> None:
@@ -68,12 +67,6 @@ def quick(config: ConfigDict) -> None:
     config.model.encoder.update(strides=(2, 1, 1), groups=8)
     config.model.decoder.relative = True
     config.train.update(batch_size=16, num_steps=25_000, learning_rate=1e-3, warmup_steps=200, chroma_weight=8.0)
-
-
-def hyper(config: ConfigDict) -> None:
-    """Goes on from trained weights with a first layer of the decoder for every slot."""
-    config.model.decoder.hyper = True
-    config.train.update(start_from="multi_dsprites", num_steps=10_000, learning_rate=7e-4)
 
 
 def tiny(config: ConfigDict) -> None:

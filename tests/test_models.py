@@ -23,6 +23,7 @@ PARAMETERS = {  # per config and variant; a change of a model shows here
     "clevr:clevr10": 890_308,
     "clevr:quick": 150_240,
     "clevr:clevr10,quick,relative": 150_496,
+    "clevr:quick,relative,hyper": 304_736,
     "clevr:quick,tiny": 7_488,
     "clevr:tiny": 12_556,
     "clevr_set": 380_755,
@@ -40,6 +41,7 @@ PARAMETERS = {  # per config and variant; a change of a model shows here
     "quick:tiny": 6_256,
     "tetrominoes": 235_812,
     "tetrominoes:quick": 154_692,
+    "tetrominoes:quick,hyper": 304_580,
     "tetrominoes:quick,tiny": 8_052,
     "tetrominoes:tiny": 9_340,
 }
