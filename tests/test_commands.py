@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 import tomllib
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,7 @@ import pytest
 from PIL import Image
 
 import slotjax
-from slotjax import loading, pack, segment
+from slotjax import loading, segment
 from slotjax.errors import UserError
 
 ROOT = Path(__file__).parent.parent
@@ -215,37 +214,6 @@ def test_load_gives_model_and_parameters(workdir):
     assert out.masks.shape == (2, 3, 32, 32)
     with pytest.raises(ValueError, match="no such directory or file, and no packaged weights of that name"):
         slotjax.load("runs/never")
-
-
-def test_pack_writes_one_file_that_load_takes(workdir, tmp_path):
-    import jax
-    import numpy as np
-
-    result = command("-m", "slotjax.pack", "--workdir", workdir, "--output", tmp_path / "model.npz")
-    assert "slotjax.load" in result.stdout
-    packed_model, packed = slotjax.load(tmp_path / "model.npz")
-    model, params = slotjax.load(workdir)
-    assert packed_model == model
-    jax.tree.map(np.testing.assert_array_equal, packed, params)
-
-
-def test_pack_in_half_the_bytes(workdir, tmp_path):
-    import jax
-
-    for name, flags in (("whole", ()), ("half", ("--half",))):
-        command("-m", "slotjax.pack", "--workdir", workdir, "--output", tmp_path / f"{name}.npz", *flags)
-    whole, half = (slotjax.load(tmp_path / f"{name}.npz")[1] for name in ("whole", "half"))
-    jax.tree.map(partial(np.testing.assert_allclose, rtol=2**-11, atol=1e-7), half, whole)
-    assert {x.dtype for x in jax.tree.leaves(half)} == {np.dtype(np.float32)}
-    stored = (loading.load_entries(tmp_path / f"{name}.npz")[1] for name in ("whole", "half"))
-    whole, half = (sum(array.nbytes for array in entries.values()) for entries in stored)
-    assert whole == 2 * half
-
-
-@pytest.mark.parametrize("value", [1e5, -np.inf, np.nan])
-def test_numbers_that_half_the_bytes_cannot_hold_are_refused(value):
-    with pytest.raises(UserError, match="--half: the model has parameters beyond 65,504, or NaN; pack it without"):
-        pack.halved({"a": np.zeros(0), "b": np.array([1, value], np.float32)})
 
 
 def test_load_refuses_a_damaged_file(tmp_path):

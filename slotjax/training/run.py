@@ -161,7 +161,7 @@ def first_state(config: ConfigDict, model: nn.Module) -> TrainState:
     try:
         given = flatten(load(name)[1])
         params = unflatten(drawn | given)
-    except UserError as error:
+    except ValueError as error:  # a UserError, or one name that is an array here and a branch there
         raise UserError(f"train.start_from={name}: {error}") from None
     try:
         check_parameters(model, params)
