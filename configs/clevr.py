@@ -76,7 +76,7 @@ def bf16(config: ConfigDict) -> None:
 def brief(config: ConfigDict) -> None:
     hasten(config)
     if config.data.name == "clevr":
-        config.data.pool = 50_000  # about as many as the paper trained on; rendering each anew would take its time
+        config.data.pool = 50_000  # to render new ones for every step would take its time
 
 
 def quick(config: ConfigDict) -> None:
