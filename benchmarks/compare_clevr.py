@@ -16,14 +16,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from slotjax.data.multi_object import match_schema
 from slotjax.data.scenes import clevr
-from slotjax.data.scenes.clevr_camera import directions, look_at_origin, pixel_grid
-from slotjax.data.scenes.clevr_recover import world_of_record
-from slotjax.data.scenes.clevr_render import render
-from slotjax.data.scenes.clevr_shapes import hit_distance
-from slotjax.data.scenes.clevr_vector import unstack
-from slotjax.data.scenes.clevr_world import World, sample_lamps
+from slotjax.data.scenes.clevr_world.camera import directions, look_at_origin, pixel_grid
+from slotjax.data.scenes.clevr_world.recovery import world_of_record
+from slotjax.data.scenes.clevr_world.render import render
+from slotjax.data.scenes.clevr_world.shapes import hit_distance
+from slotjax.data.scenes.clevr_world.vectors import unstack
+from slotjax.data.scenes.clevr_world.world import World, sample_lamps
+from slotjax.data.stored.multi_object import match_schema
 from slotjax.data.tfrecords import parse_example, read_records
 
 FRAME = {"resolution": (240, 320), "crop": False}

@@ -6,7 +6,7 @@ import numpy as np
 from measured import minutes_at, titles
 from stretches import progress
 
-from slotjax.reporting import record
+from slotjax.reporting import history as record
 
 SHOWN = {"object_discovery": ("fg_ari", "miou"), "set_prediction": ("ap_inf", "ap_0.5")}
 

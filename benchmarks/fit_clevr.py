@@ -4,7 +4,7 @@
 
 The first half of the sample is rendered again at half resolution; `Shading` and each scene's lamp positions, which are
 not recorded, are adjusted together to lessen the difference of pixels. The lamps found serve only the fit. Prints the
-constants for slotjax/data/scenes/clevr_material.py.
+constants for slotjax/data/scenes/clevr_world/material.py.
 """
 
 import argparse
@@ -16,10 +16,10 @@ import numpy as np
 import optax
 from compare_clevr import read_sample
 
-from slotjax.data.scenes.clevr_material import FITTED, Shading
-from slotjax.data.scenes.clevr_recover import world_of_record
-from slotjax.data.scenes.clevr_render import render
-from slotjax.data.scenes.clevr_world import LAMP_JITTER, World
+from slotjax.data.scenes.clevr_world.material import FITTED, Shading
+from slotjax.data.scenes.clevr_world.recovery import world_of_record
+from slotjax.data.scenes.clevr_world.render import render
+from slotjax.data.scenes.clevr_world.world import LAMP_JITTER, World
 
 SIZE = (120, 160)
 BATCH = 6

@@ -18,12 +18,13 @@ import jax
 import numpy as np
 from tables import table
 
-from slotjax import apply, cli, load, pictures
+from slotjax import apply, cli, load
 from slotjax.configuration import EVAL_SEED
 from slotjax.data import loader
+from slotjax.drawing import slots as pictures
 from slotjax.errors import UserError
 from slotjax.models import ObjectDiscovery
-from slotjax.nn.slots import LearnedSlots
+from slotjax.nn.initializers import LearnedSlots
 from slotjax.tasks import discovery
 from slotjax.training.evaluation import collect
 from slotjax.training.rng import example_keys, stream_key

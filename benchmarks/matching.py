@@ -17,7 +17,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from slotjax.losses import huber_costs
-from slotjax.matching import linear_assignment
+from slotjax.metrics.matching import linear_assignment
 from slotjax.models import build_model
 from slotjax.tasks import set_prediction
 from slotjax.training.optimizer import build_optimizer

@@ -11,9 +11,9 @@ from ml_collections import ConfigDict
 from stretches import ROOT, STRETCHES, Experiment, progress, stretches, write_json
 
 from slotjax import configuration
-from slotjax.reporting import record
-from slotjax.reporting.figures import number
-from slotjax.reporting.groups import FAILED_BELOW
+from slotjax.reporting import history as record
+from slotjax.reporting.settings import FAILED_BELOW
+from slotjax.reporting.titles import number
 from slotjax.tasks import TASKS
 from slotjax.training.run import MAY_CHANGE
 

@@ -21,7 +21,7 @@ from tables import BLANK, SEED_COLUMNS, conditions, mean, seed_cells, shown, tab
 
 from slotjax import cli, configuration
 from slotjax.errors import UserError
-from slotjax.reporting.groups import spread
+from slotjax.reporting.settings import spread
 from slotjax.tasks.set_prediction import PAPER
 
 

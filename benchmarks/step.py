@@ -34,11 +34,11 @@ from slotjax.errors import UserError
 from slotjax.losses import reconstruction_loss
 from slotjax.models import DTYPES
 from slotjax.tasks import TASKS
-from slotjax.training.layout import Layout
 from slotjax.training.optimizer import build_optimizer
 from slotjax.training.parallel import Parallel, one_device_per_core
 from slotjax.training.run import initial_state
 from slotjax.training.step import Step, build_train_step
+from slotjax.training.vector import Layout
 
 FOLDER = Path(__file__).parent
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from measured import Measured
 
-from slotjax.reporting.groups import spread
+from slotjax.reporting.settings import spread
 
 BLANK = ""
 SEED_COLUMNS = ("steps", "minutes of training", "minutes in all")  # what `seed_cells` ends with

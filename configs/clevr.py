@@ -11,8 +11,8 @@ from the best of these, with a first layer for every slot; `tiny` runs in second
 
 from ml_collections import ConfigDict
 
+from slotjax.config.variants import apply_variants, hasten, quicken, shorten, shrink_decoder
 from slotjax.configuration import defaults, model_defaults
-from slotjax.variants import apply_variants, hasten, quicken, shorten, shrink_decoder
 
 
 def get_config(variants: str | None = None) -> ConfigDict:

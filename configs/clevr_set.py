@@ -8,8 +8,8 @@ reads TFDS `clevr`; `masks` reads CLEVR-with-masks TFRecords (`--config.data.pat
 
 from ml_collections import ConfigDict
 
+from slotjax.config.variants import apply_variants, shorten
 from slotjax.configuration import defaults, model_defaults
-from slotjax.variants import apply_variants, shorten
 
 
 def get_config(variants: str | None = None) -> ConfigDict:

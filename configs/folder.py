@@ -1,13 +1,13 @@
 """Your own pictures: `python train.py --config configs/folder.py --config.data.path=DIR`.
 
 Pictures of any size and mode are cropped to a square and resized. With mask PNGs beside them (see
-slotjax/data/folder.py) the segmentation is scored too. Variants: `tiny` runs in seconds.
+slotjax/data/stored/folder.py) the segmentation is scored too. Variants: `tiny` runs in seconds.
 """
 
 from ml_collections import ConfigDict
 
+from slotjax.config.variants import apply_variants, shorten, shrink_decoder
 from slotjax.configuration import defaults, model_defaults
-from slotjax.variants import apply_variants, shorten, shrink_decoder
 
 
 def get_config(variants: str | None = None) -> ConfigDict:

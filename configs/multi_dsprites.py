@@ -7,8 +7,8 @@ Variants: `binarized` and `colored_on_colored` for the other scenes; `tfrecords`
 
 from ml_collections import ConfigDict
 
+from slotjax.config.variants import apply_variants, hasten, quicken, shorten, shrink_decoder
 from slotjax.configuration import defaults, model_defaults
-from slotjax.variants import apply_variants, hasten, quicken, shorten, shrink_decoder
 
 
 def get_config(variants: str | None = None) -> ConfigDict:

@@ -10,8 +10,8 @@ Variants: `learned` makes the background a slot of its own; `tiny` runs in secon
 
 from ml_collections import ConfigDict
 
+from slotjax.config.variants import apply_variants, shorten
 from slotjax.configuration import defaults, model_defaults
-from slotjax.variants import apply_variants, shorten
 
 
 def get_config(variants: str | None = None) -> ConfigDict:

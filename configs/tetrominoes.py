@@ -8,8 +8,8 @@ around where it attends; `tiny` runs in seconds.
 
 from ml_collections import ConfigDict
 
+from slotjax.config.variants import apply_variants, hasten, quicken, shorten, shrink_decoder
 from slotjax.configuration import defaults, model_defaults
-from slotjax.variants import apply_variants, hasten, quicken, shorten, shrink_decoder
 
 
 def get_config(variants: str | None = None) -> ConfigDict:

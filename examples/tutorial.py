@@ -27,8 +27,8 @@ import numpy as np
 
 import slotjax
 from slotjax.data.scenes import sprites
+from slotjax.drawing.slots import colour_segments, slot_panel, to_uint8
 from slotjax.metrics import adjusted_rand_index
-from slotjax.pictures import colour_segments, slot_panel, to_uint8
 
 FIGURES = Path(os.environ.get("SLOTJAX_FIGURES", "figures"))  # where the pictures go
 FIGURES.mkdir(parents=True, exist_ok=True)

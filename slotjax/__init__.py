@@ -3,9 +3,9 @@
 from slotjax import convert, data, metrics
 from slotjax.api import apply, decode, encode, init
 from slotjax.clustering import kmeans, soft_kmeans
-from slotjax.loading import load
 from slotjax.models import Output, build_model
 from slotjax.nn.attention import SlotAttention, slot_attention
+from slotjax.weights import load
 
 __version__ = "0.1.0"
 

@@ -5,8 +5,8 @@ import os
 import sys
 from collections.abc import Callable
 
-from slotjax.compilation import keep_compiled_programs
 from slotjax.errors import EXIT_STOPPED, RunFailed, RunStopped, UserError
+from slotjax.system.compilation import keep_compiled_programs
 
 EXIT_USER_ERROR, EXIT_BROKEN_PIPE = 2, 141
 TRIM_THRESHOLD, MMAP_MAX = -1, -4  # glibc's names for them, in malloc.h

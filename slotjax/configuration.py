@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from slotjax.data.scenes import SCENES
 from slotjax.errors import UserError, shown
 from slotjax.models import build_model, choose
-from slotjax.untrusted import read_json
+from slotjax.system.reading import read_json
 
 STORED = (  # the names in slotjax.data.loader.STORED, whose readers are imported only when one is used
     "clevr_tfds",

@@ -18,7 +18,7 @@ def from_tf2(weights: Mapping[str, np.ndarray]) -> dict:
 
     Returns:
       The parameter tree, float32. Transposed convolutions are turned from Keras' [h, w, out, in] to [h, w, in, out],
-      with the taps reversed, as `slotjax.nn.convolution` takes them.
+      with the taps reversed, as `slotjax.nn.cpu.convolution` takes them.
 
     Raises:
       UserError: a weight is missing or left over.

@@ -7,7 +7,7 @@ import chex
 import jax
 import optax
 
-from slotjax.matching import assigned, linear_assignment
+from slotjax.metrics.matching import assigned, linear_assignment
 
 Batch = Mapping[str, Any]
 Loss = Callable[[Any, Batch, jax.Array], tuple[jax.Array, dict[str, jax.Array]]]  # (params, batch, keys [b])

@@ -14,8 +14,8 @@ from slotjax.nn.attention import SlotAttention, check_options
 from slotjax.nn.decoders import DECODERS
 from slotjax.nn.encoders import ENCODERS
 from slotjax.nn.heads import HEADS
+from slotjax.nn.initializers import SLOTS
 from slotjax.nn.positions import FRAME, frames
-from slotjax.nn.slots import SLOTS
 
 # Far beyond any use: what a file from somewhere asks for should not fill the memory while its shapes are computed.
 MOST = {"resolution": 2048, "kernels": 255, "last_kernel": 255, "strides": 255, "patch": 255, "frequencies": 24}

@@ -9,8 +9,8 @@ import numpy as np
 
 from slotjax import cli, configuration
 from slotjax.errors import UserError
-from slotjax.loading import load_run, save_weights
-from slotjax.untrusted import read_json
+from slotjax.system.reading import read_json
+from slotjax.weights import load_run, save_weights
 
 
 def main() -> None:

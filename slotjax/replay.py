@@ -9,9 +9,9 @@ import numpy as np
 
 from slotjax import cli, configuration
 from slotjax.errors import UserError
-from slotjax.loading import flatten, load_entries, unflatten
 from slotjax.models import build_model
 from slotjax.tasks import TASKS
+from slotjax.weights import flatten, load_entries, unflatten
 
 
 def main() -> None:

@@ -45,7 +45,8 @@ def report(workdirs: Sequence[Path], output: Path | None = None, failed_below: f
     Raises:
       UserError: a workdir that holds no run, the same one twice, or an output that cannot be written.
     """
-    from slotjax.reporting import comparison, record, single  # they bring matplotlib and jinja2
+    from slotjax.reporting import comparison, single
+    from slotjax.reporting import history as record  # they bring matplotlib and jinja2
 
     workdirs = [run for workdir in workdirs for run in runs_in(workdir)]
     check_distinct(workdirs)

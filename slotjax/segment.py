@@ -8,12 +8,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from slotjax import cli, pictures
+from slotjax import cli
 from slotjax.api import apply
+from slotjax.drawing import slots as pictures
 from slotjax.errors import UserError
-from slotjax.loading import describe, load, load_entries, packaged_names, packaged_or_file
 from slotjax.models import ObjectDiscovery
 from slotjax.training.logging import read_metrics
+from slotjax.weights import describe, load, load_entries, packaged_names, packaged_or_file
 
 ZOOM_TO, SLOT_SIZE = 256, 160  # small results are enlarged to about so many pixels, so that they can be looked at
 UNLIKE = 4  # times the usual error; of pictures of the training's kind, 19 of 20 stay below 3 (tetrominoes: 5)
@@ -107,7 +108,7 @@ def trained(arguments: argparse.Namespace) -> tuple[str, Path | str, Path]:
 
 def read(path: Path, resolution: tuple[int, int]) -> np.ndarray:
     """The picture as the model takes it; says how it was converted."""
-    from slotjax.data.folder import load_picture
+    from slotjax.data.stored.folder import load_picture
 
     image, note = load_picture(path, resolution)
     if note:

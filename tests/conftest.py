@@ -65,7 +65,7 @@ def reported(tmp_path_factory, judged) -> Path:
     from slotjax import configuration
     from slotjax.models import build_model
     from slotjax.report import report
-    from slotjax.reporting import judge
+    from slotjax.reporting import scoring as judge
     from slotjax.training.checkpoint import Checkpoints
     from slotjax.training.run import initial_state
 

@@ -22,9 +22,11 @@ import numpy as np
 import tfrecord_files
 from PIL import Image
 
-from slotjax import configuration, loading
+from slotjax import configuration
+from slotjax import weights as loading
 from slotjax.api import init
-from slotjax.data import folder, multi_object, tfrecords
+from slotjax.data import tfrecords
+from slotjax.data.stored import folder, multi_object
 from slotjax.errors import UserError
 from slotjax.models import build_model
 from slotjax.reporting.comparison import read_sheet

@@ -10,7 +10,7 @@ import pytest
 from slotjax import SlotAttention
 from slotjax import slot_attention as plain_slot_attention
 from slotjax.nn.attention import EPSILON, attend, gru, layer_norm, mlp
-from slotjax.nn.slots import GaussianSlots, LearnedSlots, example_keys
+from slotjax.nn.initializers import GaussianSlots, LearnedSlots, example_keys
 
 OPTIONS = ("num_iterations", "normalize", "update", "centered", "gradient", "return_history")
 slot_attention = jax.jit(plain_slot_attention, static_argnames=OPTIONS)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from slotjax.average_precision import average_precision, nearest_match, precision_and_recall
 from slotjax.data.clevr_properties import ATTRIBUTES, REAL
+from slotjax.metrics.average_precision import average_precision, nearest_match, precision_and_recall
 
 
 def random_sets(rng, images, size, real=1.0):

@@ -16,7 +16,8 @@ import pytest
 from PIL import Image
 
 import slotjax
-from slotjax import loading, segment
+from slotjax import segment
+from slotjax import weights as loading
 from slotjax.errors import UserError
 
 ROOT = Path(__file__).parent.parent

@@ -4,7 +4,8 @@ import numpy as np
 from report_pages import check_page, text, written
 
 from slotjax.report import report
-from slotjax.reporting import groups, record
+from slotjax.reporting import history as record
+from slotjax.reporting import settings as groups
 
 
 def test_comparison_of_seeds(tmp_path, capsys):

@@ -8,7 +8,7 @@ import pytest
 
 import slotjax
 from slotjax import convert
-from slotjax.nn.convolution import conv_transpose
+from slotjax.nn.cpu.convolution import conv_transpose
 
 DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 

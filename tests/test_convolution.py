@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from slotjax.nn import convolution
-from slotjax.nn.convolution import Conv, ConvTranspose, by_depth, conv_transpose, convolve, depth_to_space
+from slotjax.nn.cpu import convolution
+from slotjax.nn.cpu.convolution import Conv, ConvTranspose, by_depth, conv_transpose, convolve, depth_to_space
 
 DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 

@@ -6,7 +6,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from slotjax.data import cache, clevr_tfds, prepare_clevr
+from slotjax.data import cache, prepare_clevr
+from slotjax.data.stored import clevr_tfds
 from slotjax.errors import UserError
 
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from slotjax.data import folder
+from slotjax.data.stored import folder
 from slotjax.errors import UserError
 
 GREY = np.full((4, 4), 100, np.uint8)

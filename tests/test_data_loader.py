@@ -7,7 +7,8 @@ import pytest
 import tfrecord_files
 from PIL import Image
 
-from slotjax.data import convert, loader, multi_object, prepare_clevr
+from slotjax.data import convert, loader, prepare_clevr
+from slotjax.data.stored import multi_object
 from slotjax.errors import UserError
 
 TETROMINOES = next(schema for schema in multi_object.SCHEMAS if schema.name == "tetrominoes")

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import tfrecord_files
 
-from slotjax.data import convert, multi_object, preprocess, tfrecords
+from slotjax.data import convert, preprocess, tfrecords
+from slotjax.data.stored import multi_object
 from slotjax.errors import UserError
 
 TETROMINOES = next(schema for schema in multi_object.SCHEMAS if schema.name == "tetrominoes")

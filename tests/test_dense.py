@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from slotjax.nn.dense import Dense, product
+from slotjax.nn.cpu.dense import Dense, product
 
 
 def arrays(*shapes, dtype=jnp.float32):

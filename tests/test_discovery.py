@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from slotjax import pictures
 from slotjax.api import apply, init
+from slotjax.drawing import slots as pictures
 from slotjax.models import build_model, compose
 from slotjax.tasks import discovery
 

@@ -19,9 +19,9 @@ from test_training import figures, tiny
 
 from slotjax import configuration
 from slotjax.errors import RunFailed, RunStopped, UserError
+from slotjax.system.locks import hold
 from slotjax.training import manifest
 from slotjax.training.checkpoint import Checkpoints
-from slotjax.training.lock import hold
 from slotjax.training.logging import Logger, read_metrics
 from slotjax.training.loop import train
 from slotjax.training.run import restore_state

@@ -9,7 +9,7 @@ import pytest
 from benchmark_runs import module
 
 import slotjax
-from slotjax.loading import save_weights
+from slotjax.weights import save_weights
 
 pytestmark = pytest.mark.usefixtures("as_commands_do")
 

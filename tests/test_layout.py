@@ -6,9 +6,9 @@ import numpy as np
 import optax
 import pytest
 
-from slotjax.training.layout import Layout
 from slotjax.training.side_by_side import stack_states, state_of
 from slotjax.training.state import create_state
+from slotjax.training.vector import Layout
 
 
 def parameters(seed: int = 0):

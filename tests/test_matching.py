@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.optimize import linear_sum_assignment
 
-from slotjax.matching import assigned, linear_assignment
+from slotjax.metrics.matching import assigned, linear_assignment
 
 assign = jax.jit(linear_assignment)
 

@@ -9,10 +9,10 @@ from test_training import tiny
 
 from slotjax import replay
 from slotjax.errors import RunFailed, UserError
-from slotjax.loading import load_entries, save_weights, unflatten
 from slotjax.training.logging import read_metrics
 from slotjax.training.loop import train
 from slotjax.training.run import restore_state
+from slotjax.weights import load_entries, save_weights, unflatten
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,8 @@ import pytest
 
 import slotjax
 from configs.quick import get_config
-from slotjax import configuration, loading, pack
+from slotjax import configuration, pack
+from slotjax import weights as loading
 from slotjax.errors import UserError
 from slotjax.models import build_model
 from slotjax.training.checkpoint import Checkpoints

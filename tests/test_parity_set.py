@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from slotjax import build_model, convert, losses
-from slotjax.average_precision import THRESHOLDS, average_precision, precision_and_recall
-from slotjax.matching import assigned, linear_assignment
+from slotjax.metrics.average_precision import THRESHOLDS, average_precision, precision_and_recall
+from slotjax.metrics.matching import assigned, linear_assignment
 
 TOLERANCE, GRADIENT_TOLERANCE = 1e-4, 5e-4
 

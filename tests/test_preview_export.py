@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from slotjax.data import export, export_tfrecords, multi_object, preview, tfrecords
+from slotjax.data import export, export_tfrecords, preview, tfrecords
 from slotjax.data.scenes import tetrominoes
+from slotjax.data.stored import multi_object
 from slotjax.errors import UserError
 
 CLEVR = {"resolution": (240, 320), "crop": False, "min_objects": 1, "max_objects": 2}

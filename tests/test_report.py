@@ -17,7 +17,11 @@ from slotjax import configuration
 from slotjax.errors import UserError
 from slotjax.models import Output, build_model
 from slotjax.report import default_output, report, report_after_training
-from slotjax.reporting import explorer, figures, gallery, judge, pixels
+from slotjax.reporting import examples as gallery
+from slotjax.reporting import explorer
+from slotjax.reporting import images as pixels
+from slotjax.reporting import scoring as judge
+from slotjax.reporting import titles as figures
 from slotjax.tasks import discovery
 from slotjax.training.checkpoint import Checkpoints
 from slotjax.training.run import initial_state

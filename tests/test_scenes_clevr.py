@@ -9,16 +9,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from slotjax.data import multi_object, tfrecords
+from slotjax.data import tfrecords
 from slotjax.data.scenes import clevr
-from slotjax.data.scenes import clevr_camera as cameras
-from slotjax.data.scenes.clevr_place import MIN_GAP, MIN_MARGIN, MIN_VISIBLE, sample_world
-from slotjax.data.scenes.clevr_recover import world_of_record
-from slotjax.data.scenes.clevr_render import render
 from slotjax.data.scenes.clevr_scene import clevr_batch
-from slotjax.data.scenes.clevr_shapes import first_hit
-from slotjax.data.scenes.clevr_vector import unstack
-from slotjax.data.scenes.clevr_world import World
+from slotjax.data.scenes.clevr_world import camera as cameras
+from slotjax.data.scenes.clevr_world.placement import MIN_GAP, MIN_MARGIN, MIN_VISIBLE, sample_world
+from slotjax.data.scenes.clevr_world.recovery import world_of_record
+from slotjax.data.scenes.clevr_world.render import render
+from slotjax.data.scenes.clevr_world.shapes import first_hit
+from slotjax.data.scenes.clevr_world.vectors import unstack
+from slotjax.data.scenes.clevr_world.world import World
+from slotjax.data.stored import multi_object
 from slotjax.errors import UserError
 
 SIZE = (48, 48)

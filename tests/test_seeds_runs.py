@@ -17,8 +17,8 @@ import slotjax
 from slotjax import configuration
 from slotjax.errors import RunFailed, RunStopped, UserError
 from slotjax.report import default_output, report, runs_in
+from slotjax.system.locks import hold
 from slotjax.training.checkpoint import Checkpoints, newest_common
-from slotjax.training.lock import hold
 from slotjax.training.logging import Logger
 from slotjax.training.loop import train
 

@@ -11,9 +11,10 @@ import pytest
 from ml_collections import ConfigDict
 from test_average_precision import random_sets
 
-from slotjax import build_model, init, markers
+from slotjax import build_model, init
 from slotjax.data import clevr_properties
-from slotjax.data.scenes import clevr_camera
+from slotjax.data.scenes.clevr_world import camera as clevr_camera
+from slotjax.drawing import objects as markers
 from slotjax.errors import UserError
 from slotjax.losses import huber_costs, set_loss
 from slotjax.tasks import TASKS, set_prediction

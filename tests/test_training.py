@@ -15,7 +15,6 @@ import pytest
 
 from slotjax import apply, configuration
 from slotjax.errors import RunFailed, UserError
-from slotjax.loading import save_weights
 from slotjax.models import build_model
 from slotjax.tasks import discovery
 from slotjax.training import memory, parallel
@@ -27,6 +26,7 @@ from slotjax.training.optimizer import learning_rate
 from slotjax.training.parallel import Parallel
 from slotjax.training.run import first_state, initial_state, open_run, restore_state
 from slotjax.training.step import build_train_step
+from slotjax.weights import save_weights
 
 
 def tiny(name: str, **train_fields):

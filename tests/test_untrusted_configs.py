@@ -7,9 +7,11 @@ import fuzz_targets as targets
 import pytest
 from bounds import HUGE, bounded
 
-from slotjax import configuration, untrusted
-from slotjax.data import cache, folder
+from slotjax import configuration
+from slotjax.data import cache
+from slotjax.data.stored import folder
 from slotjax.errors import UserError
+from slotjax.system import reading as untrusted
 
 REFUSED_CONFIGS = {
     "nested": "[" * 100_000,

@@ -12,9 +12,11 @@ import pytest
 from bounds import HUGE, bounded
 
 from slotjax import pack
-from slotjax.data import cache, clevr_tfds, multi_object, prepare_clevr, tfrecords
+from slotjax.data import cache, prepare_clevr, tfrecords
+from slotjax.data.stored import clevr_tfds, multi_object
 from slotjax.errors import UserError
-from slotjax.reporting import comparison, record
+from slotjax.reporting import comparison
+from slotjax.reporting import history as record
 
 # TFRecords.
 

@@ -9,7 +9,7 @@ import pytest
 from bounds import bounded
 from PIL import Image
 
-from slotjax.data import clevr_tfds, folder
+from slotjax.data.stored import clevr_tfds, folder
 from slotjax.errors import UserError
 from slotjax.reporting import comparison
 

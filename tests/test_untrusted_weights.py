@@ -12,8 +12,9 @@ import pytest
 from bounds import HUGE, bounded
 
 import slotjax
-from slotjax import loading, untrusted
+from slotjax import weights as loading
 from slotjax.errors import UserError
+from slotjax.system import reading as untrusted
 
 
 def header(shape: str, descr: str = "'<f4'", length: int | None = None) -> bytes:

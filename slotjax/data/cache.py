@@ -7,8 +7,8 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from slotjax import untrusted
 from slotjax.errors import UserError
+from slotjax.system import reading as untrusted
 
 MAX_BYTES = 2**26  # of a derived file: numbers for each of some millions of pictures
 

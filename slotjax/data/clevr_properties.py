@@ -10,8 +10,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from slotjax.data.scenes.clevr_recover import RECORD_COLORS, RECORD_SIZES
-from slotjax.data.scenes.clevr_world import COLORS, MATERIALS, SHAPES, SIZES
+from slotjax.data.scenes.clevr_world.recovery import RECORD_COLORS, RECORD_SIZES
+from slotjax.data.scenes.clevr_world.world import COLORS, MATERIALS, SHAPES, SIZES
 
 COORDINATES = slice(0, 3)
 ATTRIBUTES = {"size": slice(3, 5), "material": slice(5, 7), "shape": slice(7, 10), "color": slice(10, 18)}

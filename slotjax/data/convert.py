@@ -3,7 +3,7 @@
     python -m slotjax.data.convert SOURCE.tfrecords DESTINATION [--dataset clevr_with_masks]
 
 The original is one gzip stream of up to 10 GB that unpacks to hundreds, and that can only be read from its start. The
-converted form (slotjax/data/multi_object.py) takes some 60 KB a CLEVR scene. A conversion that was stopped goes on with
+converted form (slotjax/data/stored/multi_object.py) takes some 60 KB a CLEVR scene. A conversion that was stopped goes on with
 the first unfinished shard; what was done is unpacked again on the way there, but neither checked nor written again.
 """
 
@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from slotjax.data import cache, multi_object, tfrecords
+from slotjax.data import cache, tfrecords
+from slotjax.data.stored import multi_object
 from slotjax.errors import UserError
 
 _SHARD_BYTES = 2**28  # before compression: about 870 CLEVR scenes, the most that a kill can lose

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from slotjax.data.scenes import Scene
-from slotjax.data.scenes.clevr_world import COLORS, MATERIALS, SHAPES, SIZES
+from slotjax.data.scenes.clevr_world.world import COLORS, MATERIALS, SHAPES, SIZES
 
 _VERSION = "1.0.0"
 

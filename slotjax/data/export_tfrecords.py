@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from slotjax.data.scenes import Scene
-from slotjax.data.scenes.clevr_world import COLORS, MATERIALS, SHAPES, SIZES
+from slotjax.data.scenes.clevr_world.world import COLORS, MATERIALS, SHAPES, SIZES
 from slotjax.data.tfrecords import frame
 from slotjax.errors import UserError
 

@@ -6,7 +6,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from slotjax.data import cache, clevr_tfds, folder, multi_object, preprocess
+from slotjax.data import cache, preprocess
+from slotjax.data.stored import clevr_tfds, folder, multi_object
 from slotjax.errors import UserError
 
 DEFAULT_EVAL_IMAGES = 320  # the paper's number
@@ -41,7 +42,7 @@ def open_stored(data_config: Any, resolution: tuple[int, int], split: str) -> St
         path: the file or folder; for clevr_tfds the TFDS data directory (None: ~/tensorflow_datasets).
         eval_images: how many images the split "eval" has (None: 320, or a tenth of a small set).
         max_objects: keep scenes with at most so many objects (None: all).
-        crop: see `preprocess.clevr_window` and slotjax/data/folder.py; both default to True, the others take none.
+        crop: see `preprocess.clevr_window` and slotjax/data/stored/folder.py; both default to True, the others take none.
       resolution: height and width of the images.
       split: "train" or "eval".
 

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from slotjax.errors import UserError
-from slotjax.nn.slots import GaussianSlots, example_keys
+from slotjax.nn.initializers import GaussianSlots, example_keys
 
 EPSILON = 1e-8  # keeps a slot that wins no input from dividing by zero
 UNROLLED = 4  # iterations at most that are no loop: over small operations a loop costs more than they do

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from slotjax.errors import UserError
-from slotjax.nn.convolution import ConvTranspose, depth_to_space
-from slotjax.nn.dense import Dense, product
+from slotjax.nn.cpu.convolution import ConvTranspose, depth_to_space
+from slotjax.nn.cpu.dense import Dense, product
 from slotjax.nn.positions import FRAME, SoftPositionEmbedding, centres, fourier, relative
 
 PARTS = 8  # of a decoder's slots, where its activations are computed again instead of kept

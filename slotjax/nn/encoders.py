@@ -8,8 +8,8 @@ import jax.numpy as jnp
 
 from slotjax.errors import UserError, shown
 from slotjax.nn.attention import NORM_EPSILON
-from slotjax.nn.convolution import Conv
-from slotjax.nn.dense import Dense
+from slotjax.nn.cpu.convolution import Conv
+from slotjax.nn.cpu.dense import Dense
 from slotjax.nn.positions import SoftPositionEmbedding, tokens_grid
 
 KERNELS = {"glorot": nn.initializers.glorot_uniform(), "he": nn.initializers.he_normal()}

@@ -8,11 +8,13 @@ import numpy as np
 
 from slotjax import __version__
 from slotjax.errors import UserError
-from slotjax.reporting import curves, figures, page, pixels
-from slotjax.reporting.groups import Criterion, Group, common_curve, criterion, differing, final, group, spread
-from slotjax.reporting.record import Record, labels
+from slotjax.reporting import curves, page
+from slotjax.reporting import images as pixels
+from slotjax.reporting import titles as figures
+from slotjax.reporting.history import Record, labels
+from slotjax.reporting.settings import Criterion, Group, common_curve, criterion, differing, final, group, spread
 from slotjax.reporting.single import BOUNDED, missing
-from slotjax.untrusted import open_picture
+from slotjax.system.reading import open_picture
 
 SHEET_WIDTH = 720  # pixels of a run's last pictures
 BUDGET = 3_000_000  # bytes of pictures in all

@@ -6,14 +6,15 @@ from typing import Any
 import jax
 import numpy as np
 
-from slotjax import pictures
 from slotjax.api import apply
 from slotjax.configuration import EVAL_SEED
+from slotjax.drawing import slots as pictures
 from slotjax.models import Output
-from slotjax.reporting import gallery, pixels
-from slotjax.reporting.figures import shown, title
-from slotjax.reporting.judge import Judgement, Trained
-from slotjax.reporting.record import Record
+from slotjax.reporting import examples as gallery
+from slotjax.reporting import images as pixels
+from slotjax.reporting.history import Record
+from slotjax.reporting.scoring import Judgement, Trained
+from slotjax.reporting.titles import shown, title
 from slotjax.training.rng import example_keys, stream_key
 
 BUDGET = 3_000_000  # bytes of pictures; a page that is mailed should stay well below 5 MB

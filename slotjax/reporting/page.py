@@ -7,7 +7,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from slotjax.reporting.figures import shown
+from slotjax.reporting.titles import shown
 
 
 def render(template: str, **values: Any) -> str:

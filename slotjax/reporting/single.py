@@ -8,10 +8,12 @@ from ml_collections import ConfigDict
 
 from slotjax import __version__, configuration
 from slotjax.errors import UserError
-from slotjax.reporting import curves, figures, judge, page
+from slotjax.reporting import curves, page
+from slotjax.reporting import scoring as judge
+from slotjax.reporting import titles as figures
+from slotjax.reporting.examples import Gallery
 from slotjax.reporting.explorer import Explorer, explore
-from slotjax.reporting.gallery import Gallery
-from slotjax.reporting.record import Record, labels
+from slotjax.reporting.history import Record, labels
 
 BOUNDED = ("fg_ari", "ari", "miou")  # at most 1, and drawn from 0 to 1
 COLOURS = {name: i for i, name in enumerate(judge.METHODS)}

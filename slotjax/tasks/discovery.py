@@ -11,11 +11,11 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from slotjax import metrics
-from slotjax import pictures as draw
 from slotjax.api import apply
+from slotjax.drawing import slots as draw
 from slotjax.losses import Batch, Loss, reconstruction_loss
 from slotjax.models import Output
-from slotjax.tasks.study import Study
+from slotjax.tasks.conditions import Study
 
 FIELDS = ("image",)
 NEXT = ("slotjax.evaluate --workdir {workdir}", "slotjax.segment --workdir {workdir} IMAGE...")

@@ -10,15 +10,15 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from slotjax import markers
 from slotjax.api import apply, decode
-from slotjax.average_precision import THRESHOLDS, average_precision
 from slotjax.data import clevr_properties
 from slotjax.data.clevr_properties import REAL, targets
+from slotjax.drawing import objects as markers
 from slotjax.errors import UserError
 from slotjax.losses import Batch, Loss, set_loss
+from slotjax.metrics.average_precision import THRESHOLDS, average_precision
 from slotjax.models import Output
-from slotjax.tasks.study import Figures, Study
+from slotjax.tasks.conditions import Figures, Study
 
 FIELDS = ("image", "objects")
 NEXT = ("slotjax.evaluate --workdir {workdir}",)

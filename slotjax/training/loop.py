@@ -12,8 +12,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from slotjax import configuration
-from slotjax.compilation import CompileClock
 from slotjax.errors import RunFailed, RunStopped
+from slotjax.system.compilation import CompileClock
 from slotjax.training import nonfinite, processes
 from slotjax.training.checkpoint import newest_common
 from slotjax.training.evaluation import build_score, collect

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from slotjax.loading import save_weights
+from slotjax.weights import save_weights
 
 KEPT = 5  # files in one workdir; a run that skips often does not fill the disk
 

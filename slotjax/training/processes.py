@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from slotjax.errors import RunFailed, UserError
-from slotjax.training import lock
+from slotjax.system import locks as lock
 
 HEARTBEAT_SECONDS = 30  # a process that was silent for so long is taken for dead, and the job ends
 SHUTDOWN_SECONDS = 30

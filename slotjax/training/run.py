@@ -13,18 +13,18 @@ from slotjax import configuration
 from slotjax.api import init
 from slotjax.data.cache import say
 from slotjax.errors import UserError
-from slotjax.loading import check_parameters, flatten, load, unflatten
 from slotjax.models import build_model
 from slotjax.tasks import TASKS
 from slotjax.training import memory, processes
 from slotjax.training.checkpoint import Checkpoints
 from slotjax.training.feed import SceneFeed, StoredFeed, open_feed
-from slotjax.training.layout import Layout
 from slotjax.training.optimizer import build_optimizer
 from slotjax.training.parallel import Parallel
 from slotjax.training.rng import stream_key
 from slotjax.training.state import TrainState, create_state
 from slotjax.training.step import SeveralSteps, Step, build_train_step
+from slotjax.training.vector import Layout
+from slotjax.weights import check_parameters, flatten, load, unflatten
 
 # Fields that may differ when a run is continued: they change how far and how often, not what is learned.
 MAY_CHANGE = (

@@ -7,7 +7,8 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from slotjax import configuration, pictures
+from slotjax import configuration
+from slotjax.drawing import slots as pictures
 from slotjax.errors import RunFailed
 from slotjax.training import nonfinite, processes
 from slotjax.training.checkpoint import Checkpoints, Intact

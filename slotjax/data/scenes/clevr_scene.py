@@ -7,9 +7,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from slotjax.data.scenes import clevr_camera, clevr_place, clevr_render
-from slotjax.data.scenes.clevr_texture import sample_texture
-from slotjax.data.scenes.clevr_world import World, project_centers
+from slotjax.data.scenes.clevr_world import camera as clevr_camera
+from slotjax.data.scenes.clevr_world import placement as clevr_place
+from slotjax.data.scenes.clevr_world import render as clevr_render
+from slotjax.data.scenes.clevr_world.texture import sample_texture
+from slotjax.data.scenes.clevr_world.world import World, project_centers
 from slotjax.data.scenes.scene import Scene
 from slotjax.errors import UserError
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from slotjax.data.scenes.clevr_vector import Vector, normalize
+from slotjax.data.scenes.clevr_world.vectors import Vector, normalize
 
 FRAME = (240, 320)  # rows, columns of the generator's pictures
 CROP = (29, 221, 64, 256)  # first and last row, first and last column of the usual crop of that frame

@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from slotjax.data.scenes import clevr_camera
-from slotjax.data.scenes.clevr_world import COLORS, LAMP_POSITIONS, MATERIALS, SHAPES, World
+from slotjax.data.scenes.clevr_world import camera as clevr_camera
+from slotjax.data.scenes.clevr_world.world import COLORS, LAMP_POSITIONS, MATERIALS, SHAPES, World
 
 # The order of the codes of CLEVR-with-masks, which count from 1.
 RECORD_SIZES = ("large", "small")
@@ -33,7 +33,7 @@ def recover_camera(points: np.ndarray, pixel_coords: np.ndarray) -> np.ndarray:
 
 
 def world_of_record(record: np.ndarray) -> World:
-    """The world of a converted CLEVR-with-masks record (`slotjax.data.multi_object`), its entity 0 the background.
+    """The world of a converted CLEVR-with-masks record (`slotjax.data.stored.multi_object`), its entity 0 the background.
 
     The camera is recovered from the objects; the lamps' jitter cannot be, so they stand at their mean positions.
     """

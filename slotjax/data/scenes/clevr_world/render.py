@@ -9,9 +9,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from slotjax.data.scenes import clevr_camera, clevr_ground, clevr_shapes
-from slotjax.data.scenes.clevr_light import GROUND_ALBEDO, irradiance, lamps_and_sun
-from slotjax.data.scenes.clevr_material import (
+from slotjax.data.scenes.clevr_world import camera as clevr_camera
+from slotjax.data.scenes.clevr_world import ground as clevr_ground
+from slotjax.data.scenes.clevr_world import shapes as clevr_shapes
+from slotjax.data.scenes.clevr_world.light import GROUND_ALBEDO, irradiance, lamps_and_sun
+from slotjax.data.scenes.clevr_world.material import (
     FITTED,
     HORIZON,
     Shading,
@@ -19,10 +21,10 @@ from slotjax.data.scenes.clevr_material import (
     highlights,
     indirect_light,
 )
-from slotjax.data.scenes.clevr_shapes import Solids
-from slotjax.data.scenes.clevr_texture import textured_color
-from slotjax.data.scenes.clevr_vector import Vector, along, dot, unstack
-from slotjax.data.scenes.clevr_world import MATERIALS, World
+from slotjax.data.scenes.clevr_world.shapes import Solids
+from slotjax.data.scenes.clevr_world.texture import textured_color
+from slotjax.data.scenes.clevr_world.vectors import Vector, along, dot, unstack
+from slotjax.data.scenes.clevr_world.world import MATERIALS, World
 
 
 def render(

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from slotjax.reporting.figures import higher_is_better
-from slotjax.reporting.judge import Judgement
+from slotjax.reporting.scoring import Judgement
+from slotjax.reporting.titles import higher_is_better
 
 GROUPS = ("best", "median", "worst")
 

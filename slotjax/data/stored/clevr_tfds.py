@@ -14,7 +14,7 @@ import numpy as np
 
 from slotjax.data import cache, preprocess
 from slotjax.errors import UserError, shown
-from slotjax.untrusted import open_picture, read_json
+from slotjax.system.reading import open_picture, read_json
 
 MAX_OBJECTS = 10  # of the CLEVR generator
 _FIELDS = {

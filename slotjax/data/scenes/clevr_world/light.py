@@ -9,8 +9,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from slotjax.data.scenes.clevr_shapes import Solids, clearance
-from slotjax.data.scenes.clevr_vector import Vector, dot, normalize, scale, unstack
+from slotjax.data.scenes.clevr_world.shapes import Solids, clearance
+from slotjax.data.scenes.clevr_world.vectors import Vector, dot, normalize, scale, unstack
 
 LAMP_SIDE = (0.5, 0.5, 1.0)  # key, fill, back
 LAMP_POWER = (78.5, 23.6, 39.3)  # W

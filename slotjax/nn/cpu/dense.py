@@ -14,7 +14,7 @@ def product(inputs: jax.Array, kernel: jax.Array) -> jax.Array:
 
     JAX takes the kernel's gradient as [c_out, c_in] and turns it around, for which XLA's CPU compiler lays the long
     factor out anew and leaves its fast products; asked for as [c_in, c_out] it takes some 60% of the time. There is no
-    forward-mode derivative, as in `slotjax.nn.convolution`.
+    forward-mode derivative, as in `slotjax.nn.cpu.convolution`.
     """
     return inputs @ kernel
 

@@ -10,7 +10,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from slotjax.data.scenes.clevr_vector import Vector
+from slotjax.data.scenes.clevr_world.vectors import Vector
 
 _ORIGIN = (-24.0628, -17.9967)
 _COS, _SIN = math.cos(2.698), math.sin(2.698)

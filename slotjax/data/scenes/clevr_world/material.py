@@ -10,8 +10,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from slotjax.data.scenes import clevr_ground
-from slotjax.data.scenes.clevr_light import (
+from slotjax.data.scenes.clevr_world import ground as clevr_ground
+from slotjax.data.scenes.clevr_world.light import (
     GROUND_ALBEDO,
     Lamps,
     add_colored,
@@ -20,8 +20,8 @@ from slotjax.data.scenes.clevr_light import (
     black,
     light_from_objects,
 )
-from slotjax.data.scenes.clevr_shapes import Solids
-from slotjax.data.scenes.clevr_vector import Vector, dot, normalize
+from slotjax.data.scenes.clevr_world.shapes import Solids
+from slotjax.data.scenes.clevr_world.vectors import Vector, dot, normalize
 
 SHARP_ROUGHNESS = 0.01  # of metal's mirror lobe
 HORIZON = 0.2  # height of a mirrored unit vector below which it sees the backdrop blurred

@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from slotjax.data.scenes import clevr_camera as camera
-from slotjax.data.scenes.clevr_shapes import Solids, solids
-from slotjax.data.scenes.clevr_texture import Texture
+from slotjax.data.scenes.clevr_world import camera
+from slotjax.data.scenes.clevr_world.shapes import Solids, solids
+from slotjax.data.scenes.clevr_world.texture import Texture
 
 # Codes are positions in these tuples, in the order of the TFDS data set `clevr`.
 SIZES = ("small", "large")

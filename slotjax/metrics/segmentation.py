@@ -14,7 +14,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from slotjax.matching import assigned, linear_assignment
+from slotjax.metrics.matching import assigned, linear_assignment
 
 PSNR_FLOOR = 1e-10  # mean squared error below which pictures count as equal
 

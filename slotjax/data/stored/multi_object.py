@@ -13,7 +13,7 @@ import numpy as np
 
 from slotjax.data import cache, preprocess
 from slotjax.errors import UserError, shown
-from slotjax.untrusted import read_json
+from slotjax.system.reading import read_json
 
 INDEX = "index.json"
 FORMAT = 1

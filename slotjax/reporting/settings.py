@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from slotjax import configuration
-from slotjax.reporting.figures import columns, higher_is_better, number
-from slotjax.reporting.record import Record
+from slotjax.reporting.history import Record
+from slotjax.reporting.titles import columns, higher_is_better, number
 from slotjax.training.run import MAY_CHANGE
 
 FAILED_BELOW = {"fg_ari": 0.9}  # a run that ends below has not learnt to tell objects apart

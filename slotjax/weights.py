@@ -13,9 +13,9 @@ import numpy as np
 from slotjax.api import init
 from slotjax.errors import UserError, shown
 from slotjax.models import build_model
-from slotjax.untrusted import parse_json, read_arrays
+from slotjax.system.reading import parse_json, read_arrays
 
-PACKAGED = Path(__file__).parent / "weights"
+PACKAGED = Path(__file__).parent / "pretrained"
 CONFIG = "config.json"  # the entry of a weights file that says which model it is for
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from slotjax.data.scenes.clevr_vector import Vector
+from slotjax.data.scenes.clevr_world.vectors import Vector
 
 _WAVES = 4
 _COUNTS = (1.5, 9.0)  # wave numbers, radians per world unit, log-uniform

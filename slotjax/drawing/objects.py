@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from slotjax import pictures
 from slotjax.data.clevr_properties import ATTRIBUTES, COORDINATES, EXTENT, REAL, coordinates, targets
-from slotjax.data.scenes.clevr_world import COLOR_BYTES, HALF_EXTENTS, SHAPES
+from slotjax.data.scenes.clevr_world.world import COLOR_BYTES, HALF_EXTENTS, SHAPES
+from slotjax.drawing import slots as pictures
 
 SIDE = 256  # small pictures are enlarged to at least so many rows
 CONFIDENT = 0.5  # predictions below it are not drawn

@@ -8,8 +8,8 @@ import jax
 import numpy as np
 
 from slotjax.errors import UserError
-from slotjax.reporting.figures import number, ordered
-from slotjax.reporting.record import Record
+from slotjax.reporting.history import Record
+from slotjax.reporting.titles import number, ordered
 from slotjax.training.evaluation import Figures, Score, build_clustering_score, build_score, collect
 from slotjax.training.feed import SceneFeed, StoredFeed, open_feed
 from slotjax.training.run import restore_state

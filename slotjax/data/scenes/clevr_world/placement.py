@@ -8,10 +8,10 @@ it until an attempt holds.
 import jax
 import jax.numpy as jnp
 
-from slotjax.data.scenes import clevr_camera as cameras
-from slotjax.data.scenes import clevr_shapes
-from slotjax.data.scenes.clevr_vector import unstack
-from slotjax.data.scenes.clevr_world import COLORS, HALF_EXTENTS, MATERIALS, SHAPES, SIZES, World, sample_lamps
+from slotjax.data.scenes.clevr_world import camera as cameras
+from slotjax.data.scenes.clevr_world import shapes as clevr_shapes
+from slotjax.data.scenes.clevr_world.vectors import unstack
+from slotjax.data.scenes.clevr_world.world import COLORS, HALF_EXTENTS, MATERIALS, SHAPES, SIZES, World, sample_lamps
 
 EXTENT = 3.0  # x and y are uniform within +-EXTENT
 MIN_GAP = 0.25  # between the circles around two objects

@@ -13,10 +13,10 @@ from ml_collections import ConfigDict
 
 from slotjax import configuration
 from slotjax.errors import UserError
-from slotjax.reporting import figures
+from slotjax.reporting import titles as figures
+from slotjax.system.reading import read_bytes
 from slotjax.tasks import TASKS
 from slotjax.training.logging import duration, read_metrics
-from slotjax.untrusted import read_bytes
 
 Row = dict[str, Any]
 MAX_METRICS_BYTES = 2**28

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from slotjax.data.scenes.clevr_vector import Vector, along, dot
+from slotjax.data.scenes.clevr_world.vectors import Vector, along, dot
 
 CUBE, SPHERE, CYLINDER = range(3)
 _ROUNDING = (0.2, 1.0, 0.07)  # of the half extent

@@ -1,6 +1,6 @@
 """A folder of the user's own pictures, with or without masks.
 
-Every file below the folder that is not hidden must be a picture (see `slotjax.untrusted.FORMATS`). Pictures of any
+Every file below the folder that is not hidden must be a picture (see `slotjax.system.reading.FORMATS`). Pictures of any
 size and mode are converted (`load_picture` says how): EXIF orientation applied, transparency laid over white, 16-bit
 greys scaled down, everything else turned into RGB; then the largest centred part of the target's proportions is kept
 (crop=True) or the whole is squashed (crop=False), and resized with Pillow's antialiased bilinear filter, which
@@ -21,7 +21,7 @@ import numpy as np
 
 from slotjax.data import cache
 from slotjax.errors import UserError
-from slotjax.untrusted import open_picture
+from slotjax.system.reading import open_picture
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -39,7 +39,7 @@ def load_picture(path: Path, resolution: tuple[int, int], crop: bool = True) -> 
       float32 [*resolution, 3] in [-1, 1], and what was done to the picture in words ("" if nothing was).
 
     Raises:
-      UserError: the file is missing, no picture, damaged, or larger than `slotjax.untrusted.MAX_PIXELS`.
+      UserError: the file is missing, no picture, damaged, or larger than `slotjax.system.reading.MAX_PIXELS`.
     """
     picture, notes = _read_rgb(path)
     box, shape = _box(picture.size, resolution, crop), resolution[::-1]

@@ -1,0 +1,1 @@
+"""Pictures of what models find: numpy in, uint8 out."""

@@ -1,0 +1,1 @@
+"""The machine: files read and written with care, locks, the terminal, compiled programs that are kept."""

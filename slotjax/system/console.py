@@ -1,0 +1,48 @@
+"""What people are told while they wait: lines, bars, times and sizes."""
+
+from contextlib import contextmanager
+
+
+def say(text: str) -> None:
+    """One line for the user, on standard error."""
+    from rich.console import Console
+
+    Console(stderr=True, soft_wrap=True, highlight=False, emoji=False).print(text, markup=False)
+
+
+def progress(description: str, total: int, *, in_bytes: bool = False):
+    """A progress bar on standard error, as a context; yields a function that sets how much is done."""
+    from rich import progress as bars
+    from rich.console import Console
+
+    amount = bars.DownloadColumn() if in_bytes else bars.MofNCompleteColumn()
+    columns = (
+        bars.TextColumn("{task.description}", markup=False),
+        bars.BarColumn(),
+        amount,
+        bars.TimeRemainingColumn(),
+    )
+    display = bars.Progress(*columns, console=Console(stderr=True, emoji=False))
+
+    @contextmanager
+    def shown():
+        with display:
+            task = display.add_task(description, total=total)
+            yield lambda done: display.update(task, completed=done)
+
+    return shown()
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people: "42 s", "2.4 min", "17 min", "3.5 h", "12 days"."""
+    for limit, unit, name in ((90, 1, "s"), (5400, 60, "min"), (48 * 3600, 3600, "h")):
+        if seconds < limit:
+            value = seconds / unit
+            fine = name == "h" or (name == "min" and value < 9.95)
+            return f"{value:.1f} {name}" if fine else f"{value:.0f} {name}"
+    return f"{seconds / 86400:.0f} days"
+
+
+def readable(count: int) -> str:
+    """A byte count for people."""
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
