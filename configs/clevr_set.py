@@ -2,59 +2,39 @@
 
 The whole picture, not a crop of it, is resized to 128x128. Variants: (none) renders its scenes while it trains; `tfds`
 reads TFDS `clevr`; `masks` reads CLEVR-with-masks TFRecords (`--config.data.path=FILE`); `bf16` computes in bfloat16;
-`quick` is a small model for scenes of up to 4 objects and two CPU cores (docs/set_prediction.md says how far it gets);
+`small` is the recipe for two CPU cores, for scenes of up to 4 objects (docs/set_prediction.md says how far it gets);
 `tiny` runs in seconds. They combine, as in `clevr_set.py:masks,tiny`.
 """
 
 from ml_collections import ConfigDict
 
-from slotjax.config.variants import apply_variants, shorten
-from slotjax.configuration import defaults, model_defaults
+from slotjax.config.variants import apply_variants, bf16, experiment, stored, tiny
 
 
 def get_config(variants: str | None = None) -> ConfigDict:
-    config = defaults()
-    config.cores = "devices"
-    config.data.update(name="clevr", crop="none")
-    config.data.options = ConfigDict({"min_objects": 3, "max_objects": 10, "crop": False})
-    config.model = model_defaults(
-        name="set_prediction",
-        resolution=(128, 128),
-        num_slots=10,
-        encoder={
+    model = {
+        "name": "set_prediction",
+        "resolution": (128, 128),
+        "num_slots": 10,
+        "slot_dim": 64,
+        "mlp_dim": 128,
+        "encoder": {
             "name": "cnn",
             "channels": (64, 64, 64, 64),
             "kernels": (5, 5, 5, 5),
             "strides": (1, 2, 2, 1),
             "mlp_dim": 64,
-            "kernel_init": "glorot",  # or "he"
-            "groups": 0,  # of GroupNorm after every convolution (Kipf et al., 2022); 0: none
         },
-        head={"name": "mlp", "hidden": (64,)},
-    )
+        "head": {"name": "mlp", "hidden": (64,)},
+    }
+    config = experiment(model, cores="devices", data={"name": "clevr", "crop": "none"})
+    config.data.options = ConfigDict({"min_objects": 3, "max_objects": 10, "crop": False})
     config.train.update(batch_size=512, num_steps=150_000, warmup_steps=1_000, decay_steps=50_000)
-    choices = {"tfds": tfds, "masks": masks, "bf16": bf16, "quick": quick, "tiny": tiny}
-    return apply_variants(config, variants, choices)
+    kinds = {"tfds": stored("clevr_tfds"), "masks": stored("clevr_with_masks"), "bf16": bf16}
+    return apply_variants(config, variants, kinds | {"small": small, "tiny": tiny})
 
 
-def tfds(config: ConfigDict) -> None:
-    stored(config, "clevr_tfds")
-
-
-def masks(config: ConfigDict) -> None:
-    stored(config, "clevr_with_masks")
-
-
-def stored(config: ConfigDict, name: str) -> None:
-    config.data.name = name
-    config.data.options = ConfigDict()
-
-
-def bf16(config: ConfigDict) -> None:
-    config.model.dtype = "bfloat16"
-
-
-def quick(config: ConfigDict) -> None:
+def small(config: ConfigDict) -> None:
     config.cores = "threads"
     # The usual crop, so that a small object is 7 pixels wide and not 4; some 3% of the objects lie outside it.
     config.data.update(crop="default", max_objects=4)  # the same of stored scenes
@@ -66,24 +46,5 @@ def quick(config: ConfigDict) -> None:
     config.model.initializer = ConfigDict({"name": "learned"})
     config.model.encoder.update(channels=(32, 32, 32, 64), kernels=(5, 5, 3, 3), strides=(2, 2, 2, 1))
     config.model.encoder.kernel_init = "he"
-    config.train.update(
-        batch_size=8,
-        num_steps=42_000,
-        learning_rate=1e-3,
-        schedule="cosine",
-        warmup_steps=200,
-        clip_norm=1.0,
-        ema_decay=0.995,
-        log_every=500,
-        eval_every=6_000,
-        checkpoint_every=6_000,
-    )
-
-
-def tiny(config: ConfigDict) -> None:
-    shorten(config)
-    config.data.pool = 0
-    config.model.resolution = (32, 32)
-    config.model.encoder.update(channels=(8, 8), kernels=(5, 5), strides=(2, 2), mlp_dim=16)
-    config.model.update(slot_dim=16, mlp_dim=16)
-    config.model.head.hidden = (16,)
+    config.train.update(batch_size=8, num_steps=42_000, learning_rate=1e-3, schedule="cosine", warmup_steps=200)
+    config.train.update(clip_norm=1.0, ema_decay=0.995, log_every=500, eval_every=6_000, checkpoint_every=6_000)

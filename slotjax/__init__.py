@@ -1,17 +1,17 @@
-"""Slot Attention in JAX/Flax: networks that discover objects by reconstructing images."""
+"""Object-centric learning in JAX/Flax: networks that discover objects by reconstructing what they see."""
 
 from slotjax import convert, data, metrics
-from slotjax.api import apply, decode, encode, init
+from slotjax.api import apply, decode, encode, init, responsibilities, segments
 from slotjax.clustering import kmeans, soft_kmeans
 from slotjax.models import Output, build_model
 from slotjax.nn.attention import SlotAttention, slot_attention
-from slotjax.weights import load
-
-__version__ = "0.1.0"
+from slotjax.system.version import VERSION as __version__
+from slotjax.training.restore import load
 
 __all__ = [
     "Output",
     "SlotAttention",
+    "__version__",
     "apply",
     "build_model",
     "convert",
@@ -22,6 +22,8 @@ __all__ = [
     "kmeans",
     "load",
     "metrics",
+    "responsibilities",
+    "segments",
     "slot_attention",
     "soft_kmeans",
 ]

@@ -1,32 +1,38 @@
-"""Models as pure functions: `init`, `apply`, `encode`, `decode`.
+"""Models as pure functions: `init`, `apply`, `encode`, `decode`, and the segments they find.
 
 Every one can be jitted (`static_argnames=("model", "num_slots", "num_iterations", "return_history")`), vmapped, pmapped
 and differentiated; bind keywords with `functools.partial` under vmap and pmap.
 """
 
+import warnings
+from functools import partial
 from typing import Any
 
-import chex
-import flax.linen as nn
 import jax
-from jax.core import Tracer
+import jax.numpy as jnp
+import numpy as np
 
-from slotjax.errors import UserError
-from slotjax.models import Output
+from slotjax.errors import UserError, shown
+from slotjax.models import Model, Output
+from slotjax.nn.fields import Count, check
 
 Params = Any
+STATIC = ("model", "num_slots", "num_iterations", "return_history")  # arguments of `apply` that jit must not trace
+SIGMA = 0.3  # of `responsibilities`, in units of images in [-1, 1]: docs/results.md has the curve over it
+FAINTEST = 1e-30  # of a mask: its logarithm stays finite
+UNLIKELY = 2.0  # beyond this a picture's values are taken for bytes
 
 
-def init(model: nn.Module, key: jax.Array, images: jax.Array) -> Params:
+def init(model: Model, key: jax.Array, images: jax.Array) -> Params:
     """Parameters of `model`, drawn with `key`, for images of this shape [b, h, w, 3] (only the shape matters)."""
     _check_images(model, images)
-    shape = (1, *images.shape[1:])
+    shape = (1, *jnp.shape(images)[1:])
 
     def draw(key):
         keys = dict(zip(("params", "slots"), jax.random.split(key), strict=True))
-        return model.init(keys, jax.numpy.zeros(shape))["params"]
+        return model.init(keys, jnp.zeros(shape, jnp.float32))["params"]
 
-    if isinstance(key, Tracer):
+    if isinstance(key, jax.core.Tracer):
         return draw(key)
     # Jitted, so that only what makes parameters is ever run; without LLVM's optimizations, which on CPU take seconds
     # for every random draw and gain nothing in a program that runs once.
@@ -34,7 +40,7 @@ def init(model: nn.Module, key: jax.Array, images: jax.Array) -> Params:
 
 
 def apply(
-    model: nn.Module,
+    model: Model,
     params: Params,
     images: jax.Array,
     key: jax.Array | None = None,
@@ -58,14 +64,16 @@ def apply(
 
     Raises:
       UserError (a ValueError): neither key nor initial_slots; disagreeing num_slots; more slots than a per-slot
-        initialiser has; images of another shape.
+        initialiser has; images of another shape, type or range.
     """
-    _check_images(model, images)
+    images = _check_images(model, images)
     if key is None and initial_slots is None:
         raise UserError("key=None: pass a jax.random.key to draw the initial slots, or initial_slots [b, k, d]")
+    if isinstance(key, int | np.integer):
+        raise UserError(f"key={key}: pass a key, jax.random.key({key})")
     for name, value in (("num_slots", num_slots), ("num_iterations", num_iterations)):
-        if value is not None and value < 1:
-            raise UserError(f"{name}={value}: must be at least 1")
+        if value is not None:
+            check(name, Count, value)
     if initial_slots is not None:
         _check_slots(initial_slots, images.shape[0], model.attention.slot_dim, model.decoded_dim)
         if num_slots not in (None, initial_slots.shape[1]):
@@ -74,36 +82,139 @@ def apply(
     return _run(model, params, images, initial_slots, key=key, **options)
 
 
-def encode(model: nn.Module, params: Params, images: jax.Array) -> jax.Array:
+def encode(model: Model, params: Params, images: jax.Array) -> jax.Array:
     """images [b, h, w, 3] in [-1, 1] -> tokens [b, n, d], what the slots compete for."""
-    _check_images(model, images)
-    return _run(model, params, images, method="encode")
+    return _run(model, params, _check_images(model, images), method="encode")
 
 
-def decode(model: nn.Module, params: Params, slots: jax.Array) -> Output:
+def decode(model: Model, params: Params, slots: jax.Array) -> Output:
     """slots [b, k, d], as `apply` returns them -> components, masks and reconstruction (set prediction: predictions).
 
-    With a relative decoder d includes where the slots attend; see `Output`.
+    Where the decoder draws in each slot's own frame, d includes where the slots attend; see `Output`.
     """
-    _check_slots(slots, slots.shape[0], model.decoded_dim)
+    _check_slots(slots, jnp.shape(slots)[0] if jnp.ndim(slots) else 0, model.decoded_dim)
     return _run(model, params, slots, method="decode")
 
 
-def _run(model: nn.Module, params: Params, *arguments: Any, **options: Any) -> Any:
+def responsibilities(out: Output, images: jax.Array, *, sigma: float = SIGMA) -> jax.Array:
+    """How likely each slot is to have drawn each pixel: the E-step of a Gaussian mixture whose means the slots draw.
+
+    softmax over k of log masks_k - |image - components_k|^2 / (2 sigma^2): with equal masks and beta = 2 sigma^2 the
+    assignments of soft k-means (`slotjax.soft_kmeans`), and what Neural Expectation Maximization segments by (Greff et
+    al., 2017, sec. 2.1). The masks of a small model are soft at an object's rim; the pictures are not.
+
+    Args:
+      out: of `apply` on these images; what counts are `masks` [*b, k, h, w] and `components` [*b, k, h, w, c].
+      images: [*b, h', w', c] in [-1, 1]. They may be larger than what the slots draw: components and log masks are
+        then resized bilinearly to theirs.
+      sigma: the spread of a pixel about its mean, in units of the images. Towards infinity the masks decide alone.
+
+    Returns:
+      float32 [*b, k, h', w'], sums to 1 over k.
+
+    Raises:
+      UserError: a model that draws nothing, images of another batch, or a sigma that is not above 0.
+    """
+    if out.masks is None or out.components is None:
+        raise UserError("out: has no masks and components; responsibilities are of models that draw their slots")
+    if not isinstance(sigma, jax.core.Tracer) and not sigma > 0:
+        raise UserError(f"sigma={sigma}: must be above 0; {SIGMA} is usual")
+    images = jnp.asarray(images, jnp.float32)
+    size, channels = images.shape[-3:-1], images.shape[-1:]
+    if images.shape[:-3] != out.masks.shape[:-3] or channels != out.components.shape[-1:]:
+        raise UserError(
+            f"images of shape {shown(images.shape)}: the slots drew {shown(out.components.shape)}; give the images "
+            "that they were found in"
+        )
+    log_masks = _resized(_log_masks(out)[..., None], size)[..., 0]
+    errors = ((images[..., None, :, :, :] - _resized(out.components, size)) ** 2).sum(-1)
+    return jax.nn.softmax(log_masks - errors / (2 * sigma**2), axis=-3)
+
+
+def segments(
+    model: Model,
+    params: Params,
+    images: jax.Array,
+    key: jax.Array | None = None,
+    *,
+    sigma: float = SIGMA,
+    **options: Any,
+) -> jax.Array:
+    """Which slot each pixel belongs to, at the images' own size: the argmax of `responsibilities`.
+
+    Args:
+      images: [b, h, w, 3] in [-1, 1] of any size; the model sees them resized to its resolution.
+      sigma: see `responsibilities`.
+      key, options: as in `apply`.
+
+    Returns:
+      int32 [b, h, w], ids in [0, k).
+    """
+    images = _check_type(images)
+    if images.ndim != 4:
+        raise UserError(f"images of shape {shown(images.shape)}: expected [b, h, w, 3]; a single one is image[None]")
+    seen = _resized(images, model.resolution, antialias=True)
+    out = apply(model, params, seen, key, **options)
+    return responsibilities(out, images, sigma=sigma).argmax(-3).astype(jnp.int32)
+
+
+def _log_masks(out: Output) -> jax.Array:
+    if out.mask_logits is not None:
+        return jax.nn.log_softmax(out.mask_logits, axis=-3)
+    return jnp.log(jnp.maximum(out.masks, FAINTEST))
+
+
+def _resized(pictures: jax.Array, size: tuple[int, int], antialias: bool = False) -> jax.Array:
+    """[..., h, w, c] -> [..., *size, c], bilinearly."""
+    if pictures.shape[-3:-1] == tuple(size):
+        return pictures
+    return jax.image.resize(pictures, (*pictures.shape[:-3], *size, pictures.shape[-1]), "bilinear", antialias)
+
+
+def _run(model: Any, params: Params, *arguments: Any, **options: Any) -> Any:
     return model.apply({"params": params}, *arguments, **options)
 
 
-def _check_images(model: nn.Module, images: jax.Array) -> None:
-    expected = (*model.resolution, 3)
-    if images.ndim != 4 or tuple(images.shape[1:]) != expected:
+def _check_images(model: Model, images: Any) -> jax.Array:
+    """The images as an array, or a `UserError` if they are not what the model takes."""
+    images = _check_type(images)
+    expected = next(iter(model.inputs.values())).shape
+    if images.shape[1:] != expected:
         raise UserError(
             f"images of shape {tuple(images.shape)}: this model takes [b, {', '.join(map(str, expected))}], NHWC in "
             "[-1, 1]; resize them, or build the model with another resolution"
         )
-    chex.assert_type(images, float)
+    return images
+
+
+def _check_type(images: Any) -> jax.Array:
+    """The images as an array of floats; those of which the values are at hand must lie about [-1, 1]."""
+    try:
+        images = jnp.asarray(images)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"images: no array of numbers ({str(error).splitlines()[0]}); give [b, h, w, 3]") from None
+    if not jnp.issubdtype(images.dtype, jnp.floating):
+        raise UserError(f"images of {images.dtype}: give floats in [-1, 1]; bytes are images / 127.5 - 1")
+    if images.size and not isinstance(images, jax.core.Tracer):
+        _check_range(float(images.min()), float(images.max()))
+    return images.astype(jnp.float32) if images.dtype == jnp.float64 else images
+
+
+def _check_range(low: float, high: float) -> None:
+    if max(-low, high) > UNLIKELY:
+        raise UserError(f"images from {low:g} to {high:g}: give floats in [-1, 1]; bytes are images / 127.5 - 1")
+    if low >= 0 and high > low:
+        warnings.warn(
+            f"images from {low:g} to {high:g}: models take [-1, 1]; pictures in [0, 1] are images * 2 - 1",
+            stacklevel=4,
+        )
 
 
 def _check_slots(slots: jax.Array, batch: int, *dims: int) -> None:
-    if slots.ndim != 3 or slots.shape[0] != batch or slots.shape[2] not in dims:
+    shape = jnp.shape(slots)
+    if len(shape) != 3 or shape[0] != batch or shape[2] not in dims:
         expected = " or ".join(f"[{batch}, k, {dim}]" for dim in sorted(set(dims)))
-        raise UserError(f"slots of shape {tuple(slots.shape)}: expected {expected}, as apply returns them")
+        raise UserError(f"slots of shape {tuple(shape)}: expected {expected}, as apply returns them")
+
+
+jitted_apply = partial(jax.jit, static_argnames=STATIC)(apply)

@@ -7,7 +7,9 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from slotjax import cli, configuration
+from slotjax import cli
+from slotjax.config import disk
+from slotjax.config.check import validate
 from slotjax.errors import UserError
 from slotjax.tasks import TASKS
 from slotjax.training.evaluation import Figures, build_clustering_score, build_score, collect
@@ -19,9 +21,9 @@ METHODS = ("slots", "kmeans", "soft_kmeans")
 def main() -> None:
     arguments = parse()
     workdir = Path(arguments.workdir)
-    config = configuration.load_single(workdir / "config.json")
+    config = disk.load_valid(workdir / "config.json")
     change(config, arguments)
-    configuration.validate(config)
+    validate(config)
     feed = open_feed(config)
     task = TASKS[config.model.name]
     if arguments.method != "slots":
@@ -79,7 +81,7 @@ def score_slots(
     config: ConfigDict, workdir: Path, feed: Any, arguments: argparse.Namespace
 ) -> tuple[dict[str, Any], dict[str, dict[str, Any]], int]:
     """The best checkpoint's summary, those of the task's studies, and its step."""
-    from slotjax.training.run import restore_state
+    from slotjax.training.restore import restore_state
 
     options = {name: getattr(arguments, name) for name in ("num_slots", "num_iterations") if getattr(arguments, name)}
     model, state = restore_state(config, workdir, best=True)
@@ -87,7 +89,7 @@ def score_slots(
     task, params, batches = TASKS[config.model.name], state.best_params, {}
     summary, studies = task.summary(score_all(config, model, params, batches, options)), {}
     if not options and not arguments.brief:
-        for study in task.studies(config):
+        for study in task.conditions(config):
             rows = study.rows(score_all(study.config, model, params, batches, study.options))
             studies |= {title: task.summary(figures) for title, figures in rows.items()}
     return summary, studies, int(state.step)

@@ -1,41 +1,30 @@
-"""python -m slotjax.pack --workdir DIR --output FILE.npz: a trained model as one small file for slotjax.load."""
+"""python -m slotjax.pack --workdir DIR --output FILE.safetensors: a trained model as one small file."""
 
 import argparse
 from pathlib import Path
-from typing import Any
 
-import jax
-import numpy as np
-
-from slotjax import cli, configuration
+from slotjax import cli
+from slotjax.config import disk
 from slotjax.errors import UserError
 from slotjax.system.reading import read_json
-from slotjax.weights import load_run, save_weights
+from slotjax.training.restore import load_run
+from slotjax.weights import save
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--workdir", required=True, help="of a training run")
-    parser.add_argument("--output", required=True, help="the file to write, ending in .npz")
+    parser.add_argument("--output", required=True, help="the file to write, ending in .safetensors")
     parser.add_argument("--half", action="store_true", help="16 bits a number: half the size, rounded to three digits")
     arguments = parser.parse_args()
     workdir, output = Path(arguments.workdir), Path(arguments.output)
-    if output.suffix != ".npz":
-        raise UserError(f"--output {output}: name a file that ends in .npz")
-    config = configuration.load(workdir / "config.json")
+    if output.suffix != ".safetensors":
+        raise UserError(f"--output {output}: name a file that ends in .safetensors")
+    config = disk.load(workdir / "config.json")
     _, params = load_run(workdir)
-    if arguments.half:
-        params = halved(params)
-    save_weights(output, config.to_dict() | read_evaluation(workdir), params)
+    save(output, config.to_dict() | read_evaluation(workdir), params, half=arguments.half)
     print(f"wrote {output} ({output.stat().st_size / 2**20:.1f} MiB)")
     print(f'next: model, params = slotjax.load("{output}")')
-
-
-def halved(params: Any) -> Any:
-    """The parameters as float16; raises a `UserError` where one is too large for it."""
-    if not all(np.abs(x).max(initial=0) <= np.finfo(np.float16).max for x in jax.tree.leaves(params)):
-        raise UserError("--half: the model has parameters beyond 65,504, or NaN; pack it without")
-    return jax.tree.map(lambda x: np.asarray(x, np.float16), params)
 
 
 def read_evaluation(workdir: Path) -> dict:

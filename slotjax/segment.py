@@ -13,8 +13,11 @@ from slotjax.api import apply
 from slotjax.drawing import slots as pictures
 from slotjax.errors import UserError
 from slotjax.models import ObjectDiscovery
-from slotjax.training.logging import read_metrics
-from slotjax.weights import describe, load, load_entries, packaged_names, packaged_or_file
+from slotjax.tasks import TASKS
+from slotjax.training.metrics_log import read_metrics
+from slotjax.training.restore import load
+from slotjax.weights import find, packaged_names
+from slotjax.weights import read as read_weights
 
 ZOOM_TO, SLOT_SIZE = 256, 160  # small results are enlarged to about so many pixels, so that they can be looked at
 UNLIKE = 4  # times the usual error; of pictures of the training's kind, 19 of 20 stay below 3 (tetrominoes: 5)
@@ -64,7 +67,7 @@ def usual_error(source: Path) -> float:
     if source.is_dir():
         found = [row["mse"] for row in read_metrics(source / "metrics.jsonl") if "mse" in row]
     else:
-        scored = load_entries(source)[0].get("evaluation")
+        scored = read_weights(source)[0].get("evaluation")
         found = [scored.get("mse")] if isinstance(scored, dict) else []
     known = [x for x in found if isinstance(x, int | float) and x > 0]
     return known[-1] if known else math.inf
@@ -87,8 +90,19 @@ def listing() -> str:
     """The packaged weights, one a line."""
     names = packaged_names()
     width = max(map(len, names), default=0)
-    lines = [f"{name:{width}}  {describe(packaged_or_file(name))}" for name in names]
+    lines = [f"{name:{width}}  {describe(find(name))}" for name in names]
     return "\n".join(lines) or "no weights come with this installation"
+
+
+def describe(path: Path) -> str:
+    """What weights were trained on and how they scored, on one line."""
+    config, _ = read_weights(path)
+    data, model, scored = config["data"]["name"], config["model"], config.get("evaluation", {})
+    height, width = model["resolution"]
+    titles = {name: x for name, x in TASKS[model["name"]].TITLES.items() if not name.startswith("attention_")}
+    figures = [f"{title} {scored[name]:.3f}" for name, title in titles.items() if scored.get(name) is not None]
+    told = f"{', '.join(figures)} ({scored['num_images']} held-out images)" if figures else "not evaluated"
+    return f"{model['name']} on {data}, {width}x{height}, {model['num_slots']} slots: {told}"
 
 
 def trained(arguments: argparse.Namespace) -> tuple[str, Path | str, Path]:
@@ -103,7 +117,7 @@ def trained(arguments: argparse.Namespace) -> tuple[str, Path | str, Path]:
         raise UserError("IMAGE is missing: name the pictures to split")
     if workdir is not None:
         return f"--workdir {workdir}", workdir, Path(workdir) / "segments"
-    return f"--weights {weights}", packaged_or_file(weights), Path("segments")
+    return f"--weights {weights}", find(weights), Path("segments")
 
 
 def read(path: Path, resolution: tuple[int, int]) -> np.ndarray:

@@ -1,19 +1,35 @@
-"""Variants of an experiment, as in `--config configs/clevr.py:quick,relative`: each a function that changes the config.
+"""Experiments and their variants, as in `--config configs/clevr.py:masks,tiny`.
 
-Those here are what the files in `configs/` share.
+An experiment is one file in `configs/` with `get_config(variants)`: it starts from `experiment()`, says what differs,
+and ends in `apply_variants`. A variant is a function that changes the config.
 """
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from ml_collections import ConfigDict
 
-from slotjax.models import choose
+from slotjax.config.check import complete
+from slotjax.config.schema import defaults
+from slotjax.nn.fields import choose
+
+Variant = Callable[[ConfigDict], None]
 
 
-def apply_variants(
-    config: ConfigDict, chosen: str | None, variants: Mapping[str, Callable[[ConfigDict], None]]
-) -> ConfigDict:
-    """Changes `config` by the comma-separated variants of `--config configs/x.py:a,b`; returns it.
+def experiment(model: Mapping[str, Any], **sections: Any) -> ConfigDict:
+    """The defaults, a model, and what else differs: `data={"name": "clevr"}` or `cores="devices"`."""
+    config = defaults()
+    config.model = ConfigDict(dict(model))
+    for name, value in sections.items():
+        if isinstance(value, Mapping):
+            config[name].update(value)
+        else:
+            config[name] = value
+    return complete(config)
+
+
+def apply_variants(config: ConfigDict, chosen: str | None, variants: Mapping[str, Variant]) -> ConfigDict:
+    """Changes `config` by the comma-separated variants of `--config configs/x.py:a,b`; returns it, complete.
 
     They are applied in the order of `variants`, so that it does not matter in which they are named.
     """
@@ -23,63 +39,38 @@ def apply_variants(
     for name, change in variants.items():
         if name in names:
             change(config)
-    return config
+    return complete(config)
 
 
-def quicken(config: ConfigDict, patch: int) -> None:
-    """What the `:quick` variants of object discovery share: a small model, and training that is short, for a CPU.
-
-    With a start for every slot the background becomes a slot of its own, though not from every seed (docs/results.md);
-    the rest leaves the plateau on which all slots are alike sooner (docs/ablation.md).
-
-    Args:
-      patch: every place of the decoder predicts patch x patch pixels.
-    """
-    config.cores = "threads"
-    config.model.num_iterations = 2
-    config.model.initializer = ConfigDict({"name": "learned"})
-    config.model.encoder.update(channels=(32, 32, 32), kernels=(5, 5, 5), mlp_dim=64, kernel_init="he")
-    config.model.decoder = ConfigDict(
-        {
-            "name": "mlp",
-            "hidden": (128, 128),
-            "patch": patch,
-            "frequencies": 4,
-            "hyper": False,
-            "relative": False,
-            "remat": False,
-        }
-    )
-    config.train.update(batch_size=8, schedule="cosine", clip_norm=1.0, ema_decay=0.995)
-    config.train.update(log_every=100, eval_every=1_000, checkpoint_every=1_000)
+def bf16(config: ConfigDict) -> None:
+    """Computes in bfloat16; parameters, norms, softmax and loss stay in float32."""
+    config.model.dtype = "bfloat16"
 
 
-def hasten(config: ConfigDict) -> None:
-    """The `:brief` variants, a tenth of the paper's steps: minutes on a large GPU, it is thought (none ran it yet).
+def stored(name: str, max_objects: int = 0) -> Variant:
+    """Reads a stored data set in place of rendering scenes."""
 
-    The learning rate falls to nothing by then; halving it every 100,000 steps, as in the paper, would leave it high.
-    """
-    config.train.update(num_steps=50_000, warmup_steps=2_500, schedule="cosine")
-    config.train.update(eval_every=2_500, checkpoint_every=1_000)
+    def change(config: ConfigDict) -> None:
+        config.data.update(name=name, options=ConfigDict(), pool=0, max_objects=max_objects)
 
-
-def shrink_decoder(config: ConfigDict, strides: tuple[int, ...]) -> None:
-    """The part of a `:tiny` variant that is the decoder, whichever one the other variants chose.
-
-    Args:
-      strides: of the spatial broadcast decoder, which gets as many convolutions.
-    """
-    decoder = config.model.decoder
-    if decoder.name == "mlp":
-        decoder.hidden = (16,)
-    else:
-        decoder.update(channels=(8,) * len(strides), kernels=(5,) * len(strides), strides=strides)
+    return change
 
 
-def shorten(config: ConfigDict) -> None:
-    """The part of every `:tiny` variant that is not the model: a few small steps, all of a run in seconds."""
-    config.data.eval_images = 8
-    config.data.pool = min(config.data.pool, 8)
-    config.train.start_from = ""  # trained weights are of a larger model
+def tiny(config: ConfigDict) -> None:
+    """A few small steps of a small model: all of a run in seconds, whatever the other variants chose."""
+    config.data.update(eval_images=8, pool=min(config.data.pool, 8))
     config.train.update(batch_size=4, num_steps=6, warmup_steps=2, log_every=2, eval_every=3, checkpoint_every=3)
+    config.train.update(start_from="", stages=tuple({**stage, "until": 2} for stage in config.train.stages[:1]))
     config.eval.update(batch_size=8, pictures=2)
+    model = config.model
+    model.update(slot_dim=16, mlp_dim=16)
+    if max(model.resolution) > 35:  # Tetrominoes have one size only
+        model.resolution = (32, 32)
+    model.encoder.update(channels=(8, 8), kernels=(5, 5), strides=(2, 1), mlp_dim=16)
+    if model.name == "set_prediction":
+        model.head.hidden = (16,)
+    elif model.decoder.name == "mlp":
+        model.decoder.hidden = (16,)
+    else:
+        strides = (2, 2, 1) if max(model.decoder.strides) > 1 else (1,)
+        model.decoder.update(channels=(8,) * len(strides), kernels=(5,) * len(strides), strides=strides)

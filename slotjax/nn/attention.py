@@ -7,19 +7,23 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
-import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from slotjax.errors import UserError
-from slotjax.nn.initializers import GaussianSlots, example_keys
+from slotjax.errors import UserError, shown
+from slotjax.nn.fields import Count, check
+from slotjax.nn.initializers import GaussianSlots, keys_of_examples
 
 EPSILON = 1e-8  # keeps a slot that wins no input from dividing by zero
 UNROLLED = 4  # iterations at most that are no loop: over small operations a loop costs more than they do
+TOKENS = "[b, n, d], tokens in one axis: reshape a map [b, h, w, d] to [b, h * w, d], one example's to inputs[None]"
 NORM_EPSILON = 1e-3  # Keras' default, which the published weights were trained with
 
 Params = Mapping[str, Any]
+Normalize = Literal["slots", "inputs"]
+Update = Literal["mean", "sum"]
+Gradient = Literal["all", "last", "straight_through"]
 
 
 class History(NamedTuple):
@@ -96,11 +100,11 @@ def slot_attention(
     inputs: jax.Array,
     slots: jax.Array,
     num_iterations: int = 3,
-    normalize: Literal["slots", "inputs"] = "slots",
-    update: Literal["mean", "sum"] = "mean",
+    normalize: Normalize = "slots",
+    update: Update = "mean",
     *,
     centered: bool = False,
-    gradient: Literal["all", "last", "straight_through"] = "all",
+    gradient: Gradient = "all",
     return_history: bool = False,
 ) -> tuple[jax.Array, jax.Array] | tuple[jax.Array, jax.Array, History]:
     """Refines slots by attending to inputs, `num_iterations` times with the same weights.
@@ -124,9 +128,13 @@ def slot_attention(
     Returns:
       slots [b, k, d] and attention [b, k, n] of the last iteration, float32: the softmax, before the mean's division;
       with `return_history` also a `History`.
+
+    Raises:
+      UserError: inputs or slots of another rank, or an option that there is not.
     """
     check_options(num_iterations, normalize, update, gradient)
-    chex.assert_rank([inputs, slots], 3)
+    _check_rank("inputs", inputs, TOKENS)
+    _check_rank("slots", slots, "[b, k, d]; one example's are slots[None]")
     features = layer_norm(params["norm_inputs"], inputs)
     initial = slots = slots.astype(jnp.float32)
 
@@ -155,16 +163,18 @@ def slot_attention(
 
 def check_options(num_iterations: int, normalize: str, update: str, gradient: str) -> None:
     """Raises a `UserError` for an option that `slot_attention` does not have."""
-    if num_iterations < 1:
-        raise UserError(f"num_iterations={num_iterations}: Slot Attention needs at least 1 iteration")
-    choices = {
-        "normalize": (normalize, ("slots", "inputs")),
-        "update": (update, ("mean", "sum")),
-        "gradient": (gradient, ("all", "last", "straight_through")),
-    }
-    for name, (value, allowed) in choices.items():
-        if value not in allowed:
-            raise UserError(f"{name}={value!r}: choose one of {', '.join(map(repr, allowed))}")
+    check("num_iterations", Count, num_iterations)
+    for name, kind, value in (
+        ("normalize", Normalize, normalize),
+        ("update", Update, update),
+        ("gradient", Gradient, gradient),
+    ):
+        check(name, kind, value)
+
+
+def _check_rank(name: str, array: Any, expected: str) -> None:
+    if jnp.ndim(array) != 3:
+        raise UserError(f"{name} of shape {shown(jnp.shape(array))}: expected {expected}")
 
 
 class SlotAttention(nn.Module):
@@ -179,15 +189,15 @@ class SlotAttention(nn.Module):
       normalize, update, centered, gradient: as in `slot_attention`.
     """
 
-    num_slots: int = 7
-    slot_dim: int = 64
-    num_iterations: int = 3
-    mlp_dim: int = 128
+    num_slots: Count = 7
+    slot_dim: Count = 64
+    num_iterations: Count = 3
+    mlp_dim: Count = 128
     initializer: nn.Module | None = None
-    normalize: Literal["slots", "inputs"] = "slots"
-    update: Literal["mean", "sum"] = "mean"
+    normalize: Normalize = "slots"
+    update: Update = "mean"
     centered: bool = False
-    gradient: Literal["all", "last", "straight_through"] = "all"
+    gradient: Gradient = "all"
 
     @nn.compact
     def __call__(
@@ -205,16 +215,20 @@ class SlotAttention(nn.Module):
         The initial slots are `slots` [b, k, d] where given, else drawn with `key` (one key, or one for each example),
         else with the rng stream "slots".
         """
-        initializer = self.initializer or GaussianSlots(self.slot_dim, name="initializer")
+        initializer = self.initializer or GaussianSlots(self.slot_dim, self.num_slots, name="initializer")
+        _check_rank("inputs", inputs, TOKENS)
+        num_slots = self.num_slots if num_slots is None else num_slots
+        num_iterations = self.num_iterations if num_iterations is None else num_iterations
+        check("num_slots", Count, num_slots)
         if slots is None or self.is_initializing():
-            keys = example_keys(self.make_rng("slots") if key is None else key, inputs.shape[0])
-            drawn = initializer(keys, num_slots or self.num_slots)
+            keys = keys_of_examples(self.make_rng("slots") if key is None else key, inputs.shape[0])
+            drawn = initializer(keys, num_slots)
             slots = drawn if slots is None else slots
         return slot_attention(
             self._params(inputs.shape[-1]),
             inputs,
             slots,
-            num_iterations or self.num_iterations,
+            num_iterations,
             self.normalize,
             self.update,
             centered=self.centered,
@@ -227,33 +241,33 @@ class SlotAttention(nn.Module):
         glorot, zeros = nn.initializers.glorot_uniform(), nn.initializers.zeros_init()
 
         def norm(key, size):
-            return {"scale": jnp.ones(size), "bias": jnp.zeros(size)}
+            return {"scale": jnp.ones(size, jnp.float32), "bias": jnp.zeros(size, jnp.float32)}
 
         def gru_init(key):
             keys = jax.random.split(key)
             return {
-                "input_kernel": glorot(keys[0], (dim, 3 * dim)),
-                "input_bias": zeros(key, (3 * dim,)),
-                "recurrent_kernel": nn.initializers.orthogonal()(keys[1], (dim, 3 * dim)),
-                "recurrent_bias": zeros(key, (3 * dim,)),
+                "input_kernel": glorot(keys[0], (dim, 3 * dim), jnp.float32),
+                "input_bias": zeros(key, (3 * dim,), jnp.float32),
+                "recurrent_kernel": nn.initializers.orthogonal()(keys[1], (dim, 3 * dim), jnp.float32),
+                "recurrent_bias": zeros(key, (3 * dim,), jnp.float32),
             }
 
         def mlp_init(key):
             keys = jax.random.split(key)
             return {
-                "kernel0": glorot(keys[0], (dim, hidden)),
-                "bias0": zeros(key, (hidden,)),
-                "kernel1": glorot(keys[1], (hidden, dim)),
-                "bias1": zeros(key, (dim,)),
+                "kernel0": glorot(keys[0], (dim, hidden), jnp.float32),
+                "bias0": zeros(key, (hidden,), jnp.float32),
+                "kernel1": glorot(keys[1], (hidden, dim), jnp.float32),
+                "bias1": zeros(key, (dim,), jnp.float32),
             }
 
         return {
             "norm_inputs": self.param("norm_inputs", norm, input_dim),
             "norm_slots": self.param("norm_slots", norm, dim),
             "norm_mlp": self.param("norm_mlp", norm, dim),
-            "project_q": self.param("project_q", glorot, (dim, dim)),
-            "project_k": self.param("project_k", glorot, (input_dim, dim)),
-            "project_v": self.param("project_v", glorot, (input_dim, dim)),
+            "project_q": self.param("project_q", glorot, (dim, dim), jnp.float32),
+            "project_k": self.param("project_k", glorot, (input_dim, dim), jnp.float32),
+            "project_v": self.param("project_v", glorot, (input_dim, dim), jnp.float32),
             "gru": self.param("gru", gru_init),
             "mlp": self.param("mlp", mlp_init),
         }

@@ -1,6 +1,6 @@
 """From an image to tokens."""
 
-from typing import Any
+from typing import Any, Literal, Protocol
 
 import flax.linen as nn
 import jax
@@ -8,11 +8,27 @@ import jax.numpy as jnp
 
 from slotjax.errors import UserError, shown
 from slotjax.nn.attention import NORM_EPSILON
-from slotjax.nn.cpu.convolution import Conv
-from slotjax.nn.cpu.dense import Dense
-from slotjax.nn.positions import SoftPositionEmbedding, tokens_grid
+from slotjax.nn.fields import Annotated, Count, Counts, Range, Smalls
+from slotjax.nn.layers import Conv, Dense
+from slotjax.nn.positions import SoftPositionEmbedding, position_grid, tokens_grid
 
 KERNELS = {"glorot": nn.initializers.glorot_uniform(), "he": nn.initializers.he_normal()}
+
+
+class Encoder(Protocol):
+    """A linen module; one more is a class here and a line in `ENCODERS`."""
+
+    def __call__(self, images: jax.Array) -> jax.Array:
+        """[b, h, w, c] -> tokens [b, n, d], row by row of `grid`."""
+        ...
+
+    def grid(self, resolution: tuple[int, int]) -> tuple[int, int]:
+        """Rows and columns of tokens for an image of this height and width."""
+        ...
+
+    def check(self) -> None:
+        """Raises a `UserError` for attributes that do not go together."""
+        ...
 
 
 class CNNEncoder(nn.Module):
@@ -30,12 +46,12 @@ class CNNEncoder(nn.Module):
         rest of the same picture: where backgrounds may be dark or light, objects are what differs from theirs.
     """
 
-    channels: tuple[int, ...] = (64, 64, 64, 64)
-    kernels: tuple[int, ...] = (5, 5, 5, 5)
-    strides: tuple[int, ...] = (1, 1, 1, 1)
-    mlp_dim: int = 64
-    kernel_init: str = "glorot"
-    groups: int = 0
+    channels: Counts = (64, 64, 64, 64)
+    kernels: Smalls = (5, 5, 5, 5)
+    strides: Smalls = (1, 1, 1, 1)
+    mlp_dim: Count = 64
+    kernel_init: Literal["glorot", "he"] = "glorot"
+    groups: Annotated[int, Range(0, 2**14)] = 0
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -44,29 +60,33 @@ class CNNEncoder(nn.Module):
         glorot = nn.initializers.glorot_uniform()
         x = images.astype(self.dtype)
         for i, (channels, size, stride) in enumerate(zip(self.channels, self.kernels, self.strides, strict=True)):
-            conv = Conv(channels, size, stride, self.dtype, KERNELS[self.kernel_init], name=f"conv{i}")
-            x = conv(x)
+            x = Conv(channels, size, stride, self.dtype, KERNELS[self.kernel_init], name=f"conv{i}")(x)
             if self.groups:
                 x = nn.GroupNorm(self.groups, epsilon=NORM_EPSILON, dtype=self.dtype, name=f"group_norm{i}")(x)
             x = nn.relu(x)
-        x = SoftPositionEmbedding(name="position")(x)
+        x = SoftPositionEmbedding(name="position")(x, jnp.asarray(position_grid(*x.shape[-3:-1])))
         x = x.reshape(x.shape[0], -1, x.shape[-1])
         x = nn.LayerNorm(NORM_EPSILON, name="norm")(x).astype(self.dtype)
         x = nn.relu(Dense(self.mlp_dim, kernel_init=glorot, dtype=self.dtype, name="dense0")(x))
         return Dense(self.mlp_dim, kernel_init=glorot, dtype=self.dtype, name="dense1")(x)
 
-    def check(self) -> None:
-        """Raises a `UserError` for a start that there is not, or groups that the channels cannot be split into."""
-        if self.kernel_init not in KERNELS:
-            names = ", ".join(KERNELS)
-            raise UserError(f"model.encoder.kernel_init={shown(self.kernel_init)}: choose one of {names}")
-        if self.groups and any(channels % self.groups for channels in self.channels):
-            wanted = f"must divide each of model.encoder.channels={shown(self.channels)}; 0 for none"
-            raise UserError(f"model.encoder.groups={shown(self.groups)}: {wanted}")
-
     def grid(self, resolution: tuple[int, int]) -> tuple[int, int]:
         """Rows and columns of tokens for an image of this height and width."""
         return tokens_grid(resolution, self.strides)
 
+    def check(self) -> None:
+        """Raises a `UserError` for lists of different lengths, or groups that channels cannot be split into."""
+        check_layers("model.encoder", self)
+        if self.groups and any(channels % self.groups for channels in self.channels):
+            wanted = f"must divide each of model.encoder.channels={shown(self.channels)}; 0 for none"
+            raise UserError(f"model.encoder.groups={shown(self.groups)}: {wanted}")
 
-ENCODERS = {"cnn": CNNEncoder}
+
+def check_layers(where: str, part: Any) -> None:
+    """Raises a `UserError` where a part's channels, kernels and strides are not as many each."""
+    lengths = {name: len(getattr(part, name)) for name in ("channels", "kernels", "strides")}
+    if len(set(lengths.values())) > 1:
+        raise UserError(f"{where}: {lengths} are the numbers of layers; give each as many entries")
+
+
+ENCODERS: dict[str, type] = {"cnn": CNNEncoder}

@@ -1,10 +1,24 @@
 """From slots to properties of objects."""
 
-from typing import Any
+from typing import Any, Protocol
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+
+from slotjax.nn.fields import Count, Counts
+
+
+class Head(Protocol):
+    """A linen module that reads slots; one more is a class here and a line in `HEADS`."""
+
+    def __call__(self, slots: jax.Array) -> jax.Array:
+        """[..., d] -> float32 [..., p] in [0, 1]."""
+        ...
+
+    def check(self) -> None:
+        """Raises a `UserError` for attributes that do not go together."""
+        ...
 
 
 class PropertyHead(nn.Module):
@@ -15,8 +29,8 @@ class PropertyHead(nn.Module):
       num_properties: how many numbers in [0, 1] describe an object.
     """
 
-    hidden: tuple[int, ...] = (64,)
-    num_properties: int = 19
+    hidden: Counts = (64,)
+    num_properties: Count = 19
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -29,5 +43,8 @@ class PropertyHead(nn.Module):
         x = nn.Dense(self.num_properties, kernel_init=glorot, dtype=self.dtype, name=f"dense{len(self.hidden)}")(x)
         return nn.sigmoid(x.astype(jnp.float32))
 
+    def check(self) -> None:
+        """Any widths go together."""
 
-HEADS = {"mlp": PropertyHead}
+
+HEADS: dict[str, type] = {"mlp": PropertyHead}

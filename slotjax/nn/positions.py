@@ -1,6 +1,8 @@
-"""Where a token or a pixel is: coordinate grids and their embeddings."""
+"""Where a token or a pixel is: coordinate grids, their embeddings, and the frames in which a decoder sees them."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 import flax.linen as nn
 import jax
@@ -9,8 +11,8 @@ import numpy as np
 
 from slotjax.nn.attention import EPSILON
 
-FRAME = 4  # numbers that say where a slot attends
-LEAST_SPREAD = 0.01  # of the picture's half: keeps a slot with a single token from dividing by zero
+LEAST_SPREAD = 0.01  # of the picture's half: the same for a slot with a single token
+REACH = 3  # deviations from a slot's mean that count as 1
 
 
 def position_grid(height: int, width: int) -> np.ndarray:
@@ -20,54 +22,10 @@ def position_grid(height: int, width: int) -> np.ndarray:
     return np.concatenate([grid, 1 - grid], axis=-1).astype(np.float32)
 
 
-def centres(height: int, width: int) -> np.ndarray:
+def centers(height: int, width: int) -> np.ndarray:
     """Where the pixels' (or tokens') centres are, the picture running from -1 to 1: float32 [h, w, 2] (row, column)."""
     axes = [(np.arange(size) + 0.5) / size * 2 - 1 for size in (height, width)]
     return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).astype(np.float32)
-
-
-def fourier(coordinates: jax.Array, frequencies: int) -> jax.Array:
-    """Coordinates [..., 2] with their sines and cosines, [..., 4 * frequencies + 2].
-
-    Octaves of half a period from -1 to 1 (Mildenhall et al., 2020, sec. 5.1).
-    """
-    angles = coordinates[..., None] * (jnp.pi / 2 * jnp.exp2(jnp.arange(frequencies)))
-    waves = jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
-    return jnp.concatenate([coordinates, waves.reshape(*coordinates.shape[:-1], -1)], axis=-1)
-
-
-def frames(attention: jax.Array, height: int, width: int) -> jax.Array:
-    """Where each slot attends: the mean and the standard deviation of its tokens' centres (Biza et al., 2023).
-
-    Args:
-      attention: [b, k, n], of height x width tokens.
-
-    Returns:
-      [b, k, 4]: row and column of the mean, then the deviations along rows and along columns; 1 is half the picture.
-    """
-    grid = centres(height, width).reshape(-1, 2)
-    weights = attention + EPSILON
-    weights = weights / weights.sum(-1, keepdims=True)
-    mean = weights @ grid
-    variance = jnp.einsum("bkn,bknc->bkc", weights, (grid - mean[:, :, None]) ** 2)
-    return jnp.concatenate([mean, jnp.sqrt(variance + LEAST_SPREAD**2)], axis=-1)
-
-
-def relative(coordinates: jax.Array, frames: jax.Array) -> jax.Array:
-    """Coordinates [h, w, 2] as each of the frames [m, 4] has them, [m, h, w, 2]: 1 is three deviations off its mean."""
-    mean, spread = frames[:, None, None, :2], frames[:, None, None, 2:]
-    return (coordinates - mean) / (3 * spread)
-
-
-class SoftPositionEmbedding(nn.Module):
-    """Adds a learned linear map of positions to a feature map (Locatello et al., 2020, appendix E.2)."""
-
-    @nn.compact
-    def __call__(self, features: jax.Array, grid: jax.Array | None = None) -> jax.Array:
-        """[b, h, w, d] -> [b, h, w, d]; `grid` [b, h, w, 4] instead of `position_grid`."""
-        height, width, dim = features.shape[-3:]
-        embedding = nn.Dense(dim, kernel_init=nn.initializers.glorot_uniform(), dtype=features.dtype, name="dense")
-        return features + embedding(jnp.asarray(position_grid(height, width)) if grid is None else grid)
 
 
 def tokens_grid(resolution: Sequence[int], strides: Sequence[int]) -> tuple[int, int]:
@@ -76,3 +34,121 @@ def tokens_grid(resolution: Sequence[int], strides: Sequence[int]) -> tuple[int,
     for stride in strides:
         height, width = -(-height // stride), -(-width // stride)
     return height, width
+
+
+def fourier(coordinates: jax.Array, frequencies: int) -> jax.Array:
+    """Coordinates [..., 2] with their sines and cosines, [..., 4 * frequencies + 2].
+
+    Octaves of half a period from -1 to 1 (Mildenhall et al., 2020, sec. 5.1).
+    """
+    octaves = jnp.exp2(jnp.arange(frequencies, dtype=jnp.float32))
+    angles = coordinates[..., None] * (jnp.float32(np.pi / 2) * octaves)
+    waves = jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
+    return jnp.concatenate([coordinates, waves.reshape(*coordinates.shape[:-1], -1)], axis=-1)
+
+
+class SoftPositionEmbedding(nn.Module):
+    """Adds a learned linear map of positions to a feature map (Locatello et al., 2020, appendix E.2)."""
+
+    @nn.compact
+    def __call__(self, features: jax.Array, grid: jax.Array) -> jax.Array:
+        """[b, h, w, d] and positions [h, w, 4] or [b, h, w, 4], as of `position_grid` -> [b, h, w, d]."""
+        glorot = nn.initializers.glorot_uniform()
+        return features + nn.Dense(features.shape[-1], kernel_init=glorot, dtype=features.dtype, name="dense")(grid)
+
+
+class Frame(Protocol):
+    """In which coordinates a decoder draws its slots: the picture's, or each slot's own.
+
+    A frame is as many numbers, behind a slot's own, as its `size` says.
+    """
+
+    size: int
+
+    def locate(self, slots: jax.Array, attention: jax.Array, grid: tuple[int, int]) -> jax.Array:
+        """slots [b, k, d] and where they attend [b, k, n], of a grid of tokens -> [b, k, d + size]."""
+        ...
+
+    def split(self, slots: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """slots [m, d + size] -> slots [m, d] and frames [m, size]."""
+        ...
+
+    def coordinates(self, frames: jax.Array, height: int, width: int) -> jax.Array:
+        """Row and column of each place, in [-1, 1] of the picture or about the frame: [h, w, 2] or [m, h, w, 2]."""
+        ...
+
+    def soft(self, frames: jax.Array, height: int, width: int) -> jax.Array:
+        """What `SoftPositionEmbedding` takes: [h, w, 4] or [m, h, w, 4]."""
+        ...
+
+    def extents(self, frames: jax.Array) -> jax.Array:
+        """Logarithms of how far a frame reaches, [m, 2], for layers that should know; [m, 0] where all are alike."""
+        ...
+
+
+@dataclass(frozen=True)
+class PictureFrame:
+    """Places are where they are in the picture (Watters et al., 2019)."""
+
+    size = 0
+
+    def locate(self, slots: jax.Array, attention: jax.Array, grid: tuple[int, int]) -> jax.Array:
+        del attention, grid
+        return slots
+
+    def split(self, slots: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return slots, slots[:, :0]
+
+    def coordinates(self, frames: jax.Array, height: int, width: int) -> jax.Array:
+        del frames
+        return jnp.asarray(centers(height, width))
+
+    def soft(self, frames: jax.Array, height: int, width: int) -> jax.Array:
+        del frames
+        return jnp.asarray(position_grid(height, width))
+
+    def extents(self, frames: jax.Array) -> jax.Array:
+        return frames
+
+
+@dataclass(frozen=True)
+class SlotFrame:
+    """Places count from where each slot attends, in units of how far it spreads.
+
+    A slot then need not say where its object is, and an object is drawn alike wherever it is. The decoder's half of
+    slot-centric reference frames (Biza et al., 2023, sec. 3.2); attention goes by the picture's positions. A frame is
+    row and column of the mean of the slot's tokens, and their deviations along rows and along columns; 1 is half the
+    picture.
+    """
+
+    size = 4
+
+    def locate(self, slots: jax.Array, attention: jax.Array, grid: tuple[int, int]) -> jax.Array:
+        return jnp.concatenate([slots, attended(attention, *grid)], axis=-1)
+
+    def split(self, slots: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return slots[:, : -self.size], slots[:, -self.size :]
+
+    def coordinates(self, frames: jax.Array, height: int, width: int) -> jax.Array:
+        mean, spread = frames[:, None, None, :2], frames[:, None, None, 2:]
+        return (jnp.asarray(centers(height, width)) - mean) / (REACH * spread)
+
+    def soft(self, frames: jax.Array, height: int, width: int) -> jax.Array:
+        places = self.coordinates(frames, height, width)
+        return jnp.concatenate([1 + places, 1 - places], -1) / 2
+
+    def extents(self, frames: jax.Array) -> jax.Array:
+        return jnp.log(frames[:, 2:])
+
+
+def attended(attention: jax.Array, height: int, width: int) -> jax.Array:
+    """The mean and the standard deviation of the centres of each slot's tokens: [b, k, n] -> [b, k, 4]."""
+    grid = centers(height, width).reshape(-1, 2)
+    weights = attention + EPSILON
+    weights = weights / weights.sum(-1, keepdims=True)
+    mean = weights @ grid
+    variance = jnp.einsum("bkn,bknc->bkc", weights, (grid - mean[:, :, None]) ** 2)
+    return jnp.concatenate([mean, jnp.sqrt(variance + LEAST_SPREAD**2)], axis=-1)
+
+
+FRAMES: dict[str, type[Frame]] = {"picture": PictureFrame, "slot": SlotFrame}

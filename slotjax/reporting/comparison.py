@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from slotjax import __version__
 from slotjax.errors import UserError
 from slotjax.reporting import curves, page
 from slotjax.reporting import images as pixels
@@ -15,6 +14,7 @@ from slotjax.reporting.history import Record, labels
 from slotjax.reporting.settings import Criterion, Group, common_curve, criterion, differing, final, group, spread
 from slotjax.reporting.single import BOUNDED, missing
 from slotjax.system.reading import open_picture
+from slotjax.system.version import VERSION as __version__
 
 SHEET_WIDTH = 720  # pixels of a run's last pictures
 BUDGET = 3_000_000  # bytes of pictures in all

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from slotjax.api import apply
-from slotjax.configuration import EVAL_SEED
+from slotjax.config.schema import EVAL_SEED
 from slotjax.drawing import slots as pictures
 from slotjax.models import Output
 from slotjax.reporting import examples as gallery

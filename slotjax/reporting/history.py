@@ -11,12 +11,13 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from slotjax import configuration
+from slotjax.config import disk
 from slotjax.errors import UserError
 from slotjax.reporting import titles as figures
+from slotjax.system.console import duration
 from slotjax.system.reading import read_bytes
 from slotjax.tasks import TASKS
-from slotjax.training.logging import duration, read_metrics
+from slotjax.training.metrics_log import read_metrics
 
 Row = dict[str, Any]
 MAX_METRICS_BYTES = 2**28
@@ -86,7 +87,7 @@ def read(workdir: Path) -> Record:
     """
     if not workdir.is_dir():
         raise UserError(f"--workdir {workdir}: no such directory; give the --workdir of a training run")
-    config = configuration.load_single(workdir / "config.json")
+    config = disk.load_valid(workdir / "config.json")
     path = workdir / "metrics.jsonl"
     try:
         rows, broken = read_rows(path) if path.exists() else ([], 0)

@@ -12,7 +12,7 @@ from slotjax.reporting.history import Record
 from slotjax.reporting.titles import number, ordered
 from slotjax.training.evaluation import Figures, Score, build_clustering_score, build_score, collect
 from slotjax.training.feed import SceneFeed, StoredFeed, open_feed
-from slotjax.training.run import restore_state
+from slotjax.training.restore import restore_state
 
 METHODS = {"slots": "Slot Attention", "kmeans": "k-means on colour", "soft_kmeans": "soft k-means on colour"}
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from slotjax import configuration
+from slotjax.config import disk
 from slotjax.reporting.history import Record
 from slotjax.reporting.titles import columns, higher_is_better, number
 from slotjax.training.run import MAY_CHANGE
@@ -66,7 +66,7 @@ def criterion(records: Sequence[Record], limit: float | None) -> Criterion | Non
 
 def differing(records: Sequence[Record]) -> dict[str, list[str]]:
     """Fields of the config in which runs differ, {field: a value for each run}."""
-    flats = [configuration.flat(record.config.to_dict()) for record in records]
+    flats = [disk.flat(record.config.to_dict()) for record in records]
     fields = sorted({name for flat in flats for name in flat})
     values = {name: [flat.get(name, "(absent)") for flat in flats] for name in fields}
     return {name: row for name, row in values.items() if len(set(row)) > 1}

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from slotjax import __version__, configuration
+from slotjax.config import disk, schema
 from slotjax.errors import UserError
 from slotjax.reporting import curves, page
 from slotjax.reporting import scoring as judge
@@ -14,6 +14,7 @@ from slotjax.reporting import titles as figures
 from slotjax.reporting.examples import Gallery
 from slotjax.reporting.explorer import Explorer, explore
 from slotjax.reporting.history import Record, labels
+from slotjax.system.version import VERSION as __version__
 
 BOUNDED = ("fg_ari", "ari", "miou")  # at most 1, and drawn from 0 to 1
 COLOURS = {name: i for i, name in enumerate(judge.METHODS)}
@@ -178,8 +179,8 @@ def for_script(explorer: Explorer | None) -> dict[str, Any] | None:
 
 def config_rows(config: ConfigDict) -> list[tuple[str, str, str | None]]:
     """(field, value, the default it differs from); the model has no defaults, so nothing is said there."""
-    defaults = configuration.flat(configuration.defaults().to_dict())
-    rows = configuration.flat(config.to_dict())
+    defaults = disk.flat(schema.defaults().to_dict())
+    rows = disk.flat(config.to_dict())
     return [
         (name, value, defaults[name] if defaults.get(name, value) != value else None)
         for name, value in sorted(rows.items())

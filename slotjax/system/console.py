@@ -1,5 +1,6 @@
 """What people are told while they wait: lines, bars, times and sizes."""
 
+import shlex
 from contextlib import contextmanager
 
 
@@ -46,3 +47,8 @@ def duration(seconds: float) -> str:
 def readable(count: int) -> str:
     """A byte count for people."""
     return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
+
+
+def command(text: str, **values: object) -> str:
+    """A command to copy and paste: `python -m TEXT`, whose {places} hold `values`, quoted for a shell."""
+    return "python -m " + text.format(**{name: shlex.quote(str(value)) for name, value in values.items()})

@@ -4,25 +4,30 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
 from slotjax import metrics
-from slotjax.api import apply
+from slotjax.api import apply, jitted_apply, responsibilities
 from slotjax.drawing import slots as draw
-from slotjax.losses import Batch, Loss, reconstruction_loss
-from slotjax.models import Output
-from slotjax.tasks.conditions import Study
+from slotjax.losses.reconstruction import mse
+from slotjax.models import Model, Output
+from slotjax.tasks.base import Batch, Condition, Figures, Summary
 
-FIELDS = ("image",)
+LOSSES = {"mse": 1.0, "chroma": 0.0}
+TARGETS = ()
+BASELINES = ("kmeans", "soft_kmeans")
 NEXT = ("slotjax.evaluate --workdir {workdir}", "slotjax.segment --workdir {workdir} IMAGE...")
-SEGMENTATION = {"fg_ari": "FG-ARI", "ari": "ARI", "miou": "foreground mIoU"}
-ATTENTION = {f"attention_{name}": f"{title} of attention" for name, title in SEGMENTATION.items()}
-TITLES = SEGMENTATION | {"mse": "MSE"} | ATTENTION
-HEALTH = ("slot_largest", "slot_distance")  # figures that need no truth: they tell whether slots share the work
+POSTERIOR = {"posterior_fg_ari": "FG-ARI", "posterior_ari": "ARI", "posterior_miou": "foreground mIoU"}
+MASKS = {"fg_ari": "FG-ARI of the masks", "ari": "ARI of the masks", "miou": "foreground mIoU of the masks"}
+ATTENTION = {name.replace("posterior", "attention"): f"{title} of attention" for name, title in POSTERIOR.items()}
+# Of the masks, as in the literature; the mean best overlap has no matching: one slot may serve several objects.
+OVERLAP = {"mbo": "mBO of the masks"}
+TITLES = POSTERIOR | MASKS | OVERLAP | {"mse": "MSE"} | ATTENTION
+SEGMENTATION = (*POSTERIOR, *MASKS, *OVERLAP)
+HEALTH = ("slot_largest", "slot_distance", "mask_entropy")  # need no truth: do slots share the work, do masks decide
 SUSPICIOUS = (0.8, 0.4)  # FG-ARI above and mIoU below these: objects found, but not their outlines
 COLLAPSED = (0.98, 0.1)  # one slot's share of the pixels above, or the slots' distance below: see `collapse`
 
@@ -31,37 +36,35 @@ def check(config: ConfigDict, example: Mapping[str, Any]) -> None:
     """Any pictures will do."""
 
 
-def build_loss(model: nn.Module, train: Mapping[str, Any]) -> Loss:
-    """Mean squared error of the reconstruction, over everything; colour weighs `train.chroma_weight`."""
-    chroma_weight = train.get("chroma_weight", 1.0)
-
-    def loss(params: Any, batch: Batch, keys: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
-        out = apply(model, params, batch["image"], keys)
-        value = reconstruction_loss(out.reconstruction, batch["image"], chroma_weight).mean()
-        return value, {"loss": value}
-
-    return loss
-
-
 def scores(
-    model: nn.Module, params: Any, batch: Batch, keys: jax.Array, num_true: int | None, **options: Any
+    model: Model, params: Any, batch: Batch, keys: jax.Array, num_true: int | None, **options: Any
 ) -> dict[str, jax.Array]:
-    """Figures for each image, [b]: `mse`, and where the truth is known `fg_ari`, `ari`, `miou`.
+    """Figures for each image, [b]: `mse`, and where the truth is known how segments agree with it.
 
-    The segmentation is the argmax of the decoder's masks, as in the paper; `attention_fg_ari` and so on are of the
-    argmax of the last iteration's attention. An image without an object in view has no `fg_ari` and no `miou`: NaN.
-    `slot_largest` is the share of the pixels that the largest slot wins, `slot_distance` how far the slots are from
-    their mean, relative to their size (root mean squares): 0 where all are alike.
+    `fg_ari`, `ari`, `miou` and `mbo` are of the argmax of the decoder's masks, as in the paper; `posterior_fg_ari` and
+    so on of the argmax of the responsibilities (`slotjax.responsibilities`), `attention_fg_ari` and so on of the last
+    iteration's attention. An image without an object in view has only an ARI, the others are NaN. `slot_largest` is the
+    share of the pixels that the largest slot wins, `slot_distance` how far the slots are from their mean, relative to
+    their size (root mean squares): 0 where all are alike; `mask_entropy` how undecided the masks are.
     """
-    out = apply(model, params, batch["image"], keys, **options)
-    figures = {"mse": reconstruction_loss(out.reconstruction, batch["image"])}
+    images = batch["image"]
+    out = apply(model, params, images, keys, **options)
+    figures = {"mse": mse(out)}
     figures |= {"slot_largest": largest_share(out.masks), "slot_distance": relative_distance(out.slots)}
+    figures["mask_entropy"] = metrics.mask_entropy(out.masks)
     if "segments" in batch and num_true is not None:
         truth, num_slots = batch["segments"], out.masks.shape[1]
-        figures |= segmentation_scores(truth, out.masks.argmax(1), num_true, num_slots)
-        attended = attention_segments(out.attention, truth.shape[1:])
-        of_attention = segmentation_scores(truth, attended, num_true, num_slots)
-        figures |= {f"attention_{name}": values for name, values in of_attention.items()}
+        found = {
+            "": out.masks.argmax(1),
+            "posterior_": responsibilities(out, images).argmax(1),
+            "attention_": attention_segments(out.attention, truth.shape[1:]),
+        }
+        # All kinds in one: the matching takes seconds to compile.
+        each = jax.vmap(lambda segments: segmentation_scores(truth, segments, num_true, num_slots))
+        of_kinds = each(jnp.stack(list(found.values())))
+        figures |= {f"{kind}{name}": x[i] for name, x in of_kinds.items() for i, kind in enumerate(found)}
+        overlap = metrics.mean_best_overlap(truth, found[""], num_true=num_true, num_pred=num_slots)
+        figures["mbo"] = jnp.where((truth > 0).any((1, 2)), overlap, jnp.nan)
     return figures
 
 
@@ -98,12 +101,12 @@ def segmentation_scores(truth: jax.Array, predicted: jax.Array, num_true: int, n
     }
 
 
-def summary(figures: Mapping[str, np.ndarray]) -> dict[str, float | int | None]:
+def summary(figures: Figures) -> Summary:
     """Means over the images that have the figure; None for what no image has. `num_images` counts all of them.
 
     Figures of attention and of the slots' health are left out where there is none.
     """
-    means: dict[str, float | int | None] = {}
+    means: Summary = {}
     for name in [name for name in (*TITLES, *HEALTH) if name in figures or name in (*SEGMENTATION, "mse")]:
         values = np.asarray(figures.get(name, []), np.float64)
         values = values[~np.isnan(values)]
@@ -114,17 +117,23 @@ def summary(figures: Mapping[str, np.ndarray]) -> dict[str, float | int | None]:
     return means
 
 
+def found(summary: Mapping[str, Any], name: str) -> float | None:
+    """A figure of the responsibilities' segments; of other methods' segments where there are no responsibilities."""
+    of_responsibilities = summary.get(f"posterior_{name}")
+    return summary.get(name) if of_responsibilities is None else of_responsibilities
+
+
 def suspicion(summary: Mapping[str, Any]) -> str | None:
     """What to say when slots do not share the work, or FG-ARI looks better than the segmentation is; else None."""
     if collapsed := collapse(summary):
         return collapsed
     high, low = SUSPICIOUS
-    fg_ari, miou = summary.get("fg_ari"), summary.get("miou")
+    fg_ari, miou = found(summary, "fg_ari"), found(summary, "miou")
     if fg_ari is None or miou is None or fg_ari <= high or miou >= low:
         return None
     return (
         f"FG-ARI {fg_ari:.2f} with mIoU {miou:.2f}: objects are told apart, but "
-        "their masks take in the background (stripes or blocks score like this); look at the pictures"
+        "their segments take in the background (stripes or blocks score like this); look at the pictures"
     )
 
 
@@ -151,43 +160,40 @@ def is_better(candidate: Mapping[str, Any], best: Mapping[str, Any] | None) -> b
 
 
 def quality(figures: Mapping[str, Any]) -> float | None:
-    """The mean of FG-ARI and foreground mIoU; None without masks.
+    """The mean of the responsibilities' FG-ARI and foreground mIoU; None where the truth is not known.
 
     FG-ARI leaves the background out, so it is often highest early, while slots share the picture in stripes or blocks
     with an object in each; mIoU also asks for the objects' outlines. ARI would ask for one slot for the background,
     which the method does not promise.
     """
-    fg_ari, miou = figures["fg_ari"], figures["miou"]
+    fg_ari, miou = found(figures, "fg_ari"), found(figures, "miou")
     return None if fg_ari is None or miou is None else (fg_ari + miou) / 2
 
 
-def studies(config: ConfigDict) -> list[Study]:
+def conditions(config: ConfigDict) -> list[Condition]:
     """None: `slotjax.evaluate` takes other numbers of slots and iterations one by one."""
     return []
 
 
 def table(result: Mapping[str, Any], further: Mapping[str, Mapping[str, Any]]) -> str:
-    """One figure a line; those of attention only where there are any."""
+    """One figure a line; those of responsibilities and attention only where there are any."""
     lines = []
     for name, title in TITLES.items():
         value = result.get(name)
         if value is not None:
             lines.append(f"  {title:28} {value:.4f}")
-        elif name not in ATTENTION:
+        elif name in ("fg_ari", "ari", "miou", "mse"):
             lines.append(f"  {title:28} {'-' if name == 'mse' else 'no masks'}")
     lines.append(f"  {'images':28} {result['num_images']}, of which {result['num_with_objects']} have objects in view")
     return "\n".join(lines)
 
 
-def pictures(model: nn.Module, params: Any, batch: Batch, keys: jax.Array) -> np.ndarray:
+def pictures(model: Model, params: Any, batch: Batch, keys: jax.Array) -> np.ndarray:
     """A row for each image: input, reconstruction, true and found segments, and every slot on its own."""
-    out = _jitted_apply(model, params, batch["image"], keys)
+    out = jitted_apply(model, params, batch["image"], keys)
     return draw.contact_sheet(batch["image"], out, batch.get("segments"))
 
 
 def panels(batch: Batch, out: Output) -> dict[str, np.ndarray]:
     """None: what was found is what the slots draw."""
     return {}
-
-
-_jitted_apply = jax.jit(apply, static_argnums=0)

@@ -5,22 +5,23 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-import flax.linen as nn
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from slotjax.api import apply, decode
+from slotjax.api import apply, decode, jitted_apply
 from slotjax.data import clevr_properties
 from slotjax.data.clevr_properties import REAL, targets
-from slotjax.drawing import objects as markers
+from slotjax.drawing import objects as draw
 from slotjax.errors import UserError
-from slotjax.losses import Batch, Loss, set_loss
+from slotjax.losses.sets import matched_huber
 from slotjax.metrics.average_precision import THRESHOLDS, average_precision
-from slotjax.models import Output
-from slotjax.tasks.conditions import Figures, Study
+from slotjax.models import Model, Output
+from slotjax.tasks.base import Batch, Condition, Figures, Summary
 
-FIELDS = ("image", "objects")
+LOSSES = {"set": 1.0}
+TARGETS = ("objects",)
+BASELINES = ()
 NEXT = ("slotjax.evaluate --workdir {workdir}",)
 AP = {f"ap_{threshold:g}": threshold for threshold in THRESHOLDS}  # ap_inf, ap_1, ap_0.5, ap_0.25, ap_0.125
 TITLES = {name: f"AP@{threshold:g}" for name, threshold in AP.items()} | {"set_loss": "set loss"}
@@ -30,12 +31,7 @@ STUDIED_ITERATIONS = 7  # figure 5, middle: up to so many
 
 
 def check(config: ConfigDict, example: Mapping[str, Any]) -> None:
-    """Refuses data without objects, without their properties, or with more of them than there are slots.
-
-    A weight of colour too: nothing is drawn.
-    """
-    if (weight := config.train.get("chroma_weight", 1.0)) != 1:
-        raise UserError(f"train.chroma_weight={weight}: set prediction draws no picture; leave it at 1")
+    """Refuses data without objects, without their properties, or with more of them than there are slots."""
     where = f"data.name={config.data.name!r}"
     if "objects" not in example:
         raise UserError(f"{where}: says nothing of objects, which set prediction learns; {_REMEDY}")
@@ -54,20 +50,8 @@ def check(config: ConfigDict, example: Mapping[str, Any]) -> None:
 _REMEDY = "choose clevr, clevr_tfds or clevr_with_masks"
 
 
-def build_loss(model: nn.Module, train: Mapping[str, Any]) -> Loss:
-    """The Huber loss under the best matching, mean over the images; sets are padded to the number of slots."""
-    del train
-
-    def loss(params: Any, batch: Batch, keys: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
-        out = apply(model, params, batch["image"], keys)
-        value = set_loss(out.predictions, targets(batch["objects"], out.predictions.shape[1])).mean()
-        return value, {"loss": value}
-
-    return loss
-
-
 def scores(
-    model: nn.Module, params: Any, batch: Batch, keys: jax.Array, num_true: int | None, **options: Any
+    model: Model, params: Any, batch: Batch, keys: jax.Array, num_true: int | None, **options: Any
 ) -> dict[str, jax.Array]:
     """For each image `set_loss` [b], and what average precision is computed from over all images.
 
@@ -78,13 +62,13 @@ def scores(
     out = apply(model, params, batch["image"], keys, **options)
     predictions, objects = out.predictions, batch["objects"]
     truth = targets(objects, max(predictions.shape[1], objects["present"].shape[1]))
-    value = set_loss(predictions, truth)
+    value = matched_huber(predictions, truth)
     if out.slots_history is not None:
         predictions = jax.vmap(lambda slots: decode(model, params, slots).predictions)(out.slots_history)
     return {"set_loss": value, "predictions": predictions, "targets": truth}
 
 
-def summary(figures: Figures) -> dict[str, float | int | None]:
+def summary(figures: Figures) -> Summary:
     """Average precision at the paper's thresholds (None without objects) and the mean loss over all images."""
     predictions, truth = figures["predictions"], figures["targets"]
     means: dict[str, Any] = {name: average_precision(predictions, truth, limit) for name, limit in AP.items()}
@@ -101,7 +85,7 @@ def _quality(figures: Mapping[str, Any]) -> tuple[float, float]:
     return float(np.mean([figures[name] or 0.0 for name in AP])), -figures["set_loss"]
 
 
-def studies(config: ConfigDict) -> list[Study]:
+def conditions(config: ConfigDict) -> list[Condition]:
     """As in the paper's figure 5: scenes of exactly 6, 8 and 10 objects, and 1 to 7 iterations."""
     learned = config.model.get("initializer", {}).get("name") == "learned"  # has no starts for further slots
     counts = [count for count in STUDIED_OBJECTS if not learned or count <= config.model.num_slots]
@@ -109,9 +93,9 @@ def studies(config: ConfigDict) -> list[Study]:
     crowded.model.num_slots = max(STUDIED_OBJECTS)
     if config.data.name == "clevr":  # stored scenes are what they are: those with so many objects are picked
         crowded.data.options.update(min_objects=min(STUDIED_OBJECTS), max_objects=max(STUDIED_OBJECTS))
-    of_objects = [Study(crowded, partial(_exactly, count=count), {"num_slots": count}) for count in counts]
+    of_objects = [Condition(crowded, partial(_exactly, count=count), {"num_slots": count}) for count in counts]
     every = {"num_iterations": STUDIED_ITERATIONS, "return_history": True}
-    return [*of_objects, Study(config, _each_iteration, every)]
+    return [*of_objects, Condition(config, _each_iteration, every)]
 
 
 def _exactly(figures: Figures, count: int) -> dict[str, Figures]:
@@ -152,16 +136,13 @@ def suspicion(summary: Mapping[str, Any]) -> str | None:
     """Nothing known fools average precision."""
 
 
-def pictures(model: nn.Module, params: Any, batch: Batch, keys: jax.Array) -> np.ndarray:
+def pictures(model: Model, params: Any, batch: Batch, keys: jax.Array) -> np.ndarray:
     """A row for each image: the picture, the true objects drawn on it, and the predicted ones."""
-    predictions = _jitted_apply(model, params, batch["image"], keys).predictions
-    return markers.contact_sheet(batch["image"], predictions, batch["objects"])
+    predictions = jitted_apply(model, params, batch["image"], keys).predictions
+    return draw.contact_sheet(batch["image"], predictions, batch["objects"])
 
 
 def panels(batch: Batch, out: Output) -> dict[str, np.ndarray]:
     """The true and the predicted objects, drawn on the pictures."""
-    truth, predicted = markers.drawn(batch["image"], out.predictions, batch["objects"])
+    truth, predicted = draw.drawn(batch["image"], out.predictions, batch["objects"])
     return {"truth": truth, "predicted": predicted}
-
-
-_jitted_apply = jax.jit(apply, static_argnums=0)

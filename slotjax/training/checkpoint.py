@@ -1,4 +1,4 @@
-"""Saving and restoring what training carries. The only file that imports orbax."""
+"""Saving and restoring what training carries. The only file that imports orbax, once something is saved or read."""
 
 import errno
 import logging
@@ -6,14 +6,13 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 
 from slotjax.errors import RunFailed, UserError
 from slotjax.training import manifest
@@ -24,11 +23,11 @@ Say = Callable[[str], None]
 
 
 class Intact(NamedTuple):
-    """A checkpoint whose every byte is what was written: its folder, its step, and its manifest's config (or None)."""
+    """A checkpoint whose every byte is what was written: its folder, its step, and its manifest's config."""
 
     path: Path
     step: int
-    config: dict[str, Any] | None
+    config: dict[str, Any]
 
 
 class Checkpoints:
@@ -44,6 +43,8 @@ class Checkpoints:
     """
 
     def __init__(self, workdir: Path, config: dict[str, Any] | None = None, keep: int = 3):
+        import orbax.checkpoint as ocp  # takes a second, which importing slotjax should not
+
         _quieten_orbax()
         self.workdir, self.config, self.keep = workdir.absolute(), config or {}, keep
         self._newest, self._best = self.workdir / "checkpoints", self.workdir / "best"
@@ -55,14 +56,9 @@ class Checkpoints:
         self._saving: Future | None = None
 
     @property
-    def steps(self) -> set[int]:
-        """The steps of the complete checkpoints, damaged or not."""
-        return set(_steps(self._newest))
-
-    @property
     def latest_step(self) -> int | None:
         """The newest complete checkpoint's step, damaged or not; or None."""
-        return max(self.steps, default=None)
+        return max(_steps(self._newest), default=None)
 
     @property
     def best_step(self) -> int | None:
@@ -138,16 +134,6 @@ class Checkpoints:
             self._background.shutdown()
             self._orbax.close()
 
-    def intact(self, step: int, say: Say) -> Intact | None:
-        """The checkpoint of that step if it is what was written, or None; tells `say` of damage."""
-        return _verified(self._newest / str(step), step, say)
-
-    def forget_after(self, step: int) -> None:
-        """Removes the checkpoints of later steps, which come again. Only the run that holds the workdir may do that."""
-        for later in self.steps:
-            if later > step:
-                _remove(self._newest / str(later))
-
     def clear_leftovers(self) -> None:
         """Removes what a killed run left unfinished. Only the run that holds the workdir may do that."""
         for folder in (self._newest, self._best):
@@ -204,42 +190,13 @@ class Checkpoints:
         )
 
 
-def newest_common(seeds: Sequence[Checkpoints], say: Say) -> list[Intact] | None:
-    """Each seed's checkpoint of the newest step that is intact in all, or None to start from the beginning.
-
-    A run that is killed between two seeds' saves leaves the one before in all of them, if they keep at least two.
-
-    Raises:
-      UserError: there are checkpoints, but no step that is intact in all.
-    """
-    if len(seeds) == 1:
-        found = seeds[0].newest_intact(say)
-        return found and [found]
-    steps = [checkpoints.steps for checkpoints in seeds]
-    latest = max(set.union(*steps), default=None)
-    for step in sorted(set.intersection(*steps), reverse=True):
-        found = [intact for checkpoints in seeds if (intact := checkpoints.intact(step, say))]
-        if len(found) == len(seeds):
-            if step != latest:
-                say(f"step {step} is the newest that all seeds have; those that were at step {latest} go back to it")
-            return found
-    if max(map(len, steps)) > 1 or all(steps):
-        raise UserError(
-            f"{seeds[0].workdir.parent}: no step's checkpoint is intact in all {len(seeds)} seeds; restore one from a "
-            "copy, or use another --workdir to start from the beginning"
-        )
-    if latest is not None:
-        say(f"not all seeds have a checkpoint of step {latest}, their first: they start from the beginning")
-    return None
-
-
 def _verified(path: Path, step: int, say: Say) -> Intact | None:
     try:
         content = manifest.verify(path)
     except manifest.Damaged as damage:
         say(f"damaged checkpoint: {damage}; the one before it is used")
         return None
-    return Intact(path, step, content and content["config"])
+    return Intact(path, step, content["config"])
 
 
 def _quieten_orbax() -> None:

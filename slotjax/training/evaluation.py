@@ -1,42 +1,50 @@
-"""Scoring parameters on the held-out images."""
+"""Scoring parameters on the held-out images, and keeping the best."""
 
+import itertools
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
 from slotjax.clustering import segment_images
-from slotjax.configuration import EVAL_SEED
-from slotjax.tasks import TASKS, discovery
+from slotjax.config.schema import EVAL_SEED
+from slotjax.drawing import slots as draw
+from slotjax.models import Model
+from slotjax.tasks import TASKS, Figures, Summary, discovery
+from slotjax.training import processes
 from slotjax.training.rng import example_keys, stream_key
+from slotjax.training.run import Run
+from slotjax.training.state import TrainState
 
-Figures = dict[str, np.ndarray]
 Score = Callable[[Any, dict], dict[str, Any]]
 
 # Compiled once for all kinds of clustering: the matching takes seconds to compile.
 _segmentation_scores = jax.jit(discovery.segmentation_scores, static_argnames=("num_true", "num_pred"))
 
 
-def build_score(config: ConfigDict, model: Any, num_true: int | None, **options: Any) -> Score:
-    """A compiled (params, batch) -> {figure: [b, ...]}; slots are drawn the same way each time."""
+def slots_keys(index: jax.Array) -> jax.Array:
+    """The keys that draw the slots of held-out images, the same each time: int [b] -> keys [b]."""
+    return example_keys(stream_key(EVAL_SEED, "evaluation slots"), 0, index)
+
+
+def build_score(config: ConfigDict, model: Model, num_true: int | None, **options: Any) -> Score:
+    """A compiled (params, batch) -> {figure: [b, ...]}."""
     task = TASKS[config.model.name]
-    key = stream_key(EVAL_SEED, "evaluation slots")
-
-    @jax.jit
-    def score(params, batch):
-        keys = example_keys(key, 0, batch["index"])
-        return task.scores(model, params, batch, keys, num_true, **options)
-
-    return score
+    return jax.jit(
+        lambda params, batch: task.scores(model, params, batch, slots_keys(batch["index"]), num_true, **options)
+    )
 
 
-def build_clustering_score(
-    method: Literal["kmeans", "soft_kmeans"], num_clusters: int, num_true: int, position_weight: float = 0.0
-) -> Score:
-    """A compiled (ignored, batch) -> {figure: [b]} of clustering the pixels, the baseline; `mse` is NaN."""
+def build_clustering_score(method: Any, num_clusters: int, num_true: int, position_weight: float = 0.0) -> Score:
+    """A compiled (ignored, batch) -> {figure: [b]} of clustering the pixels, the baseline; `mse` is NaN.
+
+    Args:
+      method: "kmeans" or "soft_kmeans"; it and the others as in `slotjax.clustering.segment_images`.
+    """
     key = stream_key(EVAL_SEED, "clustering")
     segment = jax.jit(
         partial(segment_images, num_clusters=num_clusters, method=method, position_weight=position_weight)
@@ -59,3 +67,49 @@ def collect(score: Score, params: Any, batches: Iterable[dict]) -> Figures:
         for name, values in score(params, {k: v for k, v in batch.items() if k != "valid"}).items():
             collected.setdefault(name, []).append(np.asarray(values)[valid])
     return {name: np.concatenate(parts) for name, parts in collected.items()}
+
+
+class Evaluator:
+    """Scores a run while it trains.
+
+    Attributes:
+      scored: the steps that were scored before.
+      best: the best summary so far, with its `step`; or None.
+
+    Args:
+      rows: of metrics.jsonl, up to the step from which the run goes on.
+    """
+
+    def __init__(self, run: Run, rows: list[dict[str, Any]]):
+        self.run = run
+        self.score = build_score(run.config, run.model, run.feed.num_true)
+        evaluations = [row for row in rows if "num_images" in row]
+        self.scored = {row["step"] for row in evaluations}
+        self.best: Summary | None = None
+        for row in evaluations:
+            if run.task.is_better(row, self.best):
+                self.best = row
+
+    def evaluate(self, state: TrainState, stop: Callable[[], bool]) -> Summary | None:
+        """The summary of a state on the host, or None where a stop was asked for: half an evaluation is none."""
+        params = jax.device_put(state.best_params, self.run.parallel.own_devices[0])
+        # Of several processes each scores everything, so that all know which parameters are the best.
+        batches = itertools.takewhile(lambda batch: processes.many() or not stop(), self.run.feed.eval_batches())
+        figures = collect(self.score, params, batches)
+        return None if stop() else self.run.task.summary(figures)
+
+    def improves(self, step: int, summary: Summary) -> bool:
+        """Takes note of an evaluation; whether none was better."""
+        self.scored.add(step)
+        if not self.run.task.is_better(summary, self.best):
+            return False
+        self.best = summary | {"step": step}
+        return True
+
+    def draw(self, step: int, state: TrainState) -> None:
+        """Writes the first held-out images as the model sees them into `pictures/`."""
+        run, count = self.run, self.run.config.eval.pictures
+        batch = next(iter(run.feed.eval_batches()))
+        batch = jax.tree.map(lambda x: x[:count], {name: batch[name] for name in batch if name != "valid"})
+        sheet = run.task.pictures(run.model, state.best_params, batch, slots_keys(batch["index"]))
+        draw.save(sheet, Path(run.workdir) / "pictures" / f"step_{step:07d}.png")

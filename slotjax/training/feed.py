@@ -1,11 +1,10 @@
 """Batches onto the devices: scenes rendered there, stored data read ahead on the host."""
 
-import inspect
 import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -13,14 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from slotjax import configuration
-from slotjax.configuration import EVAL_SEED
-from slotjax.data.scenes import SCENES, Scene
-from slotjax.errors import UserError
+from slotjax.config.schema import EVAL_SEED
+from slotjax.data.scenes import SCENES, bind
+from slotjax.models import build_model
 from slotjax.tasks import TASKS
 from slotjax.training.parallel import Parallel
 from slotjax.training.rng import example_keys, stream_key
-from slotjax.training.side_by_side import stack_batches
 
 Batch = dict[str, Any]
 
@@ -30,33 +27,30 @@ POOL_PIECE = 256  # scenes of a pool that are rendered in one go
 
 
 def open_feed(config: ConfigDict) -> "SceneFeed | StoredFeed":
-    """The feed of `config.data`; a `UserError` if there is no such data, or if the task cannot learn from it.
-
-    Of several seeds each has a stream of its own, as in a run of its own; batches hold them side by side.
-    """
+    """The feed of `config.data`; a `UserError` if there is no such data, or if the task cannot learn from it."""
     feed = SceneFeed(config) if config.data.name in SCENES else StoredFeed(config)
     TASKS[config.model.name].check(config, feed.example)
     return feed
+
+
+def needed(config: ConfigDict) -> tuple[str, ...]:
+    """The entries of a batch that training needs: what the model takes, and what its task compares with."""
+    return (*build_model(config.model).inputs, *TASKS[config.model.name].TARGETS)
 
 
 class SceneFeed:
     """Endless scenes, rendered from keys.
 
     Attributes:
+      fields: the entries of a batch that training needs.
       example: shapes and types of one held-out scene, as a batch holds them but for the leading axis.
       num_true: how many ids the true segments have, background included; None without masks.
     """
 
     def __init__(self, config: ConfigDict):
-        self.config = config
-        self.fields = TASKS[config.model.name].FIELDS
-        self.scene = scene_function(config)
+        self.config, self.fields = config, needed(config)
+        self.scene = bind(config.data.name, config.data.options, tuple(config.model.resolution))
         shape = jax.eval_shape(self.scene, jax.random.key(0))
-        if shape.image.shape[:2] != tuple(config.model.resolution):
-            raise UserError(
-                f"model.resolution={tuple(config.model.resolution)}: {config.data.name} scenes are "
-                f"{shape.image.shape[:2]}; set model.resolution to that"
-            )
         self.example: Batch = {"image": shape.image, "segments": shape.segments, "objects": shape.objects}
         self.num_true: int | None = shape.objects["present"].shape[0] + 1
         held_out = stream_key(EVAL_SEED, "held-out scenes")
@@ -69,16 +63,13 @@ class SceneFeed:
 
     def train_batches(self, parallel: Parallel, start_step: int) -> Iterator[Batch]:
         """Batches from step `start_step` on, each made by the devices that use it; a pure function of (seed, step)."""
-        if self.config.data.get("pool", 0):
+        if self.config.data.pool:
             yield from self._pool_batches(parallel, start_step)  # endless
-        streams = [stream_key(own.seed, "scenes") for own in configuration.of_each_seed(self.config)]
+        stream = stream_key(self.config.seed, "scenes")
 
         def draw(step, index):  # only what training needs: the masks stay unseen, and unrendered
-            keys = [example_keys(key, step, index) for key in streams]
-            keys = keys[0] if len(keys) == 1 else jnp.stack(keys, 1)
-            scenes = self.render(keys.reshape(-1))
-            fields = {name: scenes[name] for name in self.fields}
-            return jax.tree.map(lambda x: x.reshape(*keys.shape, *x.shape[1:]), fields) | {"index": index}
+            scenes = self.render(example_keys(stream, step, index))
+            return {name: scenes[name] for name in self.fields} | {"index": index}
 
         render = parallel.over_batch(draw, batched_output=True)
         index = parallel.shard(np.arange(self.config.train.batch_size, dtype=np.int32)[parallel.rows])
@@ -87,22 +78,18 @@ class SceneFeed:
 
     def _pool_batches(self, parallel: Parallel, start_step: int) -> Iterator[Batch]:
         """Batches of scenes that come back, every epoch in another order; as pure a function of (seed, step)."""
-        seeds = [own.seed for own in configuration.of_each_seed(self.config)]
-        pools, size = [self._render_pool(seed) for seed in seeds], self.config.train.batch_size
-        index, count = np.arange(size, dtype=np.int32)[parallel.rows], self.config.data.pool
+        pool, size, count = self._render_pool(), self.config.train.batch_size, self.config.data.pool
+        index = np.arange(size, dtype=np.int32)[parallel.rows]
         for step in itertools.count(start_step):
             epochs, places = np.divmod(np.arange(step * size, (step + 1) * size)[parallel.rows], count)
-
-            def take(pool: Batch, seed: int, epochs=epochs, places=places) -> Batch:
-                chosen = np.array([epoch_order(seed, e, count)[place] for e, place in zip(epochs, places, strict=True)])
-                return jax.tree.map(lambda x: x[chosen], pool)
-
-            batch = stack_batches([take(pool, seed) for pool, seed in zip(pools, seeds, strict=True)])
+            order = [epoch_order(self.config.seed, epoch, count) for epoch in epochs]
+            chosen = np.array([each[place] for each, place in zip(order, places, strict=True)])
+            batch = jax.tree.map(lambda x, chosen=chosen: x[chosen], pool)
             yield parallel.shard(batch | {"image": batch["image"] / np.float32(127.5) - 1, "index": index})
 
-    def _render_pool(self, seed: int) -> Batch:
-        """All scenes of a seed's pool on the host, pictures as bytes; by as many threads as there are cores."""
-        key = stream_key(seed, "scenes")
+    def _render_pool(self) -> Batch:
+        """All scenes of the pool on the host, pictures as bytes; by as many threads as there are cores."""
+        key = stream_key(self.config.seed, "scenes")
 
         @jax.jit
         def draw(index):
@@ -112,9 +99,10 @@ class SceneFeed:
 
         count = self.config.data.pool
         size = min(POOL_PIECE, count)
+        pieces = np.arange(size, dtype=np.int32) + np.arange(0, count, size, dtype=np.int32)[:, None]
         with ThreadPoolExecutor(os.cpu_count()) as threads:
-            pieces = list(threads.map(lambda at: jax.device_get(draw(at + jnp.arange(size))), range(0, count, size)))
-        return jax.tree.map(lambda *x: np.concatenate(x)[:count], *pieces)
+            drawn = list(threads.map(lambda index: jax.device_get(draw(index)), pieces))
+        return jax.tree.map(lambda *x: np.concatenate(x)[:count], *drawn)
 
     def eval_batches(self) -> Iterator[Batch]:
         """The held-out scenes, the same for every seed and run; `valid` marks those that are not padding."""
@@ -133,72 +121,44 @@ class SceneFeed:
 
 
 class StoredFeed:
-    """A stored data set, in an order that is a pure function of (seed, step)."""
+    """A stored data set, in an order that is a pure function of (seed, step); attributes as of `SceneFeed`."""
 
     def __init__(self, config: ConfigDict):
-        from slotjax.data import loader  # brings grain
+        from slotjax.data import stored  # brings readers that scenes do without
 
-        self.config, self.loader, self.fields = config, loader, TASKS[config.model.name].FIELDS
-        data, resolution = _reader_config(config.data), tuple(config.model.resolution)
-        self.train = loader.open_stored(data, resolution, "train")
-        self.eval = loader.open_stored(data, resolution, "eval")
+        self.config, self.fields = config, needed(config)
+        resolution = tuple(config.model.resolution)
+        self.train = stored.open_stored(config.data, resolution, "train")
+        self.eval = stored.open_stored(config.data, resolution, "eval")
         self.example: Batch = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), self.eval[0])
         self.num_true = self.eval.max_objects + 1 if self.eval.has_segments and self.eval.max_objects else None
 
     def train_batches(self, parallel: Parallel, start_step: int) -> Iterator[Batch]:
         """Batches from step `start_step` on, copied to the devices while the step before still runs."""
+        from slotjax.data import batches
+
         size = self.config.train.batch_size
         index = np.arange(size, dtype=np.int32)[parallel.rows]
-        streams = [
-            self.loader.batches(
-                self.train,
-                seed=own.seed,
-                batch_size=size,
-                start_step=start_step,
-                rows=parallel.rows,
-                num_workers=self.config.data.num_workers,
-            )
-            for own in configuration.of_each_seed(self.config)
-        ]
-        for batches in zip(*streams, strict=True):
-            batch = stack_batches(batches)
+        options = {"seed": self.config.seed, "batch_size": size, "start_step": start_step, "rows": parallel.rows}
+        for batch in batches.batches(self.train, **options, num_workers=self.config.data.num_workers):
             yield parallel.shard({name: batch[name] for name in self.fields} | {"index": index})
 
     def eval_batches(self) -> Iterator[Batch]:
         """The held-out images, once, in order; `valid` marks those that are not padding."""
+        from slotjax.data import batches
+
         size = self.config.eval.batch_size
-        for i, batch in enumerate(self.loader.eval_batches(self.eval, batch_size=size)):
+        for i, batch in enumerate(batches.eval_batches(self.eval, batch_size=size)):
             yield batch | {"index": np.arange(i * size, (i + 1) * size, dtype=np.int32)}
 
     def held_out(self, index: np.ndarray) -> Batch:
         """The held-out images of these numbers [n]."""
-        return self.loader.stack([self.eval[int(i)] for i in index]) | {"index": np.asarray(index, np.int32)}
+        from slotjax.data import batches
+
+        return batches.stack([self.eval[int(i)] for i in index]) | {"index": np.asarray(index, np.int32)}
 
 
 @lru_cache(maxsize=16)
 def epoch_order(seed: int, epoch: int, count: int) -> np.ndarray:
     """The order of `count` scenes in one epoch: int [count]."""
     return np.random.default_rng((seed % 2**64, epoch)).permutation(count)
-
-
-def scene_function(config: ConfigDict) -> Callable[[jax.Array], Scene]:
-    """`config.data`'s scene family with its options bound, at the model's resolution where the family has a choice."""
-    name, options = config.data.name, dict(config.data.options)
-    family = SCENES[name]
-    known = inspect.signature(family).parameters
-    for option, value in options.items():
-        if option not in known or option in ("key", "resolution"):
-            names = ", ".join(x for x in known if x not in ("key", "resolution")) or "none"
-            raise UserError(f"data.options.{option}={value!r}: {name} scenes have no such option; they have {names}")
-    if "resolution" in known:
-        options["resolution"] = tuple(config.model.resolution)
-    return partial(family, **options)
-
-
-def _reader_config(data: ConfigDict) -> dict[str, Any]:
-    crops = {"default": None, "reference": "reference", "none": False}
-    if data.crop not in crops:
-        raise UserError(f"data.crop={data.crop!r}: choose one of {', '.join(crops)}")
-    fields = {"name": data.name, "path": data.path or None, "eval_images": data.eval_images}
-    fields |= {"max_objects": data.max_objects or None}
-    return fields if crops[data.crop] is None else fields | {"crop": crops[data.crop]}

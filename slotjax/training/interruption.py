@@ -5,10 +5,12 @@ import signal
 import socket
 import sys
 import threading
+import time
 from typing import Any
 
 from slotjax.errors import EXIT_STOPPED
 
+ONE = 1.0  # seconds within which two signals are one: `timeout` signals its child and then their group
 SIGNALS = ("SIGINT", "SIGTERM", "SIGUSR1")  # the last is what SLURM is often told to send ahead of the limit
 
 
@@ -47,16 +49,19 @@ class Interruption:
         self._wakeup[1].close()  # ends the thread
 
     def _watch(self, reader: socket.socket) -> None:
+        asked_at = 0.0
         with reader:
             while received := reader.recv(1):
                 name = signal.Signals(received[0]).name
                 if name not in SIGNALS:
                     continue
+                if self.asked and time.monotonic() - asked_at < ONE:
+                    continue
                 if self.asked:
                     _leave(f"{name}: stopped at once; what was saved before is intact", 128 + received[0])
                 if not self.may_save:
                     _leave(f"{name}: stopped; no step was done yet, so nothing is lost", EXIT_STOPPED)
-                self.asked = name
+                self.asked, asked_at = name, time.monotonic()
                 print(f"{name}: finishing this step, then saving; once more stops at once", file=sys.stderr, flush=True)
 
 

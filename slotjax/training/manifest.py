@@ -10,11 +10,11 @@ import os
 from pathlib import Path
 from typing import Any
 
-import slotjax
 from slotjax.errors import UserError
+from slotjax.system.version import VERSION
 
 NAME = "manifest.json"
-FORMAT_VERSION = 2  # 1 had no manifest; see `is_first_format`
+FORMAT_VERSION = 2
 
 
 class Damaged(Exception):
@@ -26,7 +26,7 @@ def seal(folder: Path, step: int, config: dict[str, Any]) -> None:
     files = {str(path.relative_to(folder)): _describe(path) for path in sorted(folder.rglob("*")) if path.is_file()}
     content = {
         "format_version": FORMAT_VERSION,
-        "slotjax": slotjax.__version__,
+        "slotjax": VERSION,
         "step": step,
         "config": config,
         "files": files,
@@ -36,14 +36,12 @@ def seal(folder: Path, step: int, config: dict[str, Any]) -> None:
         _flush(path)
 
 
-def verify(folder: Path) -> dict[str, Any] | None:
-    """The content of the manifest, after every file was compared with it; None for the first format, which has none.
+def verify(folder: Path) -> dict[str, Any]:
+    """The content of the manifest, after every file was compared with it.
 
     Raises:
       Damaged: something is missing or differs. UserError: a newer slotjax wrote it.
     """
-    if is_first_format(folder):
-        return None
     content = _read(folder / NAME)
     if content["format_version"] > FORMAT_VERSION:
         raise UserError(
@@ -59,11 +57,6 @@ def verify(folder: Path) -> dict[str, Any] | None:
         if _describe(path) != expected:
             raise Damaged(f"{path} is not what was written (SHA-256 differs)")
     return content
-
-
-def is_first_format(folder: Path) -> bool:
-    """Whether slotjax 0.1.0's development versions wrote it, through orbax's manager: no config, no checksums."""
-    return not (folder / NAME).exists() and (folder / "_CHECKPOINT_METADATA").exists()
 
 
 def _read(path: Path) -> dict[str, Any]:

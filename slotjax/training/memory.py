@@ -5,18 +5,21 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from slotjax.errors import UserError
+from slotjax.system.console import readable
+from slotjax.training.objective import Objective
 
 USABLE = 0.7  # share of the free memory that a step may take
 KEPT = 2**26  # bytes that glibc keeps for a thread; a larger work space comes from the kernel anew, page by page
 WORKSPACE = 1.5  # of what the backward pass keeps: gradients in flight, XLA's copies for other layouts
 
 
-def bytes_per_image(loss, params: Any, example: Any) -> int:
+def bytes_per_image(loss: Objective, params: Any, example: Any) -> int:
     """What one image's step holds at its peak: the residuals that the backward pass keeps, and work space.
 
-    Nothing is compiled or run: the shapes come from tracing `loss(params, batch, keys)` for two images and for one.
+    Nothing is compiled or run: the shapes come from tracing the loss for two images and for one.
 
     Args:
       example: shapes and types of one entry of the batch.
@@ -25,7 +28,10 @@ def bytes_per_image(loss, params: Any, example: Any) -> int:
     def residuals(count: int) -> int:
         batch = jax.tree.map(lambda x: jax.ShapeDtypeStruct((count, *x.shape), x.dtype), example)
         keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), count))
-        pullback = jax.eval_shape(lambda p, b, k: jax.vjp(lambda p: loss(p, b, k)[0], p)[1], params, batch, keys)
+        step = jax.ShapeDtypeStruct((), jnp.int32)
+        pullback = jax.eval_shape(
+            lambda p, *rest: jax.vjp(lambda p: loss(p, *rest)[0], p)[1], params, batch, keys, step
+        )
         return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(pullback))
 
     return int(WORKSPACE * (residuals(2) - residuals(1)))
@@ -51,14 +57,14 @@ def fastest_bytes(device: jax.Device) -> int | None:
 
 
 def choose_micro_batches(
-    asked: int, per_device: int, image_bytes: int, free: int | None, fastest: int | None = None, seeds: int = 1
+    asked: int, per_device: int, image_bytes: int, free: int | None, fastest: int | None = None
 ) -> int:
     """In how many equal parts each device takes its share of the batch.
 
     `asked`, or where that is 0 as few as memory allows; if then an image alone takes less than `fastest`, as few as do.
 
     Args:
-      image_bytes: what one image needs, for all of the `seeds` models that are trained side by side.
+      image_bytes: what one image needs.
       free, fastest: see `free_bytes` and `fastest_bytes`.
     """
     if asked:
@@ -75,20 +81,10 @@ def choose_micro_batches(
     fitting = [n for n in divisors if per_device // n * image_bytes <= USABLE * free]
     if fitting:
         return min(set(fast) & set(fitting) or fitting)
-    if seeds > 1:
-        raise UserError(
-            f"train.num_seeds={seeds}: one image of each needs about {readable(image_bytes)} and {readable(free)} are "
-            "free; train fewer seeds side by side"
-        )
     raise UserError(
         f"model.resolution: one image needs about {readable(image_bytes)} and {readable(free)} are free; "
         "use a smaller resolution or fewer slots"
     )
-
-
-def readable(count: int) -> str:
-    """A byte count for people."""
-    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
 
 
 def _available_on_host() -> int | None:

@@ -1,11 +1,14 @@
 """The learning rate over steps, and the optimizer that follows it."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
+
+from slotjax.training.vector import Layout
 
 
 def learning_rate(config: ConfigDict, numpy: Any = jnp) -> optax.Schedule:
@@ -48,9 +51,43 @@ def scale_by_adam(b1: float, b2: float, epsilon: float) -> optax.GradientTransfo
     return optax.GradientTransformation(moments.init, update)
 
 
-def build_optimizer(config: ConfigDict) -> optax.GradientTransformation:
-    """Adam (b1 0.9, b2 0.999, epsilon 1e-8) along `learning_rate`, with clipping and weight decay if asked for."""
+def build_optimizer(config: ConfigDict, layout: Layout | None = None) -> optax.GradientTransformation:
+    """Adam (b1 0.9, b2 0.999, epsilon 1e-8) along `learning_rate`; clipping, decay and rates by part if asked for.
+
+    Args:
+      config: `config.train`.
+      layout: of the vectors that are updated in place of trees.
+    """
+    of_trees = layout.of_trees if layout else lambda transformation: transformation
     parts = [optax.clip_by_global_norm(config.clip_norm)] if config.clip_norm else []
     parts += [scale_by_adam(b1=0.9, b2=0.999, epsilon=1e-8)]
-    parts += [optax.add_decayed_weights(config.weight_decay)] if config.weight_decay else []
+    if config.weight_decay:
+        parts += [of_trees(optax.add_decayed_weights(config.weight_decay, mask=decayed))]
+    rates = {name: factor for name, factor in config.learning_rates.items() if factor != 1}
+    if rates:
+        parts += [of_trees(scale_by_part(rates))]
     return optax.chain(*parts, optax.scale_by_learning_rate(learning_rate(config)))
+
+
+def decayed(params: Any) -> Any:
+    """Which parameters weight decay is for, a tree of bools: kernels, but no biases, norms or starts of slots.
+
+    A kernel multiplies its inputs: to shrink it is to prefer a simpler function. The others only shift or scale
+    (Loshchilov and Hutter, 2019, leave them out in practice).
+    """
+
+    def is_kernel(path: tuple, _: Any) -> bool:
+        names = [str(key.key) for key in path]
+        return names[-1].startswith(("kernel", "project_")) or names[-1].endswith("_kernel")
+
+    return jax.tree_util.tree_map_with_path(is_kernel, params)
+
+
+def scale_by_part(factors: Mapping[str, float]) -> optax.GradientTransformation:
+    """Multiplies the updates of parts of the model, names at the top of the tree, each by its factor."""
+
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        del params
+        return {name: optax.tree.scale(factors.get(name, 1.0), part) for name, part in updates.items()}, state
+
+    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)

@@ -3,7 +3,6 @@
 Every process runs the same program on its share of each batch (JAX's multi-controller way). Process 0 alone writes.
 """
 
-import os
 import zlib
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
@@ -14,31 +13,23 @@ import jax
 import numpy as np
 
 from slotjax.errors import RunFailed, UserError
-from slotjax.system import locks as lock
+from slotjax.system import locks
 
 HEARTBEAT_SECONDS = 30  # a process that was silent for so long is taken for dead, and the job ends
 SHUTDOWN_SECONDS = 30
 
-# Launchers that say how many processes they started.
-_COUNTS = ("OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
 
-
-def join(asked: str | None) -> bool:
-    """Joins the other processes of this job, if there are any, and returns whether. Must precede any computing.
+def join(asked: str) -> None:
+    """Joins the other processes of this job. Must precede any computing.
 
     Args:
-      asked: None joins where Open MPI, SLURM, an indexed Kubernetes job or a TPU pod started the process; "auto" has
-        JAX find out; "HOST:PORT,INDEX,COUNT" says where process 0 listens, which process this is, and how many there
-        are; "off" stays alone, as for jobs that each train a seed of their own.
+      asked: "auto" has JAX find out, which knows Open MPI, SLURM, Kubernetes and TPU pods; "HOST:PORT,INDEX,COUNT" says
+        where process 0 listens, which process this is, and how many there are.
 
     Raises:
       UserError: `asked` reads otherwise, or the others cannot be reached.
     """
-    if asked == "off" or (asked is None and not launched()):
-        return False
-    options: dict[str, Any] = {}
-    if asked not in (None, "auto"):
-        options = parse(asked)
+    options = {} if asked == "auto" else parse(asked)
     try:
         jax.distributed.initialize(
             **options, heartbeat_timeout_seconds=HEARTBEAT_SECONDS, shutdown_timeout_seconds=SHUTDOWN_SECONDS
@@ -48,24 +39,13 @@ def join(asked: str | None) -> bool:
         raise UserError(
             f"--distributed: the processes cannot find each other ({reason}); say --distributed=HOST:PORT,INDEX,COUNT"
         ) from None
-    return True
-
-
-def launched() -> bool:
-    """Whether a launcher started several processes, this one among them."""
-    counts = [int(os.environ.get(name, "1")) for name in _COUNTS if os.environ.get(name, "1").isdigit()]
-    in_pod = "," in os.environ.get("TPU_WORKER_HOSTNAMES", "")
-    in_job = {"KUBERNETES_SERVICE_HOST", "JOB_COMPLETION_INDEX"} <= set(os.environ)
-    return max(counts, default=1) > 1 or in_pod or in_job
 
 
 def parse(asked: str) -> dict[str, Any]:
     """ "HOST:PORT,INDEX,COUNT" as arguments of `jax.distributed.initialize`."""
     address, *numbers = asked.split(",")
     if len(numbers) != 2 or not all(n.isdigit() for n in numbers) or not address.rpartition(":")[2].isdigit():
-        raise UserError(
-            f"--distributed={asked}: write HOST:PORT,INDEX,COUNT, such as 10.0.0.1:1234,0,2; or auto, or off"
-        )
+        raise UserError(f"--distributed={asked}: write HOST:PORT,INDEX,COUNT, such as 10.0.0.1:1234,0,2; or auto")
     index, count = map(int, numbers)
     if index >= count:
         raise UserError(f"--distributed={asked}: processes count from 0, so the last of {count} is {count - 1}")
@@ -91,18 +71,13 @@ def everyones(value: int | float) -> np.ndarray:
 
 
 @contextmanager
-def hold_together(workdir: Path, *further: Path) -> Generator[None]:
-    """`lock.hold` by process 0 for all of them; a `UserError` in every process where that fails.
-
-    Args:
-      further: directories in `workdir`, of runs that may be continued on their own.
-    """
+def hold_together(workdir: Path) -> Generator[None]:
+    """`locks.hold` by process 0 for all of them; a `UserError` in every process where that fails."""
     with ExitStack() as stack:
         failed = None
         if first():
             try:
-                for directory in (workdir, *further):
-                    stack.enter_context(lock.hold(directory))
+                stack.enter_context(locks.hold(workdir))
             except UserError as error:
                 failed = error
         if everyones(failed is not None).any():
@@ -113,7 +88,7 @@ def hold_together(workdir: Path, *further: Path) -> Generator[None]:
 
 def check_shared(workdir: Path) -> None:
     """Raises a `UserError` in every process if one does not see the workdir of process 0, which holds its lock."""
-    seen = everyones(_fingerprint(workdir / lock.NAME))
+    seen = everyones(_fingerprint(workdir / locks.NAME))
     blind = [str(i) for i, value in enumerate(seen) if value != seen[0]]
     if blind:
         raise UserError(

@@ -1,37 +1,43 @@
 """Everything a run is made of, opened and checked before anything is compiled or written."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import flax.linen as nn
 import jax
-import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from slotjax import configuration
-from slotjax.api import init
-from slotjax.data.cache import say
+from slotjax.config import disk
+from slotjax.config.check import staged, validate
 from slotjax.errors import UserError
-from slotjax.models import build_model
-from slotjax.tasks import TASKS
+from slotjax.models import Model, build_model
+from slotjax.system.console import readable
+from slotjax.tasks import TASKS, Task
 from slotjax.training import memory, processes
-from slotjax.training.checkpoint import Checkpoints
 from slotjax.training.feed import SceneFeed, StoredFeed, open_feed
+from slotjax.training.objective import Objective, build_objective
 from slotjax.training.optimizer import build_optimizer
 from slotjax.training.parallel import Parallel
+from slotjax.training.restore import initial_state
 from slotjax.training.rng import stream_key
-from slotjax.training.state import TrainState, create_state
-from slotjax.training.step import SeveralSteps, Step, build_train_step
+from slotjax.training.step import Step, build_train_step
 from slotjax.training.vector import Layout
-from slotjax.weights import check_parameters, flatten, load, unflatten
 
 # Fields that may differ when a run is continued: they change how far and how often, not what is learned.
 MAY_CHANGE = (
     "train.num_steps", "train.micro_batches", "train.log_every", "train.eval_every", "train.checkpoint_every",
     "train.keep_checkpoints", "train.on_nonfinite", "eval.batch_size", "eval.pictures",
-    "data.num_workers", "data.path", "parallel", "cores", "model.decoder.remat",
+    "data.num_workers", "data.path", "parallel", "cores", "model.remat",
 )  # fmt: skip
+
+
+@dataclass
+class Stage:
+    """A part of a run with an objective of its own, up to and with step `until`."""
+
+    until: int
+    objective: Objective
 
 
 @dataclass
@@ -40,23 +46,36 @@ class Run:
 
     Attributes:
       layout: of the vectors that the step's states have in place of parameters.
-      seeds: config and directory of each seed's own run; of a single one, those of this run.
+      stages: one after another; a run without a curriculum has one.
     """
 
     config: ConfigDict
     workdir: Path
-    task: Any
-    model: nn.Module
+    task: Task
+    model: Model
     feed: SceneFeed | StoredFeed
     parallel: Parallel
     layout: Layout
-    step: Step | SeveralSteps
+    stages: list[Stage]
     micro_batches: int
     memory_note: str
-    seeds: list[tuple[ConfigDict, Path]]
 
-    def train_step(self):
-        return build_train_step(self.step, self.parallel, self.micro_batches)
+    def stage_at(self, step: int) -> int:
+        """The number of the stage that makes step `step` (1 is the first)."""
+        return next(i for i, stage in enumerate(self.stages) if step <= stage.until)
+
+    def train_step(self, stage: int = 0) -> Callable:
+        """The compiled step of a stage."""
+        train = self.config.train
+        step = Step(
+            self.stages[stage].objective,
+            build_optimizer(train, self.layout),
+            stream_key(self.config.seed, "slots"),
+            self.layout,
+            train.ema_decay,
+            train.on_nonfinite == "skip",
+        )
+        return build_train_step(step, self.parallel, self.micro_batches)
 
 
 def open_run(config: ConfigDict, workdir: Path) -> Run:
@@ -65,54 +84,40 @@ def open_run(config: ConfigDict, workdir: Path) -> Run:
     Raises:
       UserError: anything that would fail later, before anything is compiled or written.
     """
-    configuration.validate(config)
+    validate(config)
     check_workdir(config, workdir)
-    configs = configuration.of_each_seed(config)
-    if len(configs) > 1 and processes.many():
-        raise UserError(
-            f"train.num_seeds={len(configs)}: several seeds take one process; leave out --distributed, or train them "
-            "one by one (train.num_seeds=1)"
-        )
-    seeds = list(zip(configs, configuration.workdirs(config, workdir), strict=True))
-    for own, directory in seeds:
-        check_workdir(own, directory)
     parallel = Parallel(config.parallel, config.train.batch_size)
     feed = open_feed(config)
-    model, task = build_model(config.model), TASKS[config.model.name]
+    model, stages = build_model(config.model), open_stages(config)
+    state = jax.eval_shape(lambda: initial_state(config, model))
+    parts, note = fit(config, parallel, feed, [stage.objective for stage in stages], {**state.params, **state.frozen})
+    layout = Layout(state.params)
+    return Run(config, workdir, TASKS[config.model.name], model, feed, parallel, layout, stages, parts, note)
 
-    loss = task.build_loss(model, config.train)
-    shapes = jax.eval_shape(lambda: initial_state(config, model).params)
-    image_bytes = memory.bytes_per_image(loss, shapes, {name: feed.example[name] for name in task.FIELDS}) * len(seeds)
-    free = memory.free_bytes(parallel.own_devices[0])
-    fastest = memory.fastest_bytes(parallel.own_devices[0])
-    parts = memory.choose_micro_batches(
-        config.train.micro_batches, parallel.per_device, image_bytes, free, fastest, len(seeds)
-    )
+
+def open_stages(config: ConfigDict) -> list[Stage]:
+    """What is minimised when: `config.train.stages`, then the config itself."""
+    parts = [(stage["until"], staged(config, stage)) for stage in config.train.stages]
+    parts.append((config.train.num_steps, config))
+    return [Stage(until, build_objective(build_model(own.model), own.train.losses)) for until, own in parts]
+
+
+def fit(
+    config: ConfigDict, parallel: Parallel, feed: SceneFeed | StoredFeed, objectives: list[Objective], params: Any
+) -> tuple[int, str]:
+    """In how many micro-batches the step fits, or is fast; and what to say of memory."""
+    example = {name: feed.example[name] for name in feed.fields}
+    image_bytes = max(memory.bytes_per_image(objective, params, example) for objective in objectives)
+    free, fastest = (measure(parallel.own_devices[0]) for measure in (memory.free_bytes, memory.fastest_bytes))
+    parts = memory.choose_micro_batches(config.train.micro_batches, parallel.per_device, image_bytes, free, fastest)
     parts = int(processes.everyones(parts).max())
-    whole = memory.readable(image_bytes * parallel.per_device)
+    whole = readable(image_bytes * parallel.per_device)
     note = f"memory: about {whole} for {parallel.per_device} images a device"
-    if len(seeds) > 1:
-        note += f", {len(seeds)} seeds"
     if free is not None:
-        note += f", {memory.readable(free)} free"
+        note += f", {readable(free)} free"
     if parts > 1:
         note += f": {parts} micro-batches of {parallel.per_device // parts}, the same loss and gradients"
-    layout = Layout(shapes)
-    step = Step(
-        layout.of_vectors(loss),
-        build_optimizer(config.train),
-        slots_key(config),
-        config.train.ema_decay,
-        config.train.on_nonfinite == "skip",
-    )
-    if len(seeds) > 1:
-        step = SeveralSteps(step, jnp.stack([slots_key(own) for own in configs]))
-    return Run(config, workdir, task, model, feed, parallel, layout, step, parts, note, seeds)
-
-
-def slots_key(config: ConfigDict) -> jax.Array:
-    """The key of the stream that draws one seed's slots while training."""
-    return stream_key(config.seed, "slots")
+    return parts, note
 
 
 def check_workdir(config: ConfigDict, workdir: Path) -> None:
@@ -121,14 +126,14 @@ def check_workdir(config: ConfigDict, workdir: Path) -> None:
         raise UserError(f"--workdir {workdir}: is a file; name a directory")
     path = workdir / "config.json"
     if path.exists():
-        check_same_run(config, configuration.load(path), workdir)
+        check_same_run(config, disk.load(path), workdir)
 
 
 def check_same_run(config: ConfigDict, there: ConfigDict, workdir: Path) -> None:
     """Refuses a config under which the run that `there` describes would not go on as it began."""
     different = [
         line
-        for line in configuration.differences(config, there)
+        for line in disk.differences(config, there)
         if not line.startswith(tuple(f"{name}:" for name in MAY_CHANGE))
     ]
     if different:
@@ -136,49 +141,3 @@ def check_same_run(config: ConfigDict, there: ConfigDict, workdir: Path) -> None
             f"--workdir {workdir}: holds a run with another config ({'; '.join(different[:3])}; ours / there); "
             "use another --workdir, or the same config to continue it"
         )
-
-
-def initial_state(config: ConfigDict, model: nn.Module) -> TrainState:
-    """The state before the first step, drawn from the seed."""
-    images = jnp.zeros((1, *model.resolution, 3))
-    params = init(model, stream_key(config.seed, "parameters"), images)
-    return create_state(params, build_optimizer(config.train), config.train.ema_decay > 0)
-
-
-def first_state(config: ConfigDict, model: nn.Module) -> TrainState:
-    """The state before the first step: drawn from the seed, or with the parameters that `train.start_from` names.
-
-    Layers that only `model` has are drawn from the seed, and the user is told.
-
-    Raises:
-      UserError: there are none of that name, or they are another model's.
-    """
-    state = initial_state(config, model)
-    name = config.train.get("start_from")
-    if not name:
-        return state
-    drawn = flatten(state.params)
-    try:
-        given = flatten(load(name)[1])
-        params = unflatten(drawn | given)
-    except ValueError as error:  # a UserError, or one name that is an array here and a branch there
-        raise UserError(f"train.start_from={name}: {error}") from None
-    try:
-        check_parameters(model, params)
-    except UserError as error:
-        raise UserError(f"train.start_from={name}: {error}; it takes those of a model with the same layers") from None
-    if lacking := sorted(drawn.keys() - given.keys()):
-        say(f"note: train.start_from={name}: what it lacks is drawn from the seed: {', '.join(lacking)}")
-    return create_state(jax.tree.map(jnp.asarray, params), build_optimizer(config.train), config.train.ema_decay > 0)
-
-
-def restore_state(config: ConfigDict, workdir: Path, *, best: bool = False) -> tuple[nn.Module, TrainState]:
-    """The model of a run and its newest (or best) state, on one device."""
-    model = build_model(config.model)
-    target = jax.eval_shape(lambda: initial_state(config, model))
-    checkpoints = Checkpoints(workdir)
-    try:
-        state = checkpoints.restore(target, best=best)
-    finally:
-        checkpoints.close()
-    return model, jax.device_put(state, jax.local_devices()[0])

@@ -1,7 +1,7 @@
 """One training step: pure functions of one device's share, with a named axis over the devices."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
 
-from slotjax.losses import Loss
-from slotjax.training.parallel import AXIS
+from slotjax.training.objective import Objective
+from slotjax.training.parallel import AXIS, Parallel
 from slotjax.training.rng import example_keys
-from slotjax.training.side_by_side import SHARED
 from slotjax.training.state import TrainState
+from slotjax.training.vector import Layout
 
 Batch = dict[str, Any]
 
@@ -23,21 +23,23 @@ STOPPED = -1  # the step of a state that met something not finite
 
 @dataclass(frozen=True)
 class Step:
-    """The step of one run: what to minimise, and how.
+    """What to minimise, and how.
 
     Attributes:
-      loss: (params, batch, keys [b]) -> scalar mean over the batch, and scalar metrics.
+      objective: of all parameters.
       optimizer: its updates.
       key: of the stream that draws slots.
+      layout: of the states' vectors in place of trees; None where they hold trees.
       ema_decay: of the moving average; 0 keeps none.
       skip_nonfinite: what becomes of a step whose loss, gradients or update are not finite. It never touches the
         parameters; True goes on with the next step, False leaves the state as it was for good, so that the host, which
         looks one step late, finds what the step started from.
     """
 
-    loss: Loss
+    objective: Objective
     optimizer: optax.GradientTransformation
     key: jax.Array
+    layout: Layout | None = None
     ema_decay: float = 0.0
     skip_nonfinite: bool = False
 
@@ -48,7 +50,12 @@ class Step:
     def gradients(self, state: TrainState, batch: Batch) -> tuple[Any, dict[str, jax.Array]]:
         """Mean gradients and metrics over all devices; `batch["index"]` [b] are places in the global batch."""
         keys = example_keys(self.key, state.step, batch["index"])
-        (_, metrics), gradients = jax.value_and_grad(self.loss, has_aux=True)(state.params, batch, keys)
+
+        def loss(trained: Any) -> tuple[jax.Array, dict[str, jax.Array]]:
+            params = self.layout.params(trained) if self.layout else trained
+            return self.objective({**params, **state.frozen}, batch, keys, state.step)
+
+        (_, metrics), gradients = jax.value_and_grad(loss, has_aux=True)(state.params)
         if "stop" in batch:  # whether a process was asked to stop: all must know at the same step
             metrics = metrics | {"stop": batch["stop"].mean()}
         return mean_over_devices((gradients, metrics))
@@ -62,40 +69,13 @@ class Step:
             ema = optax.incremental_update(params, ema, 1 - self.ema_decay)
         norms = {"grad_norm": optax.tree.norm(gradients), "update_norm": optax.tree.norm(updates)}
         finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(norms["grad_norm"]) & jnp.isfinite(norms["update_norm"])
-        new = TrainState(state.step + 1, params, opt_state, ema)
+        new = state.replace(step=state.step + 1, params=params, opt_state=opt_state, ema=ema)
         following = state.step + 1
         if not self.skip_nonfinite:
             finite &= state.step >= 0
             following = jnp.full_like(state.step, STOPPED)
-        old = TrainState(following, state.params, state.opt_state, state.ema)
+        old = state.replace(step=following)
         return jax.tree.map(partial(jnp.where, finite), new, old), metrics | norms
-
-
-@dataclass(frozen=True)
-class SeveralSteps:
-    """The step of several seeds at once, used as a `Step` is: states [s, ...], batches [b, s, ...], metrics [s].
-
-    Attributes:
-      one: of a single seed; its own key is not used.
-      keys: [s], of the streams that draw slots.
-    """
-
-    one: Step
-    keys: jax.Array
-
-    def train(self, state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
-        return self._each(Step.train, state, batch)
-
-    def gradients(self, state: TrainState, batch: Batch) -> tuple[Any, dict[str, jax.Array]]:
-        return self._each(Step.gradients, state, batch)
-
-    def update(self, state: TrainState, gradients: Any, metrics: dict) -> tuple[TrainState, dict[str, jax.Array]]:
-        return jax.vmap(self.one.update)(state, gradients, metrics)
-
-    def _each(self, method: Callable, state: TrainState, batch: Batch) -> Any:
-        axes = {name: None if name in SHARED else 1 for name in batch}
-        each = jax.vmap(lambda key, *arguments: method(replace(self.one, key=key), *arguments), (0, 0, axes))
-        return each(self.keys, state, batch)
 
 
 def mean_over_devices(tree: Any) -> Any:
@@ -111,7 +91,7 @@ def mean_over_devices(tree: Any) -> Any:
 
 
 def build_train_step(
-    step: Step | SeveralSteps, parallel, micro_batches: int
+    step: Step, parallel: Parallel, micro_batches: int
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict]]:
     """The step over all devices; in `micro_batches` parts one after another where more than 1, to the same effect.
 

@@ -1,8 +1,8 @@
-"""Parameters as one vector, the form in which they are trained.
+"""Trained parameters as one vector, the form in which they are updated.
 
 An update of dozens of small arrays, their moments and their average, is hundreds of operations, each of which a device
-has to begin and the host to hand over; of vectors it is a few (docs/performance.md). Everything else, checkpoints
-included, has trees.
+has to begin and the host to hand over; of vectors it is a few (docs/performance.md). Everything else, checkpoints and
+what an optimizer does by part included, has trees.
 """
 
 from typing import Any
@@ -10,8 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-
-from slotjax.losses import Loss
+import optax
 
 
 class Layout:
@@ -34,22 +33,31 @@ class Layout:
         return numpy.concatenate([numpy.ravel(x) for x in leaves])
 
     def params(self, vector: Any) -> Any:
-        """The inverse of `vector`; of several seeds' vectors, [s, n], parameters [s, ...]."""
-        pieces = _numpy_of(vector).split(vector, self.ends[:-1], axis=-1)
-        shaped = (x.reshape((*vector.shape[:-1], *shape)) for x, shape in zip(pieces, self.shapes, strict=True))
+        """The inverse of `vector`."""
+        pieces = _numpy_of(vector).split(vector, self.ends[:-1])
+        shaped = (x.reshape(shape) for x, shape in zip(pieces, self.shapes, strict=True))
         return jax.tree.unflatten(self.structure, shaped)
-
-    def of_vectors(self, loss: Loss) -> Loss:
-        """The same loss as a function of the vector."""
-        return lambda vector, batch, keys: loss(self.params(vector), batch, keys)
 
     def pack(self, state: Any) -> Any:
         """A state with every tree that is built like the parameters (moments, average) as a vector."""
         return jax.tree.map(lambda x: self.vector(x) if self._fits(x) else x, state, is_leaf=self._fits)
 
     def unpack(self, state: Any) -> Any:
-        """The inverse of `pack`; of several seeds at once, too."""
-        return jax.tree.map(lambda x: self.params(x) if x.shape[-1:] == (self.size,) else x, state)
+        """The inverse of `pack`."""
+        return jax.tree.map(lambda x: self.params(x) if x.shape == (self.size,) else x, state)
+
+    def of_trees(self, transformation: optax.GradientTransformation) -> optax.GradientTransformation:
+        """The same transformation of updates, which has no state to speak of, for vectors."""
+
+        def init(vector: Any) -> Any:
+            return transformation.init(self.params(vector))
+
+        def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+            tree = None if params is None else self.params(params)
+            updates, state = transformation.update(self.params(updates), state, tree)
+            return self.vector(updates), state
+
+        return optax.GradientTransformation(init, update)
 
     def _fits(self, tree: Any) -> bool:
         return jax.tree.structure(tree) == self.structure

@@ -3,16 +3,55 @@
 A family is one function `family(key, **options) -> Scene`, jittable and vmappable, and one line in `SCENES`.
 """
 
+import inspect
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import jax
+
 from slotjax.data.scenes.clevr_scene import clevr
 from slotjax.data.scenes.dsprites import multi_dsprites, sprites
 from slotjax.data.scenes.scene import Scene
 from slotjax.data.scenes.tetris import tetrominoes
+from slotjax.errors import UserError, shown
+from slotjax.nn.fields import check
 
-SCENES = {
+SCENES: dict[str, Callable[..., Scene]] = {
     "tetrominoes": tetrominoes,
     "multi_dsprites": multi_dsprites,
     "sprites": sprites,
     "clevr": clevr,
 }
+NOT_OPTIONS = ("key", "resolution")  # what the caller passes
 
-__all__ = ["SCENES", "Scene", "clevr", "multi_dsprites", "sprites", "tetrominoes"]
+
+def check_options(name: str, options: Mapping[str, Any]) -> None:
+    """Raises a `UserError` for an option that the family has not, or of another type; it checks their values itself."""
+    known = {key: x for key, x in inspect.signature(SCENES[name]).parameters.items() if key not in NOT_OPTIONS}
+    for option, value in options.items():
+        if option not in known:
+            have = ", ".join(known) or "none"
+            where = f"data.options.{option}={shown(value)}"
+            raise UserError(f"{where}: {name} scenes have no such option; they have {have}")
+        check(f"data.options.{option}", known[option].annotation, value)
+
+
+def bind(name: str, options: Mapping[str, Any], resolution: tuple[int, int]) -> Callable[[jax.Array], Scene]:
+    """key -> scene, at this resolution.
+
+    Raises:
+      UserError: options that there are not, or out of range, or a family that only has another resolution.
+    """
+    check_options(name, options)
+    chosen = dict(options)
+    if "resolution" in inspect.signature(SCENES[name]).parameters:
+        chosen["resolution"] = resolution
+    scene = partial(SCENES[name], **chosen)
+    size = jax.eval_shape(scene, jax.random.key(0)).image.shape[:2]
+    if size != resolution:
+        raise UserError(f"model.resolution={resolution}: {name} scenes are {size}; set model.resolution to that")
+    return scene
+
+
+__all__ = ["SCENES", "Scene", "bind", "check_options", "clevr", "multi_dsprites", "sprites", "tetrominoes"]

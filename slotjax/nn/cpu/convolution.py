@@ -1,4 +1,4 @@
-"""Convolutions and transposed convolutions, fast on every backend.
+"""Convolutions and transposed convolutions, fast under XLA's CPU compiler.
 
 A convolution is linear in its inputs and in its kernel, so there are three operations to be fast at:
 
@@ -6,18 +6,14 @@ A convolution is linear in its inputs and in its kernel, so there are three oper
     its transpose     in the inputs: a transposed convolution, or the gradient that flows through a convolution
     kernel gradient   dkernel[t] = sum_o inputs[stride * o + t - low]^T gradient[o]
 
-XLA's compilers for GPU and TPU choose well among their own forms. On CPU only the first is fast with stride 1 (some 80%
-of what a core can multiply): a convolution over a dilated input takes 3 to 10 times as long, and so does a kernel's
-gradient. There the transpose becomes one ordinary convolution for each output phase, and the kernel's gradient a matrix
-product (`tests/test_convolution.py` compares them with XLA's). The price is that on CPU and elsewhere alike these
-functions have a reverse-mode derivative only.
+On CPU XLA is only fast at the first with stride 1 (some 80% of what a core can multiply): a convolution over a dilated
+input takes 3 to 10 times as long, and so does a kernel's gradient. Here the transpose is one ordinary convolution for
+each output phase, and the kernel's gradient a matrix product. The price is that these functions have a reverse-mode
+derivative only. `plain_convolve` and `plain_conv_transpose` are what they equal (`tests/test_convolution.py`).
 """
 
-from collections.abc import Callable
 from functools import partial
-from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -28,10 +24,22 @@ FEW = 4  # channels, as of pictures: XLA:CPU convolves so few at a fifth of its 
 Pair = tuple[int, int]
 
 
+def plain_convolve(inputs: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
+    """SAME convolution: [b, h, w, c_in] and a kernel [s, s, c_in, c_out] -> [b, h / stride, w / stride, c_out]."""
+    return _convolution(inputs, kernel, stride, "SAME")
+
+
+def plain_conv_transpose(inputs: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+    """SAME transposed convolution: [b, h, w, c_in] and [s, s, c_in, c_out] -> [b, h * stride, w * stride, c_out]."""
+    return jax.lax.conv_transpose(inputs, kernel, (stride, stride), "SAME", dimension_numbers=DIMENSIONS)
+
+
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def convolve(inputs: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
-    """SAME convolution: [b, h, w, c_in] and a kernel [s, s, c_in, c_out] -> [b, h / stride, w / stride, c_out]."""
-    return _same(inputs, kernel, stride)
+    """Equals `plain_convolve`."""
+    if stride > 1 and inputs.shape[-1] <= FEW:
+        return by_patches(inputs, kernel, stride)
+    return plain_convolve(inputs, kernel, stride)
 
 
 def _convolve_forward(inputs, kernel, stride):
@@ -39,16 +47,10 @@ def _convolve_forward(inputs, kernel, stride):
 
 
 def _convolve_backward(stride, residuals, gradient):
-    def ours(inputs, kernel, gradient):
-        lows = same_padding(inputs.shape, kernel.shape[0], stride)
-        turned = turn(kernel)
-        flow = by_phase(gradient, turned, stride, lows, inputs.shape[1:3])
-        return flow, kernel_gradient(inputs, gradient, kernel.shape[0], stride, lows).astype(kernel.dtype)
-
-    def xlas(inputs, kernel, gradient):
-        return jax.vjp(partial(_same, stride=stride), inputs, kernel)[1](gradient)
-
-    return jax.lax.platform_dependent(*residuals, gradient, cpu=ours, default=xlas)
+    inputs, kernel = residuals
+    lows = same_padding(inputs.shape, kernel.shape[0], stride)
+    flow = by_phase(gradient, turn(kernel), stride, lows, inputs.shape[1:3])
+    return flow, kernel_gradient(inputs, gradient, kernel.shape[0], stride, lows).astype(kernel.dtype)
 
 
 convolve.defvjp(_convolve_forward, _convolve_backward)
@@ -56,19 +58,10 @@ convolve.defvjp(_convolve_forward, _convolve_backward)
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def conv_transpose(inputs: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    """SAME transposed convolution; equals `lax.conv_transpose(inputs, kernel, (stride, stride), "SAME")`.
-
-    Args:
-      inputs: [b, h, w, c_in].
-      kernel: [s, s, c_in, c_out], square.
-
-    Returns:
-      [b, h * stride, w * stride, c_out].
-    """
+    """Equals `plain_conv_transpose`; the kernel is square."""
     _, height, width, _ = inputs.shape
     low = transposed_padding(kernel.shape[0], stride)
-    ours = partial(by_phase, stride=stride, lows=(low, low), size=(height * stride, width * stride))
-    return jax.lax.platform_dependent(inputs, kernel, cpu=ours, default=partial(by_depth, stride=stride))
+    return by_phase(inputs, kernel, stride, (low, low), (height * stride, width * stride))
 
 
 def _conv_transpose_forward(inputs, kernel, stride):
@@ -76,43 +69,14 @@ def _conv_transpose_forward(inputs, kernel, stride):
 
 
 def _conv_transpose_backward(stride, residuals, gradient):
-    def ours(inputs, kernel, gradient):
-        size, low = kernel.shape[0], transposed_padding(kernel.shape[0], stride)
-        turned = turn(kernel)
-        high = size - stride - low
-        flow = _convolution(gradient, turned, stride, ((low, high),) * 2)
-        turned = kernel_gradient(gradient, inputs, size, stride, (low, low))
-        return flow, turn(turned).astype(kernel.dtype)
-
-    def xlas(inputs, kernel, gradient):
-        return jax.vjp(partial(by_depth, stride=stride), inputs, kernel)[1](gradient)
-
-    return jax.lax.platform_dependent(*residuals, gradient, cpu=ours, default=xlas)
+    inputs, kernel = residuals
+    size, low = kernel.shape[0], transposed_padding(kernel.shape[0], stride)
+    flow = _convolution(gradient, turn(kernel), stride, ((low, size - stride - low),) * 2)
+    turned = kernel_gradient(gradient, inputs, size, stride, (low, low))
+    return flow, turn(turned).astype(kernel.dtype)
 
 
 conv_transpose.defvjp(_conv_transpose_forward, _conv_transpose_backward)
-
-
-def by_depth(inputs: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    """`conv_transpose` as one ordinary convolution to stride^2 times the channels, then depth to space.
-
-    Every output phase (position modulo the stride) sees its own subset of the kernel's taps; here all are padded to the
-    same number of taps.
-    """
-    size, _, c_in, c_out = kernel.shape
-    if stride == 1:
-        return _convolve(inputs, kernel, ((size // 2, (size - 1) // 2),) * 2)
-    # lax pads the dilated input by `before`; output o = stride * m + phase meets input m + offset through tap
-    # stride * offset + before - phase. Padding the taps in front by `shift` makes that a plain reshape.
-    before = size - 1 - transposed_padding(size, stride)
-    shift = (stride - 1 - before) % stride
-    taps = -(-(size + shift) // stride)
-    pad = (shift, taps * stride - size - shift)
-    kernel = jnp.pad(kernel, (pad, pad, (0, 0), (0, 0)))
-    kernel = kernel.reshape(taps, stride, taps, stride, c_in, c_out)[:, ::-1, :, ::-1]
-    kernel = kernel.transpose(0, 2, 4, 1, 3, 5).reshape(taps, taps, c_in, stride * stride * c_out)
-    low = (before + shift - (stride - 1)) // stride
-    return depth_to_space(_convolve(inputs, kernel, ((low, taps - 1 - low),) * 2), stride)
 
 
 def by_phase(inputs: jax.Array, kernel: jax.Array, stride: int, lows: Pair, size: Pair) -> jax.Array:
@@ -135,7 +99,8 @@ def by_phase(inputs: jax.Array, kernel: jax.Array, stride: int, lows: Pair, size
         part = kernel[rows, columns]
         if not part.size:
             return jnp.zeros((*inputs.shape[:3], kernel.shape[-1]), inputs.dtype)
-        return _convolve(inputs, part, ((up, part.shape[0] - 1 - up), (left, part.shape[1] - 1 - left)))
+        padding = ((up, part.shape[0] - 1 - up), (left, part.shape[1] - 1 - left))
+        return _convolution(inputs, part, 1, padding)
 
     phases = range(stride)
     if stride == 1:
@@ -157,7 +122,7 @@ def kernel_gradient(inputs: jax.Array, gradient: jax.Array, size: int, stride: i
     Returns:
       [s, s, c_in, c_out], float32.
     """
-    few = unbatched(partial(_kernel_gradient, size=size, stride=stride, lows=lows))
+    few = partial(_kernel_gradient, size=size, stride=stride, lows=lows)
     batch, pixels = inputs.shape[0], gradient.shape[1] * gradient.shape[2]
     laid_out = inputs.shape[-1] + gradient.shape[-1] if stride == 1 else size * inputs.shape[-1]
     fit = max(1, CHUNK // (pixels * size * laid_out))
@@ -165,7 +130,7 @@ def kernel_gradient(inputs: jax.Array, gradient: jax.Array, size: int, stride: i
     if images == batch:
         return few(inputs, gradient)
     chunks = [x.reshape(-1, images, *x.shape[1:]) for x in (inputs, gradient)]
-    zeros = jnp.zeros((size, size, inputs.shape[-1], gradient.shape[-1]))
+    zeros = jnp.zeros((size, size, inputs.shape[-1], gradient.shape[-1]), jnp.float32)
     return jax.lax.scan(lambda total, chunk: (total + few(*chunk), None), zeros, chunks)[0]
 
 
@@ -216,53 +181,6 @@ def transposed_padding(size: int, stride: int) -> int:
     return 0 if stride > size - 1 else size - 1 - -(-(size + stride - 2) // 2)
 
 
-def depth_to_space(inputs: jax.Array, block: int) -> jax.Array:
-    """[b, h, w, block * block * c] -> [b, h * block, w * block, c]; channels run (row in block, column in block, c)."""
-    batch, height, width, channels = inputs.shape
-    x = inputs.reshape(batch, height, width, block, block, channels // block**2)
-    return x.transpose(0, 1, 3, 2, 4, 5).reshape(batch, height * block, width * block, channels // block**2)
-
-
-def unbatched(function: Callable) -> Callable:
-    """`function` of two arrays; under a `vmap` over both, as over models side by side, once for each on CPU.
-
-    XLA makes a batch of kernels one grouped convolution, which its CPU compiler is slow at.
-    """
-
-    def each(inputs, others):
-        return jnp.stack([function(*pair) for pair in zip(inputs, others, strict=True)])
-
-    @jax.custom_batching.custom_vmap
-    def once(inputs, other):
-        return function(inputs, other)
-
-    @once.def_vmap
-    def batched(size, is_batched, inputs, other):
-        del size
-        if not all(is_batched):
-            axes = tuple(0 if yes else None for yes in is_batched)
-            return jax.vmap(function, axes)(inputs, other), True
-        return jax.lax.platform_dependent(inputs, other, cpu=each, default=jax.vmap(function)), True
-
-    @jax.custom_vjp
-    def differentiable(inputs, other):
-        return once(inputs, other)
-
-    # What is differentiated once more is a gradient already; that may be slow.
-    differentiable.defvjp(
-        lambda *arguments: (once(*arguments), arguments),
-        lambda arguments, gradient: jax.vjp(function, *arguments)[1](gradient),
-    )
-    return differentiable
-
-
-def _same(inputs, kernel, stride):
-    plain = partial(_convolution, stride=stride, padding="SAME")
-    if stride == 1 or inputs.shape[-1] > FEW:
-        return plain(inputs, kernel)
-    return jax.lax.platform_dependent(inputs, kernel, cpu=partial(by_patches, stride=stride), default=plain)
-
-
 def by_patches(inputs: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     """A SAME convolution as one matrix product."""
     (_, height, width, _), size = inputs.shape, kernel.shape[0]
@@ -271,45 +189,5 @@ def by_patches(inputs: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     return patches @ kernel.reshape(-1, kernel.shape[-1])
 
 
-def _convolve(inputs, kernel, padding):
-    return _convolution(inputs, kernel, 1, padding)
-
-
 def _convolution(inputs, kernel, stride, padding):
-    plain = partial(
-        jax.lax.conv_general_dilated,
-        window_strides=(stride, stride),
-        padding=padding,
-        dimension_numbers=DIMENSIONS,
-    )
-    return unbatched(plain)(inputs, kernel)
-
-
-class _Layer(nn.Module):
-    """A kernel and a bias, and what is made of them in `dtype`."""
-
-    features: int
-    kernel_size: int
-    stride: int = 1
-    dtype: Any = jnp.float32
-    kernel_init: nn.initializers.Initializer = nn.initializers.glorot_uniform()
-
-    operation = staticmethod(convolve)
-
-    @nn.compact
-    def __call__(self, inputs: jax.Array) -> jax.Array:
-        shape = (self.kernel_size, self.kernel_size, inputs.shape[-1], self.features)
-        kernel = self.param("kernel", self.kernel_init, shape)
-        bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
-        inputs, kernel, bias = (x.astype(self.dtype) for x in (inputs, kernel, bias))
-        return self.operation(inputs, kernel, self.stride) + bias
-
-
-class Conv(_Layer):
-    """`convolve` with a kernel and a bias: [b, h, w, c] -> [b, h / stride, w / stride, features], rounded up."""
-
-
-class ConvTranspose(_Layer):
-    """`conv_transpose` with a kernel and a bias: [b, h, w, c] -> [b, h * stride, w * stride, features]."""
-
-    operation = staticmethod(conv_transpose)
+    return jax.lax.conv_general_dilated(inputs, kernel, (stride, stride), padding, dimension_numbers=DIMENSIONS)

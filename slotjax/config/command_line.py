@@ -1,0 +1,76 @@
+"""Configs from the command line: `--config configs/NAME.py:VARIANT --config.FIELD=VALUE`."""
+
+import re
+import runpy
+from functools import reduce
+from operator import getitem
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from slotjax.config.check import complete
+from slotjax.errors import UserError
+
+WANTED: dict[Any, str] = {
+    bool: "True or False",
+    int: "a whole number",
+    float: "a number",
+    tuple: "values in brackets and quotes",
+}
+
+
+def read_config(path: Path, variants: str) -> ConfigDict:
+    """What the file's `get_config(variants)` returns."""
+    if not path.is_file():
+        have = ", ".join(sorted(str(p) for p in Path("configs").glob("*.py"))) or "none in ./configs"
+        raise UserError(f"--config {path}: no such file; there are {have}")
+    get_config = runpy.run_path(str(path)).get("get_config")
+    if get_config is None:
+        raise UserError(f"--config {path}: has no get_config(variants); the files in configs/ show what is needed")
+    return get_config(variants)
+
+
+def override(config: ConfigDict, arguments: list[str]) -> None:
+    """Sets fields from `--config.FIELD=VALUE`, each to a value of the type it has; completes parts that change."""
+    for argument in arguments:
+        name = argument.partition("=")[0]
+        if argument.startswith("-") and not name.startswith("--config."):
+            raise UserError(
+                f"{name}: no such flag; there are --config, --config.FIELD=VALUE, --workdir and --distributed"
+            )
+        if argument.startswith("-"):
+            check_field(config, name.removeprefix("--config."))
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=["train.py", *arguments])
+    try:
+        rest = values(["train.py", *arguments])[1:]
+    except (flags.Error, TypeError, ValueError) as error:
+        raise UserError(in_words(config, str(error).splitlines()[0])) from None
+    if rest:
+        raise UserError(f"{rest[0]!r}: not a flag; write --config.FIELD=VALUE")
+    complete(config)
+
+
+def in_words(config: ConfigDict, message: str) -> str:
+    """absl's message; where a value is not of its field's type, one that says which type that is."""
+    found = re.match(r"flag --config\.([\w.]+)=(.*?): ", message)
+    if not found:
+        return message
+    field, given = found.groups()
+    now: Any = reduce(getitem, field.split("."), config)
+    if type(now) not in WANTED:
+        return message
+    return f"--config.{field}={given}: must be {WANTED[type(now)]}; it is {str(now).replace(' ', '')} now"
+
+
+def check_field(config: ConfigDict, field: str) -> None:
+    """Raises a `UserError` that lists the fields there are, if this is none."""
+    section, where = config, ""
+    for name in field.split("."):
+        if not isinstance(section, ConfigDict) or name not in section:
+            fields = isinstance(section, ConfigDict) and section
+            have = f"there are {', '.join(section)}" if fields else "it has no fields"
+            raise UserError(f"--config.{field}: no field {name!r} in config{where}; {have}")
+        section, where = section[name], f"{where}.{name}"

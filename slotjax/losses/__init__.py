@@ -1,0 +1,40 @@
+"""What training minimises, by name: one more loss is one function and one line in `LOSSES`.
+
+A loss is a pure function of a model's `Output`, the batch and the step, and gives one number for each image. A config
+weighs them in `train.losses`, by a number, or by (step, weight) pairs between which the weight goes in straight lines.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from slotjax.losses.reconstruction import chroma, mse
+from slotjax.losses.sets import set_loss
+from slotjax.models import Output
+
+Batch = Mapping[str, Any]
+Loss = Callable[[Output, Batch, jax.Array], jax.Array]  # out, batch, step (int32 scalar) -> [b]
+Weight = float | Sequence[Sequence[float]]
+
+LOSSES: dict[str, Loss] = {
+    "mse": mse,
+    "chroma": chroma,
+    "set": set_loss,
+}
+
+
+def weight_at(weight: Weight, step: jax.Array) -> jax.Array | float:
+    """What a loss weighs at a step: the number, or what lies between the (step, weight) pairs; flat beyond them."""
+    if isinstance(weight, int | float):
+        return float(weight)
+    steps, weights = (jnp.asarray(column, jnp.float32) for column in zip(*weight, strict=True))
+    return jnp.interp(jnp.asarray(step, jnp.float32), steps, weights)
+
+
+def weigh(weights: Mapping[str, Weight], out: Output, batch: Batch, step: jax.Array) -> dict[str, jax.Array]:
+    """The mean over the images of every loss that has a weight, and as "loss" their weighted sum: scalars."""
+    means = {name: LOSSES[name](out, batch, step).mean() for name, weight in weights.items() if weight}
+    total = sum(weight_at(weights[name], step) * value for name, value in means.items())
+    return {"loss": total} | (means if len(means) > 1 else {})

@@ -1,0 +1,122 @@
+"""What a model takes and what it returns."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jax import export
+
+from slotjax.nn.attention import SlotAttention
+
+
+@struct.dataclass
+class Output:
+    """What a model returns: float32 arrays, or None for what it does not have; `*b` are the axes of the batch.
+
+    Attributes:
+      slots: [*b, k, d]; with a decoder whose frame is each slot's own [*b, k, d + 4], see `slotjax.nn.positions`.
+      attention: [*b, k, n], the last iteration's; sums to 1 over k.
+      masks: [*b, k, h, w]; sum to 1 over k.
+      mask_logits: [*b, k, h, w], whose softmax over k the masks are.
+      components: [*b, k, h, w, c], what each slot draws, in the units of the target (not clipped).
+      reconstruction: [*b, h, w, c], the components weighted by their masks.
+      target: [*b, h, w, c], what the reconstruction should be: the images themselves.
+      predictions: [*b, k, p] in [0, 1], set prediction only: what each slot says of its object, laid out as
+        `slotjax.data.clevr_properties.targets` says.
+      slots_history: [*b, t, k, d], after each iteration.
+      attention_history: [*b, t, k, n], within each iteration.
+    """
+
+    slots: jax.Array | None = None
+    attention: jax.Array | None = None
+    masks: jax.Array | None = None
+    mask_logits: jax.Array | None = None
+    components: jax.Array | None = None
+    reconstruction: jax.Array | None = None
+    target: jax.Array | None = None
+    predictions: jax.Array | None = None
+    slots_history: jax.Array | None = None
+    attention_history: jax.Array | None = None
+
+
+export.register_pytree_node_serialization(
+    Output,
+    serialized_name="slotjax.Output",
+    serialize_auxdata=lambda data: b"",
+    deserialize_auxdata=lambda data: (),
+)
+
+
+class Model(Protocol):
+    """A linen module that hashes; two are equal when their numbers are.
+
+    Attributes:
+      attention: where the slots compete.
+    """
+
+    attention: SlotAttention
+
+    @property
+    def inputs(self) -> Mapping[str, jax.ShapeDtypeStruct]:
+        """What one example holds for it: names, shapes and dtypes, without the axes of the batch.
+
+        The first is what `slotjax.apply` takes by position.
+        """
+        ...
+
+    @property
+    def frozen(self) -> tuple[str, ...]:
+        """The parts, names at the top of the parameters' tree, that are not trained."""
+        ...
+
+    @property
+    def decoded_dim(self) -> int:
+        """How many numbers a slot has for `decode`."""
+        ...
+
+    def encode(self, images: jax.Array) -> jax.Array:
+        """What the slots compete for, [*b, n, d]."""
+        ...
+
+    def decode(self, slots: jax.Array) -> Output:
+        """What slots [*b, k, decoded_dim] say."""
+        ...
+
+    def locate(self, slots: jax.Array, attention: jax.Array) -> jax.Array:
+        """slots [b, k, d] and where they attend [b, k, n] -> what `decode` takes."""
+        ...
+
+
+def pictures(resolution: tuple[int, int]) -> dict[str, jax.ShapeDtypeStruct]:
+    """The `inputs` of a model of RGB pictures."""
+    return {"image": jax.ShapeDtypeStruct((*resolution, 3), jnp.float32)}
+
+
+def attend_and_decode(model: Any, images: jax.Array, slots: jax.Array | None, **options: Any) -> Output:
+    """Encodes, lets slots compete, decodes: what models of single pictures have in common."""
+    if slots is not None and slots.shape[-1] == model.decoded_dim:
+        slots = slots[..., : model.attention.slot_dim]  # where they attend is found anew
+    slots, attention, *history = model.attention(model.encode(images), slots, **options)
+    slots = model.locate(slots, attention)
+    out = dataclasses.replace(model.decode(slots), slots=slots, attention=attention)
+    if history:
+        states, attention = history[0]
+        states = jax.vmap(model.locate, 1, 1)(states, attention)
+        out = dataclasses.replace(out, slots_history=states, attention_history=attention)
+    return out
+
+
+def compose(components: jax.Array, mask_logits: jax.Array) -> Output:
+    """Masks as a softmax over slots, and the picture they compose (Locatello et al., 2020, sec. 3.1); float32.
+
+    Args:
+      components: [*b, k, h, w, c].
+      mask_logits: [*b, k, h, w].
+    """
+    components, mask_logits = components.astype(jnp.float32), mask_logits.astype(jnp.float32)
+    masks = jax.nn.softmax(mask_logits, axis=-3)
+    reconstruction = (masks[..., None] * components).sum(-4)
+    return Output(masks=masks, mask_logits=mask_logits, components=components, reconstruction=reconstruction)

@@ -1,0 +1,157 @@
+"""Models from plain fields, as configs have them: every part by its name, every field checked."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, get_type_hints
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from slotjax.errors import UserError, shown
+from slotjax.models.discovery import ObjectDiscovery
+from slotjax.models.set_prediction import SetPrediction
+from slotjax.nn.attention import SlotAttention
+from slotjax.nn.decoders import DECODERS
+from slotjax.nn.decoders.mlp import PLACE_LAYERS, PlaceLayer
+from slotjax.nn.encoders import ENCODERS
+from slotjax.nn.fields import Resolution, check, choose
+from slotjax.nn.heads import HEADS
+from slotjax.nn.initializers import INITIALIZERS
+from slotjax.nn.positions import FRAMES, Frame
+
+Kinds = Mapping[str, type]
+
+DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+BY_NAME: dict[Any, Kinds] = {Frame: FRAMES, PlaceLayer: PLACE_LAYERS}  # small parts that a name says all about
+NOT_FIELDS = ("parent", "name", "dtype", "resolution")  # of a part: what the model has for all of them
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """What a model is made of, besides `SlotAttention`: its module, and which parts each of its fields can be."""
+
+    module: type
+    parts: Mapping[str, Kinds]
+
+
+MODELS = {
+    "object_discovery": Kind(ObjectDiscovery, {"encoder": ENCODERS, "decoder": DECODERS}),
+    "set_prediction": Kind(SetPrediction, {"encoder": ENCODERS, "head": HEADS}),
+}
+
+
+def build_model(config: Mapping[str, Any]) -> nn.Module:
+    """The model that `config.model` describes: a frozen linen module, equal to any other built from the same numbers.
+
+    Args:
+      config: a ConfigDict or any mapping; sequences become tuples, so that the model hashes.
+
+    Raises:
+      UserError: a field is missing, unknown or impossible.
+    """
+    fields = as_fields("model", freeze(config))
+    kind = choose("model.name", MODELS, fields.pop("name", "object_discovery"))
+    resolution, num_slots, slot_dim = take(fields, "resolution", "num_slots", "slot_dim")
+    check("model.resolution", Resolution, resolution)
+    dtype = choose("model.dtype", DTYPES, fields.pop("dtype", "float32"))
+    parts = {
+        name: build_part(f"model.{name}", kinds, take(fields, name)[0], dtype=dtype, resolution=resolution)
+        for name, kinds in kind.parts.items()
+    }
+    for part in parts.values():
+        part.check()
+    own = {name: fields.pop(name) for name in own_fields(kind) if name in fields}
+    for name, value in own.items():
+        check(f"model.{name}", own_fields(kind)[name], value)
+    start = fields.pop("initializer", {"name": "gaussian"})
+    fields = {"name": "slot_attention", "num_slots": num_slots, "slot_dim": slot_dim} | fields
+    attention = build_part("model", {"slot_attention": SlotAttention}, fields)
+    given = {"num_slots": num_slots, "slot_dim": slot_dim}
+    initializer = build_part("model.initializer", INITIALIZERS, start, **given)
+    return kind.module(resolution=resolution, attention=attention.clone(initializer=initializer), **parts, **own)
+
+
+def with_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of `config.model` and the defaults of those that it leaves out, as plain values.
+
+    What is wrong stays as it is, for `build_model` to refuse.
+    """
+    fields = {"name": "object_discovery", "dtype": "float32", "initializer": {"name": "gaussian"}, **config}
+    kind = MODELS.get(fields["name"]) if isinstance(fields["name"], str) else None
+    if kind is None:
+        return fields
+    fields = defaults_of(SlotAttention) | defaults_of(kind.module) | fields
+    for name, kinds in (*kind.parts.items(), ("initializer", INITIALIZERS)):
+        part = fields.get(name)
+        if isinstance(part, Mapping) and isinstance(part.get("name"), str) and part["name"] in kinds:
+            given = ("num_slots", "slot_dim") if name == "initializer" else ()
+            fields[name] = defaults_of(kinds[part["name"]], given) | dict(part)
+    return fields
+
+
+def own_fields(kind: Kind) -> dict[str, Any]:
+    """Fields of the model itself, {name: type}: no part, and nothing that all have."""
+    return {name: hint for name, hint in declared(kind.module).items() if name not in (*kind.parts, "attention")}
+
+
+def build_part(where: str, kinds: Kinds, fields: Any, **given: Any) -> Any:
+    """One part by its name in `kinds`; a field that it does not have, or of a wrong type, is named in the error.
+
+    Args:
+      given: attributes that no config sets, for parts that have them.
+    """
+    fields = dict(as_fields(where, fields))
+    kind = choose(f"{where}.name", kinds, fields.pop("name", None))
+    known = {name: hint for name, hint in declared(kind).items() if name not in (*given, "initializer")}
+    values = {name: value for name, value in given.items() if name in kind.__dataclass_fields__}
+    for name, value in fields.items():
+        if name not in known:
+            raise UserError(
+                f"{where}.{name}={shown(value)}: {kind.__name__} has no such field; it has {', '.join(sorted(known))}"
+            )
+        if known[name] in BY_NAME:
+            values[name] = choose(f"{where}.{name}", BY_NAME[known[name]], value)()
+        else:
+            check(f"{where}.{name}", known[name], value)
+            values[name] = value
+    return kind(**values)
+
+
+def declared(kind: type) -> dict[str, Any]:
+    """The fields of a module that a config can set, {name: type}."""
+    hints = get_type_hints(kind, include_extras=True)
+    return {name: hint for name, hint in hints.items() if name in kind.__dataclass_fields__ and name not in NOT_FIELDS}
+
+
+def defaults_of(kind: type, leave_out: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The defaults of a module's fields as a config writes them; fields without one are left out."""
+    defaults = {}
+    for name, hint in declared(kind).items():
+        value = kind.__dataclass_fields__[name].default
+        if value is dataclasses.MISSING or value is None or name in leave_out:
+            continue
+        names = {part: key for key, part in BY_NAME.get(hint, {}).items()}
+        defaults[name] = names[type(value)] if names else value
+    return defaults
+
+
+def as_fields(where: str, value: Any) -> dict[str, Any]:
+    """`value`, or a `UserError` if it is no mapping from names."""
+    if not isinstance(value, dict):
+        raise UserError(f"{where}={shown(value)}: must be fields by their names, as in the files in configs/")
+    return value
+
+
+def take(fields: dict[str, Any], *names: str) -> list[Any]:
+    """Removes these fields and returns them, or raises a `UserError` for one that is missing."""
+    for name in names:
+        if name not in fields:
+            raise UserError(f"model.{name}: is missing; see the files in configs/ for what a model needs")
+    return [fields.pop(name) for name in names]
+
+
+def freeze(value: Any) -> Any:
+    """Mappings (ConfigDict too) to dicts and sequences to tuples, all the way down."""
+    if hasattr(value, "items"):
+        return {key: freeze(item) for key, item in value.items()}
+    return tuple(map(freeze, value)) if isinstance(value, list | tuple) else value

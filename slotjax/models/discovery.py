@@ -1,0 +1,56 @@
+"""Object discovery: an auto-encoder with slots in its middle (Locatello et al., 2020, sec. 3.1)."""
+
+import dataclasses
+from typing import Any
+
+import flax.linen as nn
+import jax
+
+from slotjax.models.base import Output, attend_and_decode, compose, pictures
+from slotjax.nn.attention import SlotAttention
+from slotjax.nn.decoders import Decoder
+from slotjax.nn.decoders.base import rematerialised
+from slotjax.nn.encoders import Encoder
+
+
+class ObjectDiscovery(nn.Module):
+    """Finds objects by redrawing the picture; see `slotjax.models.Model`.
+
+    Attributes:
+      remat: the backward pass computes the decoder's activations again instead of keeping them.
+    """
+
+    resolution: tuple[int, int]
+    encoder: Encoder
+    attention: SlotAttention
+    decoder: Decoder
+    remat: bool = False
+
+    frozen = ()
+
+    def __call__(self, images: jax.Array, slots: jax.Array | None = None, **options: Any) -> Output:
+        """images [b, h, w, 3] -> `Output`; `slots` and `options` go to `SlotAttention`."""
+        return dataclasses.replace(attend_and_decode(self, images, slots, **options), target=images)
+
+    @property
+    def inputs(self) -> dict[str, jax.ShapeDtypeStruct]:
+        return pictures(self.resolution)
+
+    @property
+    def decoded_dim(self) -> int:
+        return self.attention.slot_dim + self.decoder.frame.size
+
+    def encode(self, images: jax.Array) -> jax.Array:
+        """images [b, h, w, 3] -> tokens [b, n, d]."""
+        return self.encoder(images)
+
+    def decode(self, slots: jax.Array) -> Output:
+        """slots [*b, k, d], as `Output` has them -> components, masks and reconstruction."""
+        flat = slots.reshape(-1, slots.shape[-1])
+        remat = self.remat and not self.is_initializing()
+        drawn = rematerialised(self.decoder, flat) if remat else self.decoder(flat)
+        drawn = drawn.reshape(*slots.shape[:-1], *drawn.shape[1:])
+        return compose(drawn[..., :-1], drawn[..., -1])
+
+    def locate(self, slots: jax.Array, attention: jax.Array) -> jax.Array:
+        return self.decoder.frame.locate(slots, attention, self.encoder.grid(self.resolution))

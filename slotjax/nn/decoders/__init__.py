@@ -1,0 +1,12 @@
+"""From slots to what they draw: every slot is decoded on its own to a component and a mask logit for each pixel.
+
+One more decoder is one file here and one line in `DECODERS`.
+"""
+
+from slotjax.nn.decoders.base import Decoder
+from slotjax.nn.decoders.broadcast import SpatialBroadcastDecoder
+from slotjax.nn.decoders.mlp import MLPBroadcastDecoder
+
+DECODERS: dict[str, type] = {"spatial_broadcast": SpatialBroadcastDecoder, "mlp": MLPBroadcastDecoder}
+
+__all__ = ["DECODERS", "Decoder", "MLPBroadcastDecoder", "SpatialBroadcastDecoder"]

@@ -1,0 +1,109 @@
+"""A decoder of patches: a slot repeated over a grid, and one MLP for all places; far cheaper than convolutions."""
+
+import math
+from typing import Annotated, Any, Protocol
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from slotjax.errors import UserError
+from slotjax.nn.decoders.base import check_multiple
+from slotjax.nn.fields import Counts, Range, Resolution, Small
+from slotjax.nn.layers import Dense, depth_to_space, product
+from slotjax.nn.positions import Frame, PictureFrame, fourier
+
+MOST_FEATURES = 2**22  # octaves times positions
+
+
+class PlaceLayer(Protocol):
+    """A linen module: what the first layer of an MLP makes of places."""
+
+    def __call__(self, places: jax.Array, slots: jax.Array, extents: jax.Array, features: int) -> jax.Array:
+        """places [h, w, c] or [m, h, w, c], slots [m, d], their frames' extents [m, s] -> [h, w, f] or [m, h, w, f]."""
+        ...
+
+
+class SharedPlaceLayer(nn.Module):
+    """A linear map of places, the same for all slots: slot and place only add up."""
+
+    @nn.compact
+    def __call__(self, places: jax.Array, slots: jax.Array, extents: jax.Array, features: int) -> jax.Array:
+        del slots, extents
+        return product(places, shared_kernel(self, places, features).astype(places.dtype))
+
+
+class OwnPlaceLayer(nn.Module):
+    """A linear map of places for each slot (Ha et al., 2017, HyperNetworks), which is made once for all places.
+
+    Its kernel is the shared one plus a linear function of the (normalised) slot and of its frame's extents, which
+    begins at zero: at first it draws what `SharedPlaceLayer` does.
+    """
+
+    @nn.compact
+    def __call__(self, places: jax.Array, slots: jax.Array, extents: jax.Array, features: int) -> jax.Array:
+        kernel = shared_kernel(self, places, features)
+        slots = jnp.concatenate([nn.LayerNorm(name="norm")(slots), extents], axis=-1)
+        own = Dense(kernel.size, kernel_init=nn.initializers.zeros, name="own")(slots).reshape(-1, *kernel.shape)
+        form = "hwc,mcf->mhwf" if places.ndim == 3 else "mhwc,mcf->mhwf"
+        return jnp.einsum(form, places, (kernel + own).astype(places.dtype))
+
+
+def shared_kernel(layer: nn.Module, places: jax.Array, features: int) -> jax.Array:
+    """The kernel [c, f] that a layer has for all slots."""
+    return layer.param("kernel", nn.initializers.he_uniform(), (places.shape[-1], features), jnp.float32)
+
+
+PLACE_LAYERS: dict[str, type] = {"shared": SharedPlaceLayer, "own": OwnPlaceLayer}
+
+
+class MLPBroadcastDecoder(nn.Module):
+    """A slot repeated over a grid of patches, with Fourier features of their places, and one MLP for all of them.
+
+    As in Dittadi et al., 2022, and DINOSAUR (Seitzer et al., 2023, appendix D).
+
+    Attributes:
+      resolution: height and width of the picture.
+      hidden: widths of the hidden layers.
+      patch: every position predicts patch x patch pixels.
+      frequencies: octaves of the position features.
+      position: what the first layer makes of places.
+      frame: in which coordinates slots are drawn.
+    """
+
+    resolution: Resolution = (32, 32)
+    hidden: Counts = (128, 128)
+    patch: Small = 2
+    frequencies: Annotated[int, Range(0, 24)] = 4
+    position: PlaceLayer = SharedPlaceLayer()
+    frame: Frame = PictureFrame()
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, slots: jax.Array) -> jax.Array:
+        """slots [m, d + frame.size] -> [m, h, w, 4]: components and mask logits."""
+        # Glorot's kernels would halve the signal at each ReLU; slots that hardly show stay alike for long.
+        he = nn.initializers.he_uniform()
+        height, width = (size // self.patch for size in self.resolution)
+        slots, frames = self.frame.split(slots)
+        places = fourier(self.frame.coordinates(frames, height, width), self.frequencies)
+        # The first layer is linear in (slot, place), so each is projected once and their sum is what is repeated.
+        extents = self.frame.extents(frames)
+        place = self.position(places.astype(self.dtype), slots, extents, self.hidden[0])
+        slot = Dense(self.hidden[0], kernel_init=he, dtype=self.dtype, name="dense0")(slots)
+        x = nn.relu(slot[:, None, None, :] + place)
+        for i, features in enumerate(self.hidden[1:], start=1):
+            x = nn.relu(Dense(features, kernel_init=he, dtype=self.dtype, name=f"dense{i}")(x))
+        last = Dense(4 * self.patch**2, kernel_init=he, dtype=self.dtype, name=f"dense{len(self.hidden)}")
+        return depth_to_space(last(x), self.patch)
+
+    def check(self) -> None:
+        """Raises a `UserError` if no grid gives `resolution`, or its features would not be worth their memory."""
+        check_multiple(self.resolution, self.patch, f"the decoder's patch {self.patch}")
+        if not self.hidden:
+            raise UserError("model.decoder.hidden=(): give at least one width")
+        if math.prod(self.resolution) // self.patch**2 * self.frequencies > MOST_FEATURES:
+            raise UserError(
+                f"model.decoder.frequencies={self.frequencies}: too many for {self.resolution} in patches of "
+                f"{self.patch}; take fewer, or larger patches"
+            )

@@ -1,0 +1,57 @@
+"""Train a model of slots.
+
+python train.py --config configs/NAME.py[:VARIANT,...] [--config.FIELD=VALUE ...] [--workdir DIR] [--distributed]
+"""
+
+import argparse
+from pathlib import Path
+
+from slotjax import cli
+from slotjax.errors import UserError
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, usage=argparse.SUPPRESS, allow_abbrev=False)
+    parser.add_argument("--config", help="start with configs/quick.py; the file's first lines name its variants")
+    parser.add_argument("--config.FIELD", metavar="VALUE", help="changes one field, as in --config.train.batch_size=32")
+    parser.add_argument(
+        "--distributed",
+        nargs="?",
+        const="auto",
+        metavar="HOST:PORT,INDEX,COUNT",
+        help="one of several processes; alone, JAX finds out about the others (docs/scaling.md)",
+    )
+    parser.add_argument("--workdir", help="where everything is written; runs/NAME[_VARIANT] by default")
+    arguments, rest = parser.parse_known_args()
+    if arguments.config is None:
+        raise UserError("--config is missing; start with python train.py --config configs/quick.py")
+
+    from slotjax.config.command_line import override, read_config
+
+    path, _, variants = arguments.config.partition(":")
+    path = Path(path).expanduser()
+    config = read_config(path, variants)
+    override(config, rest)
+    name = "_".join([path.stem, *filter(None, variants.split(","))])
+    workdir = arguments.workdir or f"runs/{name}"
+    if "://" in workdir:
+        raise UserError(f"--workdir {workdir}: only directories of a file system; mount the bucket and give its path")
+    workdir = Path(workdir).expanduser()
+
+    from slotjax.training import parallel, processes
+
+    if arguments.distributed is not None:
+        processes.join(arguments.distributed)
+    elif config.get("cores") == "devices":
+        parallel.one_device_per_core(config.train.batch_size)
+
+    from slotjax.report import default_output, report_after_training
+    from slotjax.training.loop import train  # after the flags, so that a wrong one is answered at once
+
+    steps = train(config, workdir)
+    if processes.first() and (steps or not default_output([workdir]).exists()):
+        report_after_training(workdir)
+
+
+if __name__ == "__main__":
+    cli.run(main)

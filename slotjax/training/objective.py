@@ -1,0 +1,29 @@
+"""What a run minimises, as a function of parameters."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+
+from slotjax.api import apply
+from slotjax.losses import Batch, Weight, weigh
+from slotjax.models import Model
+
+# (params, batch, keys [b], step) -> the loss, a scalar mean over the batch, and scalar metrics, "loss" among them
+Objective = Callable[[Any, Batch, jax.Array, jax.Array], tuple[jax.Array, dict[str, jax.Array]]]
+
+
+def build_objective(model: Model, weights: Mapping[str, Weight]) -> Objective:
+    """The weighted losses of what `model` makes of a batch.
+
+    Args:
+      weights: `config.train.losses`.
+    """
+    first, *others = model.inputs
+
+    def objective(params: Any, batch: Batch, keys: jax.Array, step: jax.Array) -> tuple[jax.Array, dict]:
+        out = apply(model, params, batch[first], keys, **{name: batch[name] for name in others})
+        metrics = weigh(weights, out, batch, step)
+        return metrics["loss"], metrics
+
+    return objective

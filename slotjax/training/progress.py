@@ -1,0 +1,76 @@
+"""What a run says: a progress bar or plain lines."""
+
+import sys
+import time
+from collections import deque
+from typing import Any
+
+from slotjax.system.console import duration
+
+RECENT = 20  # lines of figures, evaluations between them included, by which the time that is left is estimated
+
+
+class Progress:
+    """Shows how a run goes on: a bar on a terminal, plain lines elsewhere."""
+
+    def __init__(self, start_step: int, num_steps: int):
+        from rich.console import Console
+
+        self.console = Console(file=sys.stdout, highlight=False, soft_wrap=True, emoji=False)
+        self.num_steps = num_steps
+        self._bar = _progress(self.console) if self.console.is_terminal else None
+        self._task = None
+        if self._bar:
+            self._bar.start()
+            self._task = self._bar.add_task("train", total=num_steps, completed=start_step, figures="")
+
+    def say(self, text: str) -> None:
+        """One line for the reader, above the bar."""
+        self.console.print(text, markup=False)
+
+    def advance(self, step: int) -> None:
+        """Moves the bar."""
+        if self._bar and self._task is not None:
+            self._bar.update(self._task, completed=step)
+
+    def show(self, step: int, loss: float, images_per_second: float) -> None:
+        """Shows the training figures."""
+        text = f"loss {loss:.5f}  {images_per_second:.1f} images/s"
+        if self._bar and self._task is not None:
+            self._bar.update(self._task, completed=step, figures=text)
+        else:
+            self.say(f"step {step}/{self.num_steps}  {text}  {duration(self.seconds_left(step))} left")
+
+    def start_clock(self, step: int) -> None:
+        """From here on time is counted for the estimate of what is left."""
+        self._marks = deque([(time.perf_counter(), step)], maxlen=RECENT)
+
+    def seconds_left(self, step: int) -> float:
+        """At the recent pace: what a run is told after a busy hour should not be that hour's."""
+        now, (start, first) = time.perf_counter(), self._marks[0]
+        self._marks.append((now, step))
+        return (self.num_steps - step) * (now - start) / max(step - first, 1)
+
+    def close(self) -> None:
+        if self._bar:
+            self._bar.stop()
+
+
+class Silence:
+    """The `Progress` and the `MetricsLog` of a process that does not write."""
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *arguments: None
+
+
+def _progress(console):
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    return Progress(
+        TextColumn("step"),
+        MofNCompleteColumn(),
+        BarColumn(bar_width=None),
+        TextColumn("{task.fields[figures]}"),
+        TimeRemainingColumn(),
+        console=console,
+    )

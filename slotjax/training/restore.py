@@ -1,0 +1,102 @@
+"""Trained models: from a run's checkpoints, a file of weights, or weights that come with the library."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from slotjax import weights
+from slotjax.api import init
+from slotjax.config import disk
+from slotjax.errors import UserError
+from slotjax.models import Model, build_model
+from slotjax.training.checkpoint import Checkpoints
+from slotjax.training.optimizer import build_optimizer
+from slotjax.training.rng import stream_key
+from slotjax.training.state import TrainState, create_state
+
+
+def load(name: str | Path) -> tuple[Model, Any]:
+    """The model and the parameters of a training run or of a weights file.
+
+    Args:
+      name: a run's directory, such as "runs/clevr" (its best checkpoint, or the newest where none was evaluated); a
+        file that `python -m slotjax.pack` wrote, such as "clevr.safetensors"; or the name of packaged weights, such as
+        "quick".
+
+    Returns:
+      (model, params), for `slotjax.apply`.
+
+    Raises:
+      UserError: nothing of that name, no checkpoint in it, or a damaged file.
+    """
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return load_run(path)
+    return weights.load(weights.find(name))
+
+
+def load_run(workdir: Path) -> tuple[Model, Any]:
+    """The best checkpoint of a training run."""
+    model, state = restore_state(disk.load_valid(workdir / "config.json"), workdir, best=True)
+    return model, state.best_params
+
+
+def initial_state(config: ConfigDict, model: Model) -> TrainState:
+    """The state before the first step, drawn from the seed."""
+    shapes = next(iter(model.inputs.values()))
+    params = init(model, stream_key(config.seed, "parameters"), jnp.zeros((1, *shapes.shape), shapes.dtype))
+    return state_of(config, model, params)
+
+
+def state_of(config: ConfigDict, model: Model, params: Any) -> TrainState:
+    """The state before the first step, with these parameters."""
+    ema = config.train.ema_decay > 0
+    return create_state(params, build_optimizer(config.train), ema=ema, frozen=model.frozen)
+
+
+def restore_state(config: ConfigDict, workdir: Path, *, best: bool = False) -> tuple[Model, TrainState]:
+    """The model of a run and its newest (or best) state, on one device."""
+    model = build_model(config.model)
+    target = jax.eval_shape(lambda: initial_state(config, model))
+    checkpoints = Checkpoints(workdir)
+    try:
+        state = checkpoints.restore(saved(target), best=best)
+    finally:
+        checkpoints.close()
+    frozen = initial_state(config, model).frozen if model.frozen else {}
+    return model, jax.device_put(state.replace(frozen=frozen), jax.local_devices()[0])
+
+
+def saved(state: TrainState) -> TrainState:
+    """What a checkpoint holds of a state."""
+    return state.replace(frozen={})
+
+
+def first_state(config: ConfigDict, model: Model) -> tuple[TrainState, str | None]:
+    """The state before the first step: drawn from the seed, or with the parameters that `train.start_from` names.
+
+    Returns:
+      the state, and which layers only `model` has, in words: those are drawn from the seed.
+
+    Raises:
+      UserError: there are none of that name, or they are another model's.
+    """
+    state, name = initial_state(config, model), config.train.start_from
+    if not name:
+        return state, None
+    drawn = weights.flatten(state.params)
+    try:
+        given = weights.flatten(load(name)[1])
+        params = weights.unflatten(drawn | given)
+    except ValueError as error:  # a UserError, or one name that is an array here and a branch there
+        raise UserError(f"train.start_from={name}: {error}") from None
+    try:
+        weights.check_parameters(model, params)
+    except UserError as error:
+        raise UserError(f"train.start_from={name}: {error}; it takes those of a model with the same layers") from None
+    lacking = ", ".join(sorted(drawn.keys() - given.keys()))
+    note = f"note: train.start_from={name}: what it lacks is drawn from the seed: {lacking}" if lacking else None
+    return state_of(config, model, jax.tree.map(jnp.asarray, params)), note
