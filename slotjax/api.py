@@ -196,7 +196,8 @@ def _check_type(images: Any) -> jax.Array:
     if not jnp.issubdtype(images.dtype, jnp.floating):
         raise UserError(f"images of {images.dtype}: give floats in [-1, 1]; bytes are images / 127.5 - 1")
     if images.size and not isinstance(images, jax.core.Tracer):
-        _check_range(float(images.min()), float(images.max()))
+        values = np.asarray(images)
+        _check_range(float(values.min()), float(values.max()))
     return images.astype(jnp.float32) if images.dtype == jnp.float64 else images
 
 

@@ -1,22 +1,9 @@
 """Outputs recorded from the original TF2 program, and how far slotjax is from them."""
 
-import importlib.util
 from collections.abc import Mapping
-from pathlib import Path
-from types import ModuleType
 
 import jax.numpy as jnp
 import numpy as np
-
-ROOT = Path(__file__).parent.parent
-
-
-def load_config_file(name: str) -> ModuleType:
-    """The module `configs/NAME.py`, which is no package."""
-    spec = importlib.util.spec_from_file_location(f"configs_{name}", ROOT / "configs" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def weights(recording: Mapping[str, np.ndarray], kind: str = "weight", sampled: str | None = None) -> dict:

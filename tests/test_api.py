@@ -2,11 +2,11 @@
 
 from functools import partial
 
-import golden
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import config_of
 
 import slotjax
 
@@ -18,7 +18,7 @@ KEY = jax.random.key(1)
 
 @pytest.fixture(scope="module")
 def model():
-    return slotjax.build_model(golden.load_config_file("clevr").get_config("tiny").model)
+    return slotjax.build_model(config_of("clevr:tiny").model)
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +147,7 @@ def test_impossible_requests_are_named_before_compilation(model, params, picture
 
 
 def test_more_slots_than_were_learned_is_an_error():
-    config = golden.load_config_file("clevr").get_config("tiny").model
+    config = config_of("clevr:tiny").model
     config.initializer.name = "learned"
     model = slotjax.build_model(config)
     params = slotjax.init(model, jax.random.key(0), IMAGES)

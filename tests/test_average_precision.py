@@ -2,20 +2,10 @@
 
 import numpy as np
 import pytest
+from helpers import random_sets
 
 from slotjax.data.clevr_properties import ATTRIBUTES, REAL
 from slotjax.metrics.average_precision import average_precision, nearest_match, precision_and_recall
-
-
-def random_sets(rng, images, size, real=1.0):
-    """Objects of two colours and shapes close together, so that many share their attributes; [images, size, 19]."""
-    sets = np.zeros((images, size, 19), np.float32)
-    sets[..., :3] = rng.uniform(0.3, 0.6, (images, size, 3))
-    for part in ATTRIBUTES.values():
-        code = part.start + rng.integers(0, 2, (images, size))
-        np.put_along_axis(sets, code[..., None], 1, -1)
-    sets[..., REAL] = rng.uniform(size=(images, size)) < real
-    return sets * (sets[..., REAL:] > 0)
 
 
 def plain(predictions, targets, threshold):

@@ -1,10 +1,10 @@
 """Weights of the original, in its layouts, become parameters of our models, or an error says which does not."""
 
-import golden
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import config_of
 
 import slotjax
 from slotjax import convert
@@ -43,7 +43,7 @@ def weights() -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("prefix", ["", "weight/"])
 def test_gives_the_parameters_of_the_clevr_model(weights, prefix):
-    model = slotjax.build_model(golden.load_config_file("clevr").get_config().model)
+    model = slotjax.build_model(config_of("clevr").model)
     images = jnp.zeros((1, 128, 128, 3))
     expected = jax.eval_shape(lambda key: slotjax.init(model, key, images), jax.random.key(0))
     params = convert.from_tf2({prefix + name: array for name, array in weights.items()})
@@ -52,7 +52,7 @@ def test_gives_the_parameters_of_the_clevr_model(weights, prefix):
 
 
 def test_gives_the_parameters_of_the_set_prediction_model(weights):
-    model = slotjax.build_model(golden.load_config_file("clevr_set").get_config().model)
+    model = slotjax.build_model(config_of("clevr_set").model)
     shapes = {"dense0/kernel": (64, 64), "dense0/bias": (64,), "dense1/kernel": (64, 19), "dense1/bias": (19,)}
     of_set = {name: array for name, array in weights.items() if not name.startswith("decoder")}
     of_set |= {f"mlp_classifier/{name}": np.ones(shape) for name, shape in shapes.items()}

@@ -5,24 +5,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from slotjax.nn import cpu
 from slotjax.nn.cpu import convolution
-from slotjax.nn.cpu.convolution import Conv, ConvTranspose, by_depth, conv_transpose, convolve, depth_to_space
+from slotjax.nn.cpu.convolution import conv_transpose, convolve
+from slotjax.nn.cpu.convolution import plain_conv_transpose as reference
+from slotjax.nn.cpu.convolution import plain_convolve as plain
+from slotjax.nn.layers import Conv, ConvTranspose, depth_to_space
 
 DIMENSIONS = ("NHWC", "HWIO", "NHWC")
-
-
-def reference(inputs, kernel, stride):
-    return jax.lax.conv_transpose(inputs, kernel, (stride, stride), "SAME", dimension_numbers=DIMENSIONS)
 
 
 def draw(size, shape=(2, 5, 7, 3), features=4):
     rng = np.random.default_rng(size)
     inputs, kernel = rng.normal(size=shape), rng.normal(size=(size, size, shape[-1], features))
     return jnp.asarray(inputs, jnp.float32), jnp.asarray(kernel, jnp.float32)
-
-
-def plain(inputs, kernel, stride):
-    return jax.lax.conv_general_dilated(inputs, kernel, (stride, stride), "SAME", dimension_numbers=DIMENSIONS)
 
 
 def both(function, inputs, kernel, stride):
@@ -50,7 +46,6 @@ def test_transposed_equals_laxs_in_value_and_gradient(size, stride):
     inputs, kernel = draw(size)
     theirs = both(reference, inputs, kernel, stride)
     assert_close(both(conv_transpose, inputs, kernel, stride), theirs)
-    assert_close(both(by_depth, inputs, kernel, stride), theirs)
 
 
 @pytest.mark.parametrize("stride", [1, 2, 3])
@@ -92,25 +87,6 @@ def test_vmap_and_gradients_of_gradients(ours, theirs):
     assert_close(penalty(ours), penalty(theirs))
 
 
-@pytest.mark.parametrize(("ours", "theirs"), [(convolve, plain), (conv_transpose, reference)])
-@pytest.mark.parametrize("stride", [1, 2])
-def test_models_side_by_side_stay_separate_on_cpu(ours, theirs, stride):
-    pairs = [draw(size, shape=(2, 6, 4, 3)) for size in (3, 3, 3)]
-    inputs, kernels = (
-        jnp.stack(column) * jnp.arange(1.0, 4)[:, None, None, None, None] for column in zip(*pairs, strict=True)
-    )
-
-    def side_by_side(function):
-        return jax.jit(jax.vmap(lambda x, k: both(function, x, k, stride)))
-
-    expected = [both(theirs, x, k, stride) for x, k in zip(inputs, kernels, strict=True)]
-    assert_close(side_by_side(ours)(inputs, kernels), jax.tree.map(lambda *x: jnp.stack(x), *expected))
-    assert "group_count = 3" in side_by_side(theirs).lower(inputs, kernels).as_text()
-    assert "group_count = 3" not in side_by_side(ours).lower(inputs, kernels).as_text()
-    on_gpu = jax.export.export(side_by_side(ours), platforms=["cuda"])(inputs, kernels)
-    assert "group_count = 3" in on_gpu.mlir_module()
-
-
 @pytest.mark.parametrize(("size", "stride"), [(5, 1), (5, 2), (3, 1)])
 def test_is_the_transpose_of_a_convolution(size, stride):
     """TensorFlow's definition: the gradient of a SAME convolution with the kernel [h, w, out, in]."""
@@ -142,3 +118,17 @@ def test_the_layer_adds_its_bias_and_computes_in_its_dtype():
     rough = ConvTranspose(4, 5, 2, jnp.bfloat16).apply({"params": params}, inputs)
     assert rough.dtype == jnp.bfloat16
     np.testing.assert_allclose(rough.astype(jnp.float32), out, atol=0.02 * jnp.abs(out).max())
+
+
+def test_layers_are_plain_where_that_is_asked_for():
+    inputs, kernel = draw(5)
+    params = {"params": {"kernel": kernel, "bias": jnp.zeros(4)}}
+
+    def through(layer):
+        return jax.jvp(lambda x: layer.apply(params, x), (inputs,), (inputs,))
+
+    for layer, function in ((Conv(4, 5, 2), plain), (ConvTranspose(4, 5, 2), reference)):
+        with pytest.raises(TypeError, match="custom_vjp"):
+            through(layer)
+        with cpu.plain():
+            np.testing.assert_allclose(through(layer)[1], function(inputs, kernel, 2), atol=1e-4)

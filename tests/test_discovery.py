@@ -1,15 +1,20 @@
 """The task: figures of an image, their summary, which evaluation is better, and the pictures."""
 
-import golden
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import config_of
 
-from slotjax.api import apply, init
+from slotjax import losses, metrics
+from slotjax.api import apply, init, responsibilities
+from slotjax.data.scenes import sprites
 from slotjax.drawing import slots as pictures
-from slotjax.models import build_model, compose
+from slotjax.losses.reconstruction import chroma, mse
+from slotjax.models import Output, build_model
+from slotjax.models.base import compose
 from slotjax.tasks import discovery
+from slotjax.training.objective import build_objective
 
 
 def quarters() -> np.ndarray:
@@ -89,40 +94,77 @@ def test_overlay_draws_borders_between_segments():
     assert not (tinted[1, 1] == 255).all()
 
 
+def drawn(reconstruction, images) -> Output:
+    return Output(reconstruction=jnp.asarray(reconstruction), target=jnp.asarray(images))
+
+
 def test_loss_is_the_mean_squared_error_of_each_image():
-    out = compose(jnp.zeros((2, 3, 4, 4, 3)), jnp.zeros((2, 3, 4, 4)))
     images = jnp.stack([jnp.ones((4, 4, 3)), jnp.full((4, 4, 3), -0.5)])
-    np.testing.assert_allclose(discovery.reconstruction_loss(out.reconstruction, images), [1.0, 0.25], atol=1e-6)
+    np.testing.assert_allclose(mse(drawn(jnp.zeros((2, 4, 4, 3)), images)), [1.0, 0.25], atol=1e-6)
 
 
-def test_errors_of_colour_weigh_what_they_are_told_to():
+def test_errors_of_brightness_and_of_colour_add_up():
     images, others = (jax.random.uniform(jax.random.key(i), (2, 5, 4, 3), minval=-1) for i in range(2))
-    plain = discovery.reconstruction_loss(others, images)
+    out = drawn(others, images)
     # Another form: coordinates along grey and along two directions across it.
     grey, across = [1, 1, 1] / np.sqrt(3), np.array([[1, -1, 0], [1, 1, -2]]) / np.sqrt([[2], [6]])
     errors = np.asarray(others - images)
     brightness, colour = ((errors @ grey) ** 2).mean((1, 2)), ((errors @ across.T) ** 2).sum(-1).mean((1, 2))
-    np.testing.assert_allclose(plain, (brightness + colour) / 3, rtol=1e-5)
-    for weight in (0.0, 8.0):
-        weighed = discovery.reconstruction_loss(others, images, weight)
-        np.testing.assert_allclose(weighed, (brightness + weight * colour) / 3, rtol=1e-5)
-    darker = images - 0.3  # no error of colour
-    np.testing.assert_allclose(discovery.reconstruction_loss(darker, images, 50.0), [0.09, 0.09], rtol=1e-4)
+    np.testing.assert_allclose(chroma(out), colour / 3, rtol=1e-5)
+    np.testing.assert_allclose(mse(out), (brightness + colour) / 3, rtol=1e-5)
+    np.testing.assert_allclose(chroma(drawn(images - 0.3, images)), 0, atol=1e-12)  # darker: no error of colour
+
+
+def test_losses_are_weighed_by_name_and_step():
+    images, others = (jax.random.uniform(jax.random.key(i), (2, 5, 4, 3), minval=-1) for i in range(2))
+    out = drawn(others, images)
+    plain, colour = float(mse(out).mean()), float(chroma(out).mean())
+    metrics = losses.weigh({"mse": 1.0, "chroma": ((10, 0.0), (20, 8.0))}, out, {}, jnp.int32(15))
+    assert {name: float(value) for name, value in metrics.items()} == pytest.approx(
+        {"loss": plain + 4 * colour, "mse": plain, "chroma": colour}
+    )
+    weights = [float(losses.weight_at(((10, 0.0), (20, 8.0)), step)) for step in (0, 10, 18, 99)]
+    assert weights == pytest.approx([0, 0, 6.4, 8])
+    alone = losses.weigh({"mse": 2.0, "chroma": 0.0}, out, {}, jnp.int32(0))
+    assert list(alone) == ["loss"] and float(alone["loss"]) == pytest.approx(2 * plain)
 
 
 def test_training_minimises_the_weighed_loss_and_evaluation_scores_the_plain_one():
-    config = golden.load_config_file("quick").get_config("tiny")
+    config = config_of("quick:tiny")
     model = build_model(config.model)
     images, keys = jax.random.uniform(jax.random.key(0), (2, *model.resolution, 3)), jax.random.split(jax.random.key(1))
     params = init(model, jax.random.key(2), images)
-    config.train.chroma_weight = 9.0
-    value, _ = discovery.build_loss(model, config.train)(params, {"image": images}, keys)
-    reconstruction = apply(model, params, images, keys).reconstruction
-    weighed = discovery.reconstruction_loss(reconstruction, images, 9.0)
-    assert float(value) == pytest.approx(float(weighed.mean()), rel=1e-5)
-    mse = discovery.scores(model, params, {"image": images}, keys, None)["mse"]
-    np.testing.assert_allclose(mse, discovery.reconstruction_loss(reconstruction, images), rtol=1e-5)
-    assert float(value) > 1.5 * float(mse.mean())
+    objective = build_objective(model, {"mse": 1.0, "chroma": 8.0})
+    value, metrics = objective(params, {"image": images}, keys, jnp.int32(0))
+    out = apply(model, params, images, keys)
+    assert float(value) == pytest.approx(float((mse(out) + 8 * chroma(out)).mean()), rel=1e-5)
+    scored = discovery.scores(model, params, {"image": images}, keys, None)["mse"]
+    np.testing.assert_allclose(scored, mse(out), rtol=1e-5)
+    assert float(metrics["mse"]) == pytest.approx(float(scored.mean()), rel=1e-5)
+
+
+def test_segments_of_masks_responsibilities_and_attention_are_scored_apart():
+    config = config_of("quick:tiny")
+    model = build_model(config.model)
+    scene = jax.vmap(sprites)(jax.random.split(jax.random.key(0), 2))
+    keys = jax.random.split(jax.random.key(1))
+    params = init(model, jax.random.key(2), scene.image)
+    batch = {"image": scene.image, "segments": scene.segments}
+    figures = discovery.scores(model, params, batch, keys, 5)
+    out = apply(model, params, scene.image, keys)
+    found = {
+        "": out.masks,
+        "posterior_": responsibilities(out, scene.image),
+        "attention_": jax.nn.one_hot(discovery.attention_segments(out.attention, (32, 32)), 5, axis=1),
+    }
+    for kind, weights in found.items():
+        own = discovery.segmentation_scores(scene.segments, weights.argmax(1), 5, 5)
+        for name, values in own.items():
+            np.testing.assert_allclose(figures[kind + name], values, atol=1e-6)
+    best = metrics.mean_best_overlap(scene.segments, out.masks.argmax(1), num_true=5, num_pred=5)
+    np.testing.assert_allclose(figures["mbo"], best, atol=1e-6)
+    summary = discovery.summary({name: np.asarray(values) for name, values in figures.items()})
+    assert list(summary)[:7] == list(discovery.SEGMENTATION) and 0 <= summary["mask_entropy"] <= 1
 
 
 @pytest.mark.parametrize(("resolution", "stride"), [((32, 32), 4), ((35, 35), 2), ((24, 40), 8), ((35, 35), 1)])

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from slotjax.training.logging import read_metrics
 
 from slotjax.errors import UserError
 from slotjax.training import processes
 from slotjax.training.checkpoint import Checkpoints
-from slotjax.training.logging import read_metrics
 
 ROOT = Path(__file__).parent.parent
 STEPS = 20

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from slotjax.training.logging import Logger, read_metrics
 from test_training import figures, tiny
 
 from slotjax import configuration
@@ -22,7 +23,6 @@ from slotjax.errors import RunFailed, RunStopped, UserError
 from slotjax.system.locks import hold
 from slotjax.training import manifest
 from slotjax.training.checkpoint import Checkpoints
-from slotjax.training.logging import Logger, read_metrics
 from slotjax.training.loop import train
 from slotjax.training.run import restore_state
 

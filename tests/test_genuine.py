@@ -2,7 +2,6 @@
 
 import shutil
 
-import golden
 import jax
 import numpy as np
 import pytest
@@ -24,7 +23,7 @@ def test_the_bootstrap_interval_is_the_normal_one_for_many_images():
 
 
 def test_genuine_scenes_get_every_slot_that_has_a_learned_start():
-    learned_slots, get_config = module("genuine").learned_slots, golden.load_config_file("clevr").get_config
+    learned_slots, get_config = module("genuine").learned_slots, config_file("clevr").get_config
     learned, more, gaussian = (
         slotjax.build_model(get_config(variants).model) for variants in ("quick", "quick,clevr10", "tiny")
     )
@@ -33,7 +32,7 @@ def test_genuine_scenes_get_every_slot_that_has_a_learned_start():
 
 @pytest.mark.slow
 def test_genuine_scenes_are_scored_with_both_numbers_of_slots(tmp_path, shared_data, capsys):
-    config = golden.load_config_file("clevr").get_config("tiny")
+    config = config_of("clevr:tiny")
     model = slotjax.build_model(config.model)
     params = slotjax.init(model, jax.random.key(0), np.zeros((1, 32, 32, 3), np.float32))
     save_weights(tmp_path / "model.npz", config.to_dict(), params)

@@ -8,8 +8,8 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-
 from slotjax.training.logging import Logger
+
 from slotjax.training.loop import train
 
 STEPS, SETTLED = 2000, 600

@@ -5,11 +5,11 @@ import sys
 import jax
 import numpy as np
 import pytest
+from slotjax.training.logging import read_metrics
 from test_training import tiny
 
 from slotjax import replay
 from slotjax.errors import RunFailed, UserError
-from slotjax.training.logging import read_metrics
 from slotjax.training.loop import train
 from slotjax.training.run import restore_state
 from slotjax.weights import load_entries, save_weights, unflatten

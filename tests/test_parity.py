@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import config_of
 
 from slotjax import build_model, convert, slot_attention
-from slotjax.configuration import defaults
-from slotjax.losses import reconstruction_loss
+from slotjax.config.schema import defaults
+from slotjax.losses.reconstruction import mse
 from slotjax.nn.attention import EPSILON, attend, gru, layer_norm
 from slotjax.nn.positions import position_grid
 from slotjax.training.optimizer import build_optimizer, learning_rate
@@ -29,7 +30,7 @@ def recording(shared_data) -> dict:
 
 @pytest.fixture(scope="session")
 def model():
-    return build_model(golden.load_config_file("clevr").get_config().model)
+    return build_model(config_of("clevr").model)
 
 
 @pytest.fixture(scope="session")
@@ -48,7 +49,7 @@ def loss_function(model, noise):
             return_history=True,
             capture_intermediates=True,
         )
-        return reconstruction_loss(out.reconstruction, images).mean(), (out, inner["intermediates"])
+        return mse(out).mean(), (out, inner["intermediates"])
 
     return loss
 
@@ -173,7 +174,8 @@ def test_five_training_steps(model, params, shared_data):
         decay_steps=int(steps["hp/decay_steps"]),
     )
 
-    def loss(params, batch, keys):
+    def loss(params, batch, keys, step):
+        del keys, step
         value, _ = loss_function(model, batch["noise"])(params, batch["image"])
         return value, {"loss": value}
 

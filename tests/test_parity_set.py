@@ -8,8 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import config_of
 
-from slotjax import build_model, convert, losses
+from slotjax import build_model, convert
+from slotjax.losses import sets
 from slotjax.metrics.average_precision import THRESHOLDS, average_precision, precision_and_recall
 from slotjax.metrics.matching import assigned, linear_assignment
 
@@ -24,14 +26,14 @@ def recording(shared_data) -> dict:
 @pytest.fixture(scope="module")
 def run(recording):
     """(loss, (output, intermediates)) and gradients with the original's weights, images and draw."""
-    model = build_model(golden.load_config_file("clevr_set").get_config().model)
+    model = build_model(config_of("clevr_set").model)
     params = convert.from_tf2(golden.weights(recording))
 
     def loss(params):
         slots = golden.initial_slots(params, recording["noise"])
         images = golden.network_input(recording["image_u8"])
         out, inner = model.apply({"params": params}, images, slots, return_history=True, capture_intermediates=True)
-        return losses.set_loss(out.predictions, recording["target"]).mean(), (out, inner["intermediates"])
+        return sets.matched_huber(out.predictions, recording["target"]).mean(), (out, inner["intermediates"])
 
     return jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
 
@@ -88,7 +90,7 @@ def test_matching_and_loss_alone(case, recording):
     names = {"pred": "out/predictions", "target": "target", "pairwise_cost": "loss/pairwise_cost"}
     names |= {"loss": "loss", "assignment": "loss/assignment"}
     take = (lambda name: recording[names[name]]) if case == "loss" else (lambda name: recording[f"{case}/{name}"])
-    costs = losses.huber_costs(take("pred"), take("target"))
+    costs = sets.huber_costs(take("pred"), take("target"))
     if case != "hub2":
         np.testing.assert_allclose(costs, take("pairwise_cost"), rtol=1e-5, atol=1e-7)
     # Padding costs the same wherever it goes: only where real objects went is one answer.
@@ -97,7 +99,9 @@ def test_matching_and_loss_alone(case, recording):
     np.testing.assert_array_equal(ours[:, 1][real], recorded[:, 1][real])
     totals = [assigned(costs, *np.moveaxis(pairs, 1, 0)).sum(1) for pairs in (ours, recorded)]
     np.testing.assert_allclose(*totals, rtol=1e-6)
-    loss, gradient = jax.value_and_grad(lambda p: losses.set_loss(p, take("target")).mean())(jnp.asarray(take("pred")))
+    loss, gradient = jax.value_and_grad(lambda p: sets.matched_huber(p, take("target")).mean())(
+        jnp.asarray(take("pred"))
+    )
     np.testing.assert_allclose(loss, take("loss"), rtol=1e-6)
     if case != "loss":
         np.testing.assert_allclose(gradient, recording[f"{case}/grad_pred"], atol=1e-7)

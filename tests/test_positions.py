@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import slotjax
-from slotjax.configuration import model_defaults
 from slotjax.nn.decoders import MLPBroadcastDecoder, SpatialBroadcastDecoder
-from slotjax.nn.positions import LEAST_SPREAD, centres, fourier, frames, relative
+from slotjax.nn.decoders.mlp import OwnPlaceLayer
+from slotjax.nn.positions import LEAST_SPREAD, SlotFrame, attended, centers, fourier
 
 DECODERS = {
     "mlp": {"name": "mlp", "hidden": (8, 8), "patch": 2, "frequencies": 2},
@@ -18,9 +18,9 @@ DECODERS = {
 
 def build(decoder: str):
     encoder = {"name": "cnn", "channels": (8,), "kernels": (3,), "strides": (2,), "mlp_dim": 8}
-    own = DECODERS[decoder] | {"relative": True}
+    own = DECODERS[decoder] | {"frame": "slot"}
     fields = {"resolution": (8, 12), "num_slots": 3, "slot_dim": 8, "mlp_dim": 8, "encoder": encoder, "decoder": own}
-    return slotjax.build_model(model_defaults(**fields))
+    return slotjax.build_model(fields)
 
 
 @pytest.fixture(scope="module", params=DECODERS)
@@ -32,8 +32,8 @@ def trained(request):
 
 
 def test_centres_are_half_a_pixel_from_the_edges():
-    np.testing.assert_allclose(centres(2, 4)[..., 0], [[-0.5] * 4, [0.5] * 4])
-    np.testing.assert_allclose(centres(2, 4)[..., 1], [[-0.75, -0.25, 0.25, 0.75]] * 2)
+    np.testing.assert_allclose(centers(2, 4)[..., 0], [[-0.5] * 4, [0.5] * 4])
+    np.testing.assert_allclose(centers(2, 4)[..., 1], [[-0.75, -0.25, 0.25, 0.75]] * 2)
 
 
 def test_fourier_features_are_octaves_of_both_coordinates():
@@ -45,7 +45,7 @@ def test_fourier_features_are_octaves_of_both_coordinates():
 
 def test_a_frame_is_the_mean_and_the_deviation_of_what_a_slot_attends_to():
     attention = np.random.default_rng(0).uniform(size=(2, 3, 24)).astype(np.float32)
-    grid, found_frames = centres(4, 6).reshape(-1, 2), np.asarray(frames(attention, 4, 6))
+    grid, found_frames = centers(4, 6).reshape(-1, 2), np.asarray(attended(attention, 4, 6))
     for found, weights in zip(found_frames.reshape(-1, 4), attention.reshape(-1, 24), strict=True):
         mean = np.average(grid, axis=0, weights=weights)
         variance = np.average((grid - mean) ** 2, axis=0, weights=weights)
@@ -54,26 +54,32 @@ def test_a_frame_is_the_mean_and_the_deviation_of_what_a_slot_attends_to():
 
 def test_frames_of_a_single_token_and_of_none():
     attention = jnp.zeros((1, 2, 24)).at[0, 0, 8].set(1.0)
-    token, nothing = np.asarray(frames(attention, 4, 6))[0]
-    np.testing.assert_allclose(token[:2], centres(4, 6)[1, 2], atol=1e-5)
+    token, nothing = np.asarray(attended(attention, 4, 6))[0]
+    np.testing.assert_allclose(token[:2], centers(4, 6)[1, 2], atol=1e-5)
     np.testing.assert_allclose(token[2:], LEAST_SPREAD, atol=1e-3)
     np.testing.assert_allclose(nothing[:2], 0, atol=1e-5)
-    flow = jax.grad(lambda attention: frames(attention, 4, 6).sum())(attention)
+    flow = jax.grad(lambda attention: attended(attention, 4, 6).sum())(attention)
     assert np.isfinite(flow).all()
 
 
 def test_relative_coordinates():
-    frame = jnp.array([[0.5, -0.5, 0.1, 0.2]])
-    points = jnp.array([[[0.5, -0.5], [0.8, 0.1]]])
-    np.testing.assert_allclose(relative(points, frame)[0, 0], [[0, 0], [1, 1]], atol=1e-6)
+    frame = jnp.array([[0.25, -0.5, 0.25, 0.5]])
+    found = SlotFrame().coordinates(frame, 4, 2)  # rows at -0.75 to 0.75, columns at -0.5 and 0.5
+    np.testing.assert_allclose(found[0, 2], [[0, 0], [0, 2 / 3]], atol=1e-6)
+    np.testing.assert_allclose(found[0, 3, 0], [2 / 3, 0], atol=1e-6)
 
 
 @pytest.mark.parametrize(
     ("decoder", "step"),
     [
-        (MLPBroadcastDecoder((16, 16), hidden=(8, 8), patch=2, frequencies=2, relative=True), 2),
-        (MLPBroadcastDecoder((16, 16), hidden=(8, 8), patch=2, frequencies=2, relative=True, hyper=True), 2),
-        (SpatialBroadcastDecoder((16, 16), (8,), (3,), (1,), relative=True), 1),
+        (MLPBroadcastDecoder((16, 16), hidden=(8, 8), patch=2, frequencies=2, frame=SlotFrame()), 2),
+        (
+            MLPBroadcastDecoder(
+                (16, 16), hidden=(8, 8), patch=2, frequencies=2, frame=SlotFrame(), position=OwnPlaceLayer()
+            ),
+            2,
+        ),
+        (SpatialBroadcastDecoder((16, 16), (8,), (3,), (1,), frame=SlotFrame()), 1),
     ],
 )
 def test_a_slot_that_moves_is_drawn_alike_elsewhere(decoder, step):
@@ -90,7 +96,7 @@ def test_slots_end_in_where_they_attend(trained):
     model, params, images = trained
     out = slotjax.apply(model, params, images, jax.random.key(1), return_history=True)
     assert out.slots.shape == (2, 3, 12)
-    np.testing.assert_allclose(out.slots[..., 8:], frames(out.attention, 4, 6), atol=1e-6)
+    np.testing.assert_allclose(out.slots[..., 8:], attended(out.attention, 4, 6), atol=1e-6)
     np.testing.assert_allclose(out.slots_history[:, -1], out.slots, atol=1e-6)
     np.testing.assert_allclose(slotjax.decode(model, params, out.slots).masks, out.masks, atol=1e-6)
 

@@ -119,7 +119,7 @@ def test_every_variant_of_the_ablation_is_a_config_that_can_be_trained(tmp_path)
     override = importlib.import_module("train").override
     seen = set()
     for name, variant in module("ablation").VARIANTS.items():
-        config = golden.load_config_file("quick").get_config("learned")
+        config = config_of("quick:learned")
         override(config, [f"--config.{change}" for change in variant.changes])
         configuration.validate(config)
         assert config.to_json() not in seen, name

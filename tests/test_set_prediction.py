@@ -3,20 +3,19 @@
 import itertools
 import json
 
-import golden
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import config_of, random_sets
 from ml_collections import ConfigDict
-from test_average_precision import random_sets
 
 from slotjax import build_model, init
 from slotjax.data import clevr_properties
 from slotjax.data.scenes.clevr_world import camera as clevr_camera
 from slotjax.drawing import objects as markers
 from slotjax.errors import UserError
-from slotjax.losses import huber_costs, set_loss
+from slotjax.losses.sets import huber_costs, matched_huber
 from slotjax.tasks import TASKS, set_prediction
 from slotjax.training.evaluation import build_score, collect
 from slotjax.training.feed import SceneFeed, StoredFeed, open_feed
@@ -79,14 +78,14 @@ def test_the_loss_is_the_cheapest_pairing():
     predictions, targets = rng.uniform(size=(3, 4, 19)).astype(np.float32), random_sets(rng, 3, 4)
     costs = np.asarray(huber_costs(predictions, targets))
     cheapest = [min(sum(c[i, j] for i, j in enumerate(p)) for p in itertools.permutations(range(4))) for c in costs]
-    np.testing.assert_allclose(set_loss(predictions, targets), cheapest, rtol=1e-5)
-    np.testing.assert_allclose(set_loss(predictions[:, ::-1], targets[:, [2, 0, 3, 1]]), cheapest, rtol=1e-5)
-    np.testing.assert_allclose(set_loss(targets[:, ::-1], targets), 0, atol=1e-7)
+    np.testing.assert_allclose(matched_huber(predictions, targets), cheapest, rtol=1e-5)
+    np.testing.assert_allclose(matched_huber(predictions[:, ::-1], targets[:, [2, 0, 3, 1]]), cheapest, rtol=1e-5)
+    np.testing.assert_allclose(matched_huber(targets[:, ::-1], targets), 0, atol=1e-7)
 
 
 @pytest.fixture(scope="module")
 def config() -> ConfigDict:
-    config = golden.load_config_file("clevr_set").get_config("tiny")
+    config = config_of("clevr_set:tiny")
     config.data.options.update(min_objects=1, max_objects=2)
     config.data.eval_images = 12
     config.model.num_slots = 3
@@ -127,7 +126,7 @@ def test_figures_over_the_whole_set(config, model, params, batches):
 
 
 def test_studies_of_objects_and_iterations(config, model, params, batches):
-    *of_objects, of_iterations = set_prediction.studies(config)
+    *of_objects, of_iterations = set_prediction.conditions(config)
     assert [study.options["num_slots"] for study in of_objects] == [6, 8, 10]
     assert of_objects[0].config.data.options.to_dict() == {"min_objects": 6, "max_objects": 10, "crop": False}
     assert config.data.options.max_objects == 2
@@ -147,7 +146,7 @@ def test_studies_of_objects_and_iterations(config, model, params, batches):
 def test_only_scenes_of_exactly_so_many_objects_are_studied():
     targets = random_sets(np.random.default_rng(4), 20, 10, real=0.7)
     figures = {"targets": targets, "predictions": targets, "set_loss": np.zeros(20)}
-    for study in set_prediction.studies(golden.load_config_file("clevr_set").get_config())[:3]:
+    for study in set_prediction.conditions(config_of("clevr_set"))[:3]:
         ((title, row),) = study.rows(figures).items()
         assert (row["targets"][..., 18].sum(1) == int(title.split()[0])).all()
     nothing = {name: values[:0] for name, values in figures.items()}
@@ -155,7 +154,7 @@ def test_only_scenes_of_exactly_so_many_objects_are_studied():
 
 
 def refusal(changes: dict, example: dict | None = None) -> str:
-    config = golden.load_config_file("clevr_set").get_config("tiny")
+    config = config_of("clevr_set:tiny")
     config.update_from_flattened_dict(changes)
     with pytest.raises(UserError) as error:
         set_prediction.check(config, example) if example is not None else open_feed(config)
@@ -169,7 +168,6 @@ def test_data_that_cannot_be_learned_from_is_refused():
     assert "set model.num_slots=8 or data.max_objects=6" in refusal(
         {"model.num_slots": 6, "data.max_objects": 8, "data.options": ConfigDict()}, {"objects": objects}
     )
-    assert "train.chroma_weight=8.0: set prediction draws no picture" in refusal({"train.chroma_weight": 8.0}, {})
     assert "says nothing of objects" in refusal({"data.name": "folder"}, {"image": None})
     lacking = {name: value for name, value in objects.items() if name not in ("color", "3d_coords")}
     assert "no color, 3d_coords; choose clevr" in refusal({}, {"objects": lacking})
@@ -184,7 +182,7 @@ def clevr_objects_shapes(capacity: int) -> dict:
 
 
 def test_stored_scenes_bring_their_objects(data_dir, cache_home):
-    config = golden.load_config_file("clevr_set").get_config("masks,tiny")
+    config = config_of("clevr_set:masks,tiny")
     config.data.update(path=str(data_dir / "clevr_with_masks.tfrecords"), eval_images=1)
     config.train.batch_size = 4
     feed = open_feed(config)
@@ -200,11 +198,11 @@ def test_stored_scenes_bring_their_objects(data_dir, cache_home):
 
 
 def test_a_pool_of_scenes_comes_back_every_epoch():
-    config = golden.load_config_file("quick").get_config("tiny")
+    config = config_of("quick:tiny")
     config.data.update(pool=6)
     config.train.batch_size = 4
     feed, parallel = SceneFeed(config), Parallel("jit", 4)
-    feed.fields = set_prediction.FIELDS
+    feed.fields = ("image", *set_prediction.TARGETS)
     three = list(itertools.islice(feed.train_batches(parallel, 0), 3))
     again = next(feed.train_batches(parallel, 2))
     jax.tree.map(np.testing.assert_array_equal, three[2], again)

@@ -22,7 +22,7 @@ def load_benchmark(name: str):
 @pytest.mark.slow
 def test_equal_parameters_give_equal_outputs_and_gradients():
     textbook = load_benchmark("textbook")
-    config = golden.load_config_file("clevr").get_config().model
+    config = config_of("clevr").model
     config.update(resolution=(16, 16), num_slots=3, slot_dim=8, mlp_dim=12)
     config.encoder.update(channels=(8,) * 4, mlp_dim=8)
     config.decoder.update(channels=(8,) * 5)

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from slotjax.training.logging import RECENT, Logger, MetricsFile, duration, read_metrics
 
 from slotjax import apply, configuration
 from slotjax.errors import RunFailed, UserError
@@ -20,7 +21,6 @@ from slotjax.tasks import discovery
 from slotjax.training import memory, parallel
 from slotjax.training.checkpoint import Checkpoints
 from slotjax.training.feed import open_feed
-from slotjax.training.logging import RECENT, Logger, MetricsFile, duration, read_metrics
 from slotjax.training.loop import train
 from slotjax.training.optimizer import learning_rate
 from slotjax.training.parallel import Parallel

@@ -1,0 +1,59 @@
+"""What several tests share: configs by name, small runs and their figures, made-up sets."""
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from slotjax.data.clevr_properties import ATTRIBUTES, REAL
+from slotjax.training.metrics_log import read_metrics
+
+ROOT = Path(__file__).parent.parent
+
+
+def config_file(name: str) -> ModuleType:
+    """The module `configs/NAME.py`, which is no package."""
+    spec = importlib.util.spec_from_file_location(f"configs_{name}", ROOT / "configs" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def config_of(name: str) -> ConfigDict:
+    """The config that `--config configs/NAME.py:VARIANTS` gives, of "NAME:VARIANTS"."""
+    file, _, variants = name.partition(":")
+    return config_file(file).get_config(variants or None)
+
+
+def tiny(name: str, variants: str = "tiny", **train_fields) -> ConfigDict:
+    """A config that trains in seconds, with four held-out images."""
+    config = config_of(f"{name}:{variants}")
+    config.data.eval_images = 4
+    config.train.update(train_fields)
+    return config
+
+
+def figures(workdir: Path) -> list[dict]:
+    """The rows of a run's metrics that do not depend on the machine."""
+    rows = read_metrics(workdir / "metrics.jsonl")
+    return [{k: v for k, v in row.items() if k not in ("time", "images_per_second")} for row in rows]
+
+
+def images_of(model, batch: int = 2) -> jax.Array:
+    """Noise of the shape that a model takes."""
+    shape = (batch, *model.inputs["image"].shape)
+    return jax.numpy.asarray(np.random.default_rng(0).uniform(-1, 1, shape), jax.numpy.float32)
+
+
+def random_sets(rng: np.random.Generator, images: int, size: int, real: float = 1.0) -> np.ndarray:
+    """Objects of two colours and shapes close together, so that many share their attributes; [images, size, 19]."""
+    sets = np.zeros((images, size, 19), np.float32)
+    sets[..., :3] = rng.uniform(0.3, 0.6, (images, size, 3))
+    for part in ATTRIBUTES.values():
+        code = part.start + rng.integers(0, 2, (images, size))
+        np.put_along_axis(sets, code[..., None], 1, -1)
+    sets[..., REAL] = rng.uniform(size=(images, size)) < real
+    return sets * (sets[..., REAL:] > 0)
