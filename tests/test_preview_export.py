@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from slotjax.data import export, export_tfrecords, preview, tfrecords
+from slotjax.data import export, export_tfrecords, preview, schemas, tf_example, tfrecords
 from slotjax.data.scenes import tetrominoes
-from slotjax.data.stored import multi_object
 from slotjax.errors import UserError
 
 CLEVR = {"resolution": (240, 320), "crop": False, "min_objects": 1, "max_objects": 2}
@@ -42,8 +41,8 @@ def test_tfrecords_round_trip(tmp_path, pieces):
 
 
 def _read(payload, name):
-    features = tfrecords.parse_example(payload, "record")
-    return multi_object.match_schema(features, "record", name).encode(features)
+    features = tf_example.parse_example(payload, "record")
+    return schemas.match_schema(features, "record", name).encode(features)
 
 
 def test_an_interrupted_export_goes_on(tmp_path, monkeypatch):

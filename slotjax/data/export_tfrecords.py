@@ -7,17 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
+from slotjax.data.clevr_properties import NAMES, RECORD_NAMES
 from slotjax.data.scenes import Scene
-from slotjax.data.scenes.clevr_world.world import COLORS, MATERIALS, SHAPES, SIZES
+from slotjax.data.tf_example import example
 from slotjax.data.tfrecords import frame
 from slotjax.errors import UserError
+from slotjax.system.writing import whole
 
-# CLEVR-with-masks: rows and columns, entities with the background, and the order of its codes, which count from 1
-# (the scenes have TFDS's order).
-FRAME = (240, 320)
-_ENTITIES = 11
-_MASKS_SIZES = ("large", "small")
-_MASKS_COLORS = ("gray", "red", "blue", "green", "brown", "purple", "cyan", "yellow")
+FRAME = (240, 320)  # of CLEVR-with-masks: rows and columns
+_ENTITIES = 11  # with the background
 
 
 class TFRecords:
@@ -39,7 +37,7 @@ class TFRecords:
 
     def write(self, path: Path, scenes: Iterator[Scene]) -> None:
         """Writes scenes of numpy arrays, image and segments uint8, to a new file."""
-        with gzip.open(path, "wb", compresslevel=1) as file:
+        with gzip.open(path, "wb", compresslevel=6) as file:
             for scene in scenes:
                 file.write(frame(example(features(self._name, scene))))
 
@@ -47,12 +45,10 @@ class TFRecords:
         """Joins the parts, of these numbers of scenes; returns the file."""
         final, parts = self._final, [self.part(index, len(sizes)) for index in range(len(sizes))]
         if not final.is_file():
-            partial = final.with_name(f".{final.name}.partial")
-            with gzip.open(partial, "wb", compresslevel=6) as joined:
+            with whole(final) as joined:  # gzip files put one after another are one
                 for part in parts:
-                    with gzip.open(part) as file:
+                    with part.open("rb") as file:
                         shutil.copyfileobj(file, joined)
-            partial.replace(final)
         for part in parts:
             part.unlink(missing_ok=True)
         return final
@@ -89,8 +85,8 @@ def _masks_attributes(objects: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """CLEVR's attributes under the names and codes of CLEVR-with-masks."""
     present = objects["present"]
 
-    def recode(key: str, have: tuple[str, ...], wanted: tuple[str, ...]) -> np.ndarray:
-        codes = np.array([1 + wanted.index(word) for word in have])[objects[key]]
+    def recode(key: str) -> np.ndarray:
+        codes = np.array([1 + RECORD_NAMES[key].index(word) for word in NAMES[key]])[objects[key]]
         return np.where(present, codes, 0).astype(np.uint8)
 
     x, y, z = objects["3d_coords"].T
@@ -100,36 +96,5 @@ def _masks_attributes(objects: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         "z": z,
         "pixel_coords": objects["pixel_coords"],
         "rotation": objects["rotation"],
-        "size": recode("size", SIZES, _MASKS_SIZES),
-        "material": recode("material", MATERIALS, MATERIALS),
-        "shape": recode("shape", SHAPES, SHAPES),
-        "color": recode("color", COLORS, _MASKS_COLORS),
+        **{key: recode(key) for key in NAMES},
     }
-
-
-def example(features: dict[str, np.ndarray]) -> bytes:
-    """A tf.train.Example: uint8 arrays as lists of one-byte strings, float32 arrays as packed lists."""
-    entries = b""
-    for name, values in features.items():
-        if values.dtype == np.uint8:
-            strings = np.empty((values.size, 3), np.uint8)
-            strings[:] = (0x0A, 1, 0)  # field 1, a string of one byte
-            strings[:, 2] = values.ravel()
-            feature = _field(1, strings.tobytes())
-        else:
-            feature = _field(2, _field(1, values.astype("<f4").tobytes()))
-        entries += _field(1, _field(1, name.encode()) + _field(2, feature))
-    return _field(1, entries)
-
-
-def _field(number: int, payload: bytes) -> bytes:
-    """A length-delimited protocol buffer field."""
-    return bytes([number << 3 | 2]) + _varint(len(payload)) + payload
-
-
-def _varint(value: int) -> bytes:
-    encoded = bytearray()
-    while value > 127:
-        encoded.append(value & 127 | 128)
-        value >>= 7
-    return bytes([*encoded, value])
