@@ -16,17 +16,15 @@ from slotjax.system.writing import whole
 
 _MOST = 400  # pictures of one sheet
 _GAP = 2  # pixels between pictures
-_BACKGROUND = (0.12, 0.12, 0.12)
+# Of segments: the background's, then one for each id.
+_COLORS = [(31, 31, 31), (31, 119, 180), (255, 127, 14), (44, 160, 44), (214, 39, 40), (148, 103, 189)]
+_COLORS += [(140, 86, 75), (227, 119, 194), (127, 127, 127), (188, 189, 34), (23, 190, 207)]
 _FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 
 
 def segment_colors(segments: np.ndarray) -> np.ndarray:
     """Segments int [...] as uint8 pictures [..., 3]: dark grey for the background, a colour of its own for each id."""
-    from matplotlib import colormaps
-
-    palette = np.concatenate([[_BACKGROUND], colormaps["tab10"](np.arange(10))[:, :3]])
-    index = np.where(segments > 0, (segments - 1) % 10 + 1, 0)
-    return np.round(palette[index] * 255).astype(np.uint8)
+    return np.array(_COLORS, np.uint8)[np.where(segments > 0, (segments - 1) % (len(_COLORS) - 1) + 1, 0)]
 
 
 def contact_sheet(scenes: Scene) -> np.ndarray:
