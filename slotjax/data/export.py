@@ -56,16 +56,19 @@ def export(
     check_seed(seed)
     writer = FORMATS[format](name, jax.eval_shape(family, jax.random.key(0)), out, split)
     sizes = [min(_PART, count - first) for first in range(0, count, _PART)]
-    _claim(out, {"scenes": name, "options": repr(sorted(options.items())), "count": count, "seed": seed})
-    with progress(f"{name} to {out}", count) as show:
-        for index, size in enumerate(sizes):
-            if not writer.has(index, len(sizes)):
-                path = writer.part(index, len(sizes))
-                partial = path.with_name(f".{path.name}.partial")
-                writer.write(partial, _scenes(family, seed, index * _PART, size, show))
-                partial.replace(path)
-            show(index * _PART + size)
-    return writer.finish(sizes)
+    try:
+        _claim(out, {"scenes": name, "options": repr(sorted(options.items())), "count": count, "seed": seed})
+        with progress(f"{name} to {out}", count) as show:
+            for index, size in enumerate(sizes):
+                if not writer.has(index, len(sizes)):
+                    path = writer.part(index, len(sizes))
+                    partial = path.with_name(f".{path.name}.partial")
+                    writer.write(partial, _scenes(family, seed, index * _PART, size, show))
+                    partial.replace(path)
+                show(index * _PART + size)
+        return writer.finish(sizes)
+    except OSError as error:
+        raise UserError(f"{out} cannot be written ({error.strerror}): make room, or choose another --out") from None
 
 
 def _claim(out: Path, wanted: dict[str, object]) -> None:
@@ -74,10 +77,7 @@ def _claim(out: Path, wanted: dict[str, object]) -> None:
     for key, value in wanted.items():
         if found and found.get(key) != value:
             raise UserError(f"{out} holds an export with {key} {found.get(key)!r}, not {value!r}: choose another --out")
-    try:
-        write_json(out / _MANIFEST, wanted)
-    except OSError as error:
-        raise UserError(f"{out} cannot be written ({error.strerror}): choose another --out") from None
+    write_json(out / _MANIFEST, wanted)
 
 
 def _scenes(family: Callable, seed: int, first: int, count: int, show: Callable[[int], object]) -> Iterator[Scene]:

@@ -10,7 +10,7 @@ from slotjax.system.paths import user_cache
 from slotjax.system.reading import read_json
 from slotjax.system.writing import write_json
 
-MAX_BYTES = 2**26  # of one file: numbers for each of some millions of pictures
+MAX_BYTES = 2**28  # of one file: some 70 bytes for each of some millions of pictures
 _LONGEST_NAME = 200  # bytes; file systems have 255, and writing and locking add to a name
 
 

@@ -32,7 +32,7 @@ def open_stored(data_config: Any, resolution: tuple[int, int], split: str) -> St
         path: the file or folder; for clevr_tfds the TFDS data directory (default ~/tensorflow_datasets).
         eval_images: how many images the split "eval" has; 0 or None: 320, or a tenth of a small set.
         max_objects: keep scenes with at most so many objects; 0 or None: all.
-        crop: "default", "reference" or "none" (see `preprocess.clevr_window` and slotjax/data/stored/folder.py).
+        crop: "default", "reference" or "none" (see `preprocess.clevr_window` and `slotjax.data.pictures`).
       resolution: height and width of the images.
       split: "train" or "eval".
 
