@@ -27,11 +27,7 @@ from slotjax.system.writing import write_json
 
 FORMATS = {"tfrecords": TFRecords, "array_record": ArrayRecord}
 DEFAULTS = {"clevr": {"resolution": (240, 320), "crop": False, "max_objects": 10}}  # the original's own pictures
-READ_BY = {
-    "clevr": "clevr.py:masks",
-    "tetrominoes": "tetrominoes.py:tfrecords",
-    "multi_dsprites": "multi_dsprites.py:tfrecords",
-}
+READ_BY = {"clevr": "clevr.py:masks"} | {name: f"{name}.py:tfrecords" for name in ("tetrominoes", "multi_dsprites")}
 _PART = 32  # scenes of one part: what a stop can cost
 _BATCH = 8  # scenes drawn in one call
 _MANIFEST = "export.json"
@@ -96,15 +92,23 @@ def hint(name: str, made: Path, split: str) -> str:
         return (
             f"import tensorflow_datasets as tfds; tfds.builder_from_directory({str(made)!r}).as_data_source({split!r})"
         )
-    features = tf_example.parse_example(next(tfrecords.read_records(made)), str(made))
+    if name in READ_BY and _follows_a_schema(made):
+        return f"python train.py --config configs/{READ_BY[name]} --config.data.path={shlex.quote(str(made))}"
+    return (
+        "from slotjax.data.tf_example import parse_example; from slotjax.data.tfrecords import read_records; "
+        f"examples = [parse_example(record, 'x') for record in read_records({str(made)!r})]"
+    )
+
+
+def _follows_a_schema(made: Path) -> bool:
+    """Whether the options were those of the original data set."""
+    where = str(made)
+    features = tf_example.parse_example(next(tfrecords.read_records(made)), where)
     try:
-        schemas.match_schema(features, str(made))
+        schemas.match_schema(features, where)
     except UserError:
-        return (
-            "from slotjax.data.tf_example import parse_example; from slotjax.data.tfrecords import read_records; "
-            f"examples = [parse_example(record, 'x') for record in read_records({str(made)!r})]"
-        )
-    return f"python train.py --config configs/{READ_BY[name]} --config.data.path={shlex.quote(str(made))}"
+        return False
+    return True
 
 
 def main(arguments: list[str] | None = None) -> int:

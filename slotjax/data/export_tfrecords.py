@@ -43,15 +43,15 @@ class TFRecords:
 
     def finish(self, sizes: list[int]) -> Path:
         """Joins the parts, of these numbers of scenes; returns the file."""
-        final, parts = self._final, [self.part(index, len(sizes)) for index in range(len(sizes))]
-        if not final.is_file():
-            with whole(final) as joined:  # gzip files put one after another are one
+        parts = [self.part(index, len(sizes)) for index in range(len(sizes))]
+        if not self._final.is_file():
+            with whole(self._final) as joined:  # gzip files put one after another are one
                 for part in parts:
                     with part.open("rb") as file:
                         shutil.copyfileobj(file, joined)
         for part in parts:
             part.unlink(missing_ok=True)
-        return final
+        return self._final
 
 
 def features(name: str, scene: Scene) -> dict[str, np.ndarray]:
@@ -60,41 +60,26 @@ def features(name: str, scene: Scene) -> dict[str, np.ndarray]:
     Args:
       scene: numpy arrays, image and segments uint8.
     """
-    objects = {key: np.asarray(value) for key, value in scene.objects.items()}
-    entities = _ENTITIES if name == "clevr" else len(objects["present"]) + 1
+    attributes = {key: np.asarray(value) for key, value in scene.objects.items()}
+    present = attributes.pop("present")
+    entities = _ENTITIES if name == "clevr" else len(present) + 1
+    if name == "clevr":
+        attributes = _masks_attributes(attributes, present)
     masks = np.where(np.asarray(scene.segments)[None] == np.arange(entities)[:, None, None], 255, 0).astype(np.uint8)
-    if name == "multi_dsprites":
-        masks = np.moveaxis(masks, 0, 2)
-    attributes = (
-        _masks_attributes(objects)
-        if name == "clevr"
-        else {key: value for key, value in objects.items() if key != "present"}
-    )
-    stored = {"image": np.asarray(scene.image), "mask": masks}
-    for key, values in attributes.items():
+    stored = {"image": np.asarray(scene.image), "mask": np.moveaxis(masks, 0, 2 if name == "multi_dsprites" else 0)}
+    for key, values in (attributes | {"visibility": present}).items():
         values = values if values.dtype == np.uint8 else values.astype(np.float32)
         stored[key] = np.zeros((entities, *values.shape[1:]), values.dtype)
         stored[key][1 : 1 + len(values)] = values
-    visibility = np.zeros(entities, np.float32)
-    visibility[0] = 1.0
-    visibility[1 : 1 + len(objects["present"])] = objects["present"]
-    return stored | {"visibility": visibility}
+    stored["visibility"][0] = 1
+    return stored
 
 
-def _masks_attributes(objects: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _masks_attributes(objects: dict[str, np.ndarray], present: np.ndarray) -> dict[str, np.ndarray]:
     """CLEVR's attributes under the names and codes of CLEVR-with-masks."""
-    present = objects["present"]
-
-    def recode(key: str) -> np.ndarray:
-        codes = np.array([1 + RECORD_NAMES[key].index(word) for word in NAMES[key]])[objects[key]]
-        return np.where(present, codes, 0).astype(np.uint8)
-
-    x, y, z = objects["3d_coords"].T
-    return {
-        "x": x,
-        "y": y,
-        "z": z,
-        "pixel_coords": objects["pixel_coords"],
-        "rotation": objects["rotation"],
-        **{key: recode(key) for key in NAMES},
-    }
+    attributes = dict(zip("xyz", objects["3d_coords"].T, strict=True))
+    attributes |= {key: objects[key] for key in ("pixel_coords", "rotation")}
+    for key, names in NAMES.items():
+        codes = np.array([1 + RECORD_NAMES[key].index(word) for word in names])[objects[key]]
+        attributes[key] = np.where(present, codes, 0).astype(np.uint8)
+    return attributes

@@ -28,7 +28,7 @@ def hold(workdir: Path) -> Generator[None]:
             f"--workdir {workdir}: another run is at work there ({_owner(path)}); wait for it, or use another --workdir"
         )
     try:
-        path.write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
+        path.write_text(f"process {os.getpid()} on {socket.gethostname()}\n", encoding="utf-8")
         yield
     finally:
         lock.release()
@@ -71,6 +71,6 @@ def _lock(path: Path, what: str, remedy: str) -> FileLock:
 
 def _owner(path: Path) -> str:
     try:
-        return path.read_text().strip() or "its process is not known"
+        return path.read_text(encoding="utf-8", errors="replace").strip() or "its process is not known"
     except OSError:
         return "its process is not known"
