@@ -23,8 +23,9 @@ from slotjax.data.scenes.clevr_world.render import render
 from slotjax.data.scenes.clevr_world.shapes import hit_distance
 from slotjax.data.scenes.clevr_world.vectors import unstack
 from slotjax.data.scenes.clevr_world.world import World, sample_lamps
-from slotjax.data.stored.multi_object import match_schema
-from slotjax.data.tfrecords import parse_example, read_records
+from slotjax.data.schemas import match_schema
+from slotjax.data.tf_example import parse_example
+from slotjax.data.tfrecords import read_records
 
 FRAME = {"resolution": (240, 320), "crop": False}
 

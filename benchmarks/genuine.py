@@ -20,7 +20,8 @@ from tables import table
 
 from slotjax import apply, cli, load
 from slotjax.configuration import EVAL_SEED
-from slotjax.data import loader
+from slotjax.data.batches import eval_batches
+from slotjax.data.stored import open_stored
 from slotjax.drawing import slots as pictures
 from slotjax.errors import UserError
 from slotjax.models import ObjectDiscovery
@@ -77,7 +78,7 @@ def learned_slots(model: Any) -> int | None:
 def scenes(sample: Path, resolution: tuple[int, int], most: int | None) -> list[dict]:
     """All scenes of the file with at most so many objects: none of them was trained on, so none is set apart."""
     config = {"name": "clevr_with_masks", "path": sample, "eval_images": 1, "max_objects": most}
-    parts = [loader.open_stored(config, resolution, split) for split in ("eval", "train")]
+    parts = [open_stored(config, resolution, split) for split in ("eval", "train")]
     return [part[i] for part in parts for i in range(len(part))]
 
 
@@ -86,7 +87,7 @@ def score(model: Any, params: Any, examples: Sequence[dict], slots: int) -> dict
     num_true = max(len(examples[0]["objects"]["present"]), 1) + 1
     scores = jax.jit(partial(discovery.scores, model, num_true=num_true, num_slots=slots))
     key = stream_key(EVAL_SEED, "evaluation slots")
-    batches = loader.eval_batches(examples, batch_size=BATCH)
+    batches = eval_batches(examples, batch_size=BATCH)
     numbered = (batch | {"index": np.arange(i * BATCH, (i + 1) * BATCH)} for i, batch in enumerate(batches))
     return collect(lambda params, batch: scores(params, batch, example_keys(key, 0, batch["index"])), params, numbered)
 

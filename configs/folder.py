@@ -1,8 +1,7 @@
 """Your own pictures: `python train.py --config configs/folder.py --config.data.path=DIR`.
 
-Pictures of any size and mode are cropped to a square and resized. With mask PNGs beside them (see
-slotjax/data/stored/folder.py) the segmentation is scored too. Variants: `small` for two CPU cores; `tiny` runs in
-seconds.
+Pictures of any size and mode are cropped to a square and resized. With masks beside them (see docs/data.md) the
+segmentation is scored too. Variants: `small` for two CPU cores; `tiny` runs in seconds.
 """
 
 from ml_collections import ConfigDict

@@ -122,7 +122,7 @@ def trained(arguments: argparse.Namespace) -> tuple[str, Path | str, Path]:
 
 def read(path: Path, resolution: tuple[int, int]) -> np.ndarray:
     """The picture as the model takes it; says how it was converted."""
-    from slotjax.data.stored.folder import load_picture
+    from slotjax.data.pictures import load_picture
 
     image, note = load_picture(path, resolution)
     if note:

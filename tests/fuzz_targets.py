@@ -25,8 +25,7 @@ from PIL import Image
 from slotjax import configuration
 from slotjax import weights as loading
 from slotjax.api import init
-from slotjax.data import tfrecords
-from slotjax.data.stored import folder, multi_object
+from slotjax.data import pictures, schemas, tf_example, tfrecords
 from slotjax.errors import UserError
 from slotjax.models import build_model
 from slotjax.reporting.comparison import read_sheet
@@ -66,7 +65,7 @@ def fuzz_tfrecords(content: bytes) -> None:
     def read() -> None:
         for index, record in enumerate(tfrecords.read_records(path)):
             where = f"{path}: record {index}"
-            multi_object.match_schema(tfrecords.parse_example(record, where), where)
+            schemas.match_schema(tf_example.parse_example(record, where), where)
 
     attempt(path, read)
 
@@ -88,9 +87,8 @@ def fuzz_config(content: bytes) -> None:
 
 def fuzz_pictures(content: bytes) -> None:
     path = file("x.png", content)
-    attempt(path, lambda: folder.load_picture(path, (8, 8)))
-    attempt(path, lambda: folder._oriented_size(path))
-    attempt(path, lambda: folder._read_mask(path))
+    attempt(path, lambda: pictures.load_picture(path, (8, 8)))
+    attempt(path, lambda: pictures.read_mask(path))
     read_sheet(path)
 
 
@@ -135,7 +133,7 @@ def arrays() -> dict[str, bytes]:
 
 
 def tfrecord_seeds() -> list[bytes]:
-    schema = next(schema for schema in multi_object.SCHEMAS if schema.name == "tetrominoes")
+    schema = next(schema for schema in schemas.SCHEMAS if schema.name == "tetrominoes")
     scene = tfrecord_files.example(tfrecord_files.scene(schema, 0))
     small = tfrecord_files.example({"x": np.arange(5, dtype=np.uint8), "y": np.ones(3, np.float32)})
     lists = tfrecord_files.message(1, b"\x0a\1a\x0a\1b"), tfrecord_files.message(2, tfrecord_files.message(1, b"abcd"))

@@ -6,7 +6,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from slotjax.data import cache, prepare_clevr
+from slotjax.data import prepare_clevr
 from slotjax.data.stored import clevr_tfds
 from slotjax.errors import UserError
 
@@ -75,7 +75,7 @@ def test_filter_counts_objects_once(prepared, data_dir, monkeypatch):
     assert len(clevr_tfds.ClevrTfds(prepared, "train", (8, 8), max_objects=counts[1])) == np.searchsorted(
         counts, counts[1], "right"
     )
-    monkeypatch.setattr(cache, "progress", None)  # a second time nothing is counted
+    monkeypatch.setattr(clevr_tfds, "progress", None)  # a second time nothing is counted
     assert len(clevr_tfds.ClevrTfds(prepared, "train", (8, 8), max_objects=10)) == 3
     assert len(clevr_tfds.ClevrTfds(prepared, "train", (8, 8), max_objects=10, limit=2)) == 2
     with pytest.raises(UserError, match="raise data.max_objects"):
@@ -130,24 +130,41 @@ def rewritten(source, target, change):
         (lambda name, content: content[:-9] if "val_scenes" in name else content, "split 'val'"),
     ],
 )
-def test_wrong_archives(data_dir, tmp_path, capsys, change, says):
+def test_wrong_archives(data_dir, tmp_path, change, says):
     archive = rewritten(data_dir / "clevr_v1.zip", tmp_path / "wrong.zip", change)
-    assert prepare_clevr.main([str(archive), "--data-dir", str(tmp_path / "data")]) == 2
-    error = capsys.readouterr().err.strip().split("\n")[-1]
-    assert error.startswith("error:") and "wrong.zip" in error and says in error
+    with pytest.raises(UserError) as error:
+        prepare_clevr.main([str(archive), "--data-dir", str(tmp_path / "data")])
+    assert "wrong.zip" in str(error.value) and says in str(error.value) and "\n" not in str(error.value)
     assert not list(tmp_path.glob("data/clevr/*/dataset_info.json"))
 
 
-def test_an_archive_that_is_none_or_damaged(data_dir, tmp_path, capsys):
-    archive = tmp_path / "damaged.zip"
+def test_an_archive_that_is_none_or_damaged(data_dir, tmp_path, monkeypatch):
+    archive, target = tmp_path / "damaged.zip", tmp_path / "data"
+    for path, says in ((archive, "does not exist: give the path"), (tmp_path, "is no file: give the path")):
+        with pytest.raises(UserError, match=says):
+            prepare_clevr.prepare(path, target)
     archive.write_bytes(b"no zip")
-    assert prepare_clevr.main([str(archive)]) == 2
-    assert "is no zip archive" in capsys.readouterr().err
+    with pytest.raises(UserError, match="is no zip archive"):
+        prepare_clevr.prepare(archive, target)
     content = bytearray((data_dir / "clevr_v1.zip").read_bytes())
     content[30_000] ^= 0xFF
     archive.write_bytes(content)
-    assert prepare_clevr.main([str(archive), "--data-dir", str(tmp_path / "data")]) == 2
-    assert "CLEVR_train_000000.png is damaged" in capsys.readouterr().err
+    with pytest.raises(UserError, match="CLEVR_train_000000.png is damaged"):
+        prepare_clevr.prepare(archive, target)
+
+
+def test_what_is_no_fault_of_the_files_comes_through(prepared, data_dir, tmp_path, monkeypatch):
+    import tensorflow_datasets as tfds
+
+    def missing(*_, **__):
+        raise ImportError("no module named array_record")
+
+    monkeypatch.setattr(tfds, "builder_from_directory", missing)
+    with pytest.raises(ImportError, match="array_record"):
+        clevr_tfds.ClevrTfds(prepared, "train", (8, 8))
+    monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", missing)
+    with pytest.raises(ImportError, match="array_record"):
+        prepare_clevr.prepare(data_dir / "clevr_v1.zip", tmp_path)
 
 
 def test_paths_inside_an_archive_cannot_escape(data_dir, tmp_path):

@@ -1,186 +1,202 @@
-import struct
-import zlib
+"""Folders of pictures as people have them."""
+
+import os
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from PIL import Image
+from picture_files import gradient, save
 
-from slotjax.data.stored import folder
+from slotjax.data.stored import folder, open_stored
 from slotjax.errors import UserError
 
-GREY = np.full((4, 4), 100, np.uint8)
+MASK = np.eye(30, 40, dtype=np.uint8)
 
 
-def gradient(height, width):
-    rows, columns = np.mgrid[:height, :width]
-    return np.stack([rows * 255 // height, columns * 255 // width, rows * 0 + 60], -1).astype(np.uint8)
+@pytest.fixture(autouse=True)
+def own_cache(cache_home):
+    """Nothing is kept elsewhere."""
 
 
-def save(path, array, mode=None):
-    path.parent.mkdir(exist_ok=True, parents=True)
-    image = Image.fromarray(array)
-    (image.convert(mode) if mode else image).save(path)
-    return path
+def make(directory, picture, mask=None, count=4):
+    """`count` pictures under names like images/{}.jpg, and their masks."""
+    for i in range(count):
+        save(directory / picture.format(i), gradient(30, 40))
+        if mask:
+            save(directory / mask.format(i), MASK)
+    return directory
 
 
-def test_a_picture_of_the_right_size_is_taken_as_it_is(tmp_path):
-    array = gradient(6, 8)
-    image, note = folder.load_picture(save(tmp_path / "a.png", array), (6, 8))
-    assert image.dtype == np.float32 and note == ""
-    np.testing.assert_allclose(image, array / 127.5 - 1, atol=1e-6)
+def opened(directory, split="train", **fields):
+    return open_stored({"name": "folder", "path": str(directory)} | fields, (30, 40), split)
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "RGBA", "CMYK", "I;16"])
-def test_every_mode_is_converted_and_said(tmp_path, mode):
-    path = tmp_path / ("a.tiff" if mode == "CMYK" else "a.png")
-    grey = np.full((4, 4), 255, np.uint8)
-    if mode == "I;16":
-        Image.fromarray(grey.astype(np.uint16) * 257).save(path)
-    else:
-        Image.fromarray(grey).convert("RGB").convert(mode).save(path)
-    image, note = folder.load_picture(path, (4, 4))
-    assert image.shape == (4, 4, 3) and note
-    np.testing.assert_allclose(image, 1, atol=0.02)
+@pytest.mark.parametrize("picture", ["{}.jpg", "images/{}.jpg", "a/images/{}.JPEG"])
+@pytest.mark.parametrize("mask", ["masks/{}.png", "Masks/{}.PNG", "mask/{}.tif", "labels/{}.bmp", "gt/{}.jpg.png"])
+def test_masks_where_people_have_them(tmp_path, capsys, picture, mask):
+    if picture.endswith("JPEG"):
+        mask = mask.replace(".jpg", ".JPEG")
+    stored = opened(make(tmp_path / "p", picture, mask))
+    assert stored.has_segments and len(stored) == 3 and stored.max_objects == 1
+    np.testing.assert_array_equal(stored[0]["segments"], MASK)
+    assert "4 pictures, 4 with a mask" in capsys.readouterr().err
 
 
-def test_transparency_is_laid_over_white(tmp_path):
-    pixels = np.zeros((4, 4, 4), np.uint8)
-    pixels[:, 2:, 3] = 255
-    image, note = folder.load_picture(save(tmp_path / "a.png", pixels), (4, 4))
-    assert "white" in note and (image[:, :2] == 1).all() and (image[:, 2:] == -1).all()
+@pytest.mark.parametrize(
+    ("picture", "mask"),
+    [
+        ("{}.jpg", "{}_mask.PNG"),
+        ("{}.png", "{}-segmentation.png"),
+        ("images/train/{}.jpg", "annotations/train/{}.png"),
+        ("train/{}.jpg", "train_masks/{}_mask.gif"),
+        ("JPEGImages/{}.jpg", "SegmentationObject/{}.png"),
+        ("images/{}.jpg", "annotations/trimaps/{}.png"),
+        ("images/{}.jpg", "masks_png/{}.png"),
+    ],
+)
+def test_masks_of_known_data_sets(tmp_path, picture, mask):
+    stored = opened(make(tmp_path / "p", picture, mask))
+    assert stored.has_segments and len(stored) == 3
+    np.testing.assert_array_equal(stored[2]["segments"], MASK)
 
 
-def test_exif_orientation(tmp_path):
-    upright = gradient(20, 40)
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    Image.fromarray(np.rot90(upright)).save(tmp_path / "a.png", exif=exif)
-    image, note = folder.load_picture(tmp_path / "a.png", (20, 40))
-    assert "EXIF" in note
-    np.testing.assert_allclose(image, upright / 127.5 - 1, atol=1e-6)
-    assert folder._oriented_size(tmp_path / "a.png") == (40, 20)
+def test_names_that_come_back_in_several_folders(tmp_path):
+    for i, part in enumerate(("train", "val")):
+        save(tmp_path / "p" / "images" / part / "x.png", gradient(30, 40))
+        save(tmp_path / "p" / "masks" / part / "x.png", MASK * 0 + i)
+    found = folder.scan(tmp_path / "p")
+    assert list(found.counts) == [0, 1] and [path.parent.name for path in found.masks] == ["train", "val"]
 
 
-def test_crop_keeps_the_centre_and_squash_everything(tmp_path):
-    array = np.zeros((10, 30, 3), np.uint8)
-    array[:, 10:20] = 255
-    path = save(tmp_path / "a.png", array)
-    cropped, note = folder.load_picture(path, (10, 10))
-    assert (cropped == 1).all() and "cropped and resized from 30x10" in note
-    squashed, _ = folder.load_picture(path, (10, 10), crop=False)
-    assert (squashed[:, 0] == -1).all() and (squashed[:, 5] == 1).all() and (squashed[:, 9] == -1).all()
+@pytest.mark.parametrize(
+    ("picture", "mask", "says"),
+    [
+        ("{}.jpg", "labels/mask{}.png", r"labels/mask0.png seems to be a mask, but neither it nor any other has the"),
+        ("with_mask/{}.jpg", None, r"holds pictures only where the name says masks \(with_mask\): rename that"),
+        ("{}.jpg", "masks/{}.jpg", r"none of the 4 masks, such as .*masks/0.jpg, shows an object"),
+    ],
+)
+def test_masks_are_never_left_out_in_silence(tmp_path, picture, mask, says):
+    with pytest.raises(UserError, match=says) as error:
+        opened(make(tmp_path / "p", picture, mask))
+    assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("place", ["masks/{}.png", "{}_mask.png"])
-@pytest.mark.parametrize("kind", ["grey", "colours", "palette", "16 bits"])
-def test_masks_of_every_kind(tmp_path, cache_home, place, kind):
-    ids = np.zeros((8, 8), np.uint8)
-    ids[:4, :4], ids[6:, 6:] = 1, 2
-    pixels = {
-        "grey": ids * 90,
-        "palette": ids,
-        "colours": np.array([[0, 0, 0], [0, 200, 0], [255, 0, 0]], np.uint8)[ids],
-        "16 bits": ids.astype(np.uint16) * 3000,
-    }[kind]
-    for name in ("x", "y"):
-        save(tmp_path / "pictures" / f"{name}.png", gradient(8, 8))
-        save(tmp_path / "pictures" / place.format(name), pixels, "P" if kind == "palette" else None)
-    pictures, masks, counts = folder.scan(tmp_path / "pictures")
-    assert [path.name for path in pictures] == ["x.png", "y.png"] and list(counts) == [2, 2]
-    stored = folder.Folder(pictures, masks, (8, 8), crop=True, max_objects=3)
-    assert stored.has_segments and stored.max_objects == 3
-    np.testing.assert_array_equal(stored[1]["segments"], ids)
-    assert stored[1]["segments"].dtype == np.int32
-    assert list(stored[1]["objects"]["present"]) == [True, True, False]
+def test_masks_that_do_not_fit(tmp_path):
+    directory = make(tmp_path / "p", "{}.png", "masks/{}.png")
+    save(directory / "4.png", gradient(4, 4))
+    with pytest.raises(UserError, match=r"4.png has no mask \(1 of 5 pictures have none\)"):
+        opened(directory)
+    save(directory / "masks" / "4.png", MASK)
+    with pytest.raises(UserError, match="1 file of 10 cannot be used: .*masks/4.png is 40x30, but its picture 4x4"):
+        opened(directory)
+    save(directory / "masks" / "4.tif", MASK)
+    with pytest.raises(UserError, match="4.png has two masks, .*masks/4.png and .*masks/4.tif"):
+        opened(directory)
+    os.remove(directory / "masks" / "4.tif")
+    save(directory / "4.jpg", gradient(4, 4))
+    with pytest.raises(UserError, match="masks/4.png is the mask of .*4.jpg or of .*4.png"):
+        opened(directory)
 
 
-def test_masks_are_cut_like_their_pictures(tmp_path, cache_home):
-    ids = np.zeros((40, 70), np.uint8)
-    ids[10:30, 30:50] = 255
-    save(tmp_path / "p" / "x.png", np.repeat(ids[..., None], 3, -1))
-    save(tmp_path / "p" / "masks" / "x.png", ids)
-    for crop in (True, False):
-        pictures, masks, _ = folder.scan(tmp_path / "p")
-        example = folder.Folder(pictures, masks, (20, 20), crop=crop, max_objects=1)[0]
-        certain = np.abs(example["image"][..., 0]) > 0.99
-        assert certain.mean() > 0.7
-        np.testing.assert_array_equal((example["segments"] == 1)[certain], (example["image"][..., 0] > 0)[certain])
+def test_masks_without_pictures_are_counted(tmp_path, capsys):
+    directory = make(tmp_path / "p", "{}.png", "masks/{}.png")
+    os.remove(directory / "0.png")
+    assert len(opened(directory)) == 2
+    assert "3 pictures, 3 with a mask; passed over: 1 mask without a picture" in capsys.readouterr().err
 
 
-def test_masks_are_counted_once_until_they_change(tmp_path, cache_home, monkeypatch):
-    save(tmp_path / "p" / "x.png", gradient(4, 4))
-    save(tmp_path / "p" / "x_mask.png", GREY)
-    assert list(folder.scan(tmp_path / "p")[2]) == [1]
-    monkeypatch.setattr(folder, "_read_mask", None)
-    assert list(folder.scan(tmp_path / "p")[2]) == [1]
-    save(tmp_path / "p" / "x_mask.png", gradient(4, 4))
-    with pytest.raises(TypeError):
-        folder.scan(tmp_path / "p")
+def test_a_folder_may_itself_be_called_masks(tmp_path):
+    assert len(opened(make(tmp_path / "masks", "{}.png"))) == 3
 
 
-def test_hidden_files_are_left_out_and_others_refused(tmp_path):
-    save(tmp_path / "a.png", gradient(4, 4))
-    save(tmp_path / "deep" / "face_mask.png", gradient(4, 4))  # no picture "face": a picture of its own
-    (tmp_path / ".DS_Store").write_text("x")
-    pictures, masks, _ = folder.scan(tmp_path)
-    assert [path.name for path in pictures] == ["a.png", "face_mask.png"] and not masks
-    assert folder.Folder(pictures, [], (4, 4), crop=True, max_objects=None)[0].keys() == {"image"}
-    (tmp_path / "notes.txt").write_text("not a picture")
-    with pytest.raises(UserError, match="notes.txt is no picture"):
-        folder.scan(tmp_path)
+def test_other_files_are_passed_over_and_counted(tmp_path, capsys):
+    directory = make(tmp_path / "p", "{}.png")
+    for name in ("notes.txt", "README.TXT", "info.json", "Thumbs.db", ".DS_Store", "labels/0.txt"):
+        (directory / name).parent.mkdir(exist_ok=True)
+        (directory / name).write_text("x")
+    for split in ("train", "eval"):
+        opened(directory, split)
+    said = " ".join(capsys.readouterr().err.split())
+    assert "4 pictures, none with a mask; passed over: 5 other files (.txt 2" in said and said.count("pictures") == 1
+    for path in directory.glob("*.png"):
+        path.unlink()
+    with pytest.raises(UserError, match=r"holds no pictures, 5 other files \(.txt 2"):
+        opened(directory)
 
 
-def bomb(width, height):
-    def chunk(kind, content):
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    pixels = chunk(b"IDAT", zlib.compress(b"\0" * 1000))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + pixels + chunk(b"IEND", b"")
-
-
-@pytest.mark.parametrize("side", [9_000, 12_000, 100_000])
-def test_bombs_are_refused_unopened(tmp_path, side):
-    (tmp_path / "bomb.png").write_bytes(bomb(side, side))
-    with pytest.raises(UserError, match="bomb.png (has|cannot be read).*pixels"):
-        folder.load_picture(tmp_path / "bomb.png", (8, 8))
+def test_links_are_followed_once(tmp_path):
+    directory = make(tmp_path / "p", "{}.png")
+    make(tmp_path / "elsewhere", "far{}.png")
+    (directory / "link").symlink_to(tmp_path / "elsewhere")
+    (directory / "circle").symlink_to(directory)
+    assert len(folder.scan(directory).pictures) == 8
 
 
-def test_wrong_folders_are_named(tmp_path, cache_home):
-    with pytest.raises(UserError, match="missing is no folder"):
-        folder.scan(tmp_path / "missing")
-    (tmp_path / "p").mkdir()
-    with pytest.raises(UserError, match="holds no pictures"):
-        folder.scan(tmp_path / "p")
-    save(tmp_path / "p" / "x.png", gradient(4, 4))
-    save(tmp_path / "p" / "y.png", gradient(4, 4))
-    save(tmp_path / "p" / "x_mask.png", GREY)
-    with pytest.raises(UserError, match="y.png has no mask"):
-        folder.scan(tmp_path / "p")
-    save(tmp_path / "p" / "y_mask.png", GREY[:3])
-    with pytest.raises(UserError, match="y_mask.png is 4x3"):
-        folder.scan(tmp_path / "p")
-    save(tmp_path / "p" / "y_mask.png", np.random.default_rng(0).integers(256, size=(4, 400, 3), dtype=np.uint8))
-    with pytest.raises(UserError, match="different values"):
-        folder.scan(tmp_path / "p")
+@pytest.mark.parametrize("ending", ["jpg", "bmp", "gif", "tif", "png", "webp", "ppm"])
+def test_all_damaged_files_are_named_at_the_start(tmp_path, ending):
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    for i in range(4):
+        save(tmp_path / "p" / f"{i}.{ending}", noise)
+    for i in (1, 3):
+        path = tmp_path / "p" / f"{i}.{ending}"
+        path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+    with pytest.raises(UserError, match=rf"2 files of 4 cannot be used: .*1\.{ending} .*; .*3\.{ending} ") as error:
+        opened(tmp_path / "p")
+    assert "\n" not in str(error.value)
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.data())
-def test_damaged_pictures_give_one_clear_line(tmp_path_factory, data):
-    base = tmp_path_factory.getbasetemp()
-    suffix = data.draw(st.sampled_from(["png", "jpg", "gif", "bmp", "webp"]))
-    whole = save(base / f"whole.{suffix}", gradient(12, 12)).read_bytes()
-    content = bytearray(whole)
-    for _ in range(data.draw(st.integers(0, 3))):
-        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
-    path = base / f"damaged.{suffix}"
-    path.write_bytes(content[: data.draw(st.integers(0, len(content)))])
-    try:
-        image, _ = folder.load_picture(path, (8, 8))
-    except UserError as error:
-        assert "damaged." in str(error) and "\n" not in str(error)
-    else:
-        assert image.shape == (8, 8, 3) and np.isfinite(image).all()
+def test_files_are_checked_once_until_they_change(tmp_path, monkeypatch):
+    directory = make(tmp_path / "p", "{}.png", "masks/{}.png")
+    checked = []
+    for name in ("_measure_picture", "_measure_mask"):
+        measure = getattr(folder, name)
+        monkeypatch.setattr(folder, name, lambda path, measure=measure: checked.append(path) or measure(path))
+    for _ in range(2):
+        assert list(folder.scan(directory).counts) == [1] * 4
+    assert len(checked) == 8
+    save(directory / "masks" / "2.png", np.stack([MASK, MASK * 2, MASK], -1))
+    os.utime(directory / "1.png", ns=(0, 0))
+    assert list(folder.scan(directory).counts) == [1] * 4
+    assert sorted(path.name for path in checked[8:]) == ["1.png", "2.png"]
+    (tmp_path / "p.checked.json").write_text("{\"'0.png'\": [1, 2, -3]}")
+    assert list(folder.scan(directory).counts) == [1] * 4
+    assert len(checked) == 10 + 8
+
+
+def test_without_a_place_to_keep_anything(tmp_path, monkeypatch, capsys):
+    """A read-only folder, and no home directory: a container's bare user id."""
+    directory = make(tmp_path / "p", "{}.png")
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr("pathlib.Path.home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
+    for split in ("train", "eval"):
+        opened(directory, split)
+    assert capsys.readouterr().err.count("note: what is found out about the data is not kept") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["p"]
+
+
+@pytest.mark.parametrize(("count", "held_out"), [(2, 1), (20, 2)])
+def test_a_sensible_share_is_held_out(tmp_path, count, held_out):
+    directory = make(tmp_path / "p", "{:02}.png", count=count)
+    for fields in ({}, {"eval_images": 0}, {"eval_images": None}):
+        assert len(opened(directory, "eval", **fields)) == held_out
+        assert len(opened(directory, "train", **fields)) == count - held_out
+    with pytest.raises(UserError, match=f"{count} usable images, of which {count} would be held out: lower data.eval"):
+        opened(directory, eval_images=count)
+
+
+def test_scenes_with_many_objects_are_left_out(tmp_path):
+    for i in range(4):
+        save(tmp_path / "p" / f"{i}.png", gradient(1, 8))
+        save(tmp_path / "p" / "masks" / f"{i}.png", np.arange(8, dtype=np.uint8).clip(0, i + 1)[None])
+    assert opened(tmp_path / "p", crop="none").max_objects == 4
+    few = opened(tmp_path / "p", crop="none", max_objects=2)
+    assert len(few) == 1 and few[0]["objects"]["present"].tolist() == [True, True]
+
+
+def test_wrong_folders_are_named(tmp_path):
+    for path, says in ((tmp_path / "missing", "missing does not exist"), (tmp_path, "holds no pictures")):
+        with pytest.raises(UserError, match=says):
+            folder.scan(path)
+    with pytest.raises(UserError, match="'reference', which is CLEVR's"):
+        opened(tmp_path, crop="reference")

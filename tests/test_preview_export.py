@@ -1,15 +1,17 @@
 """Previews and exports: what is written reads back as what was drawn, and mistakes end before any work."""
 
 import functools
+import shlex
 
+import golden
 import jax
 import numpy as np
 import pytest
 from PIL import Image
 
-from slotjax.data import export, export_tfrecords, preview, tfrecords
+from slotjax.data import export, export_tfrecords, preview, rendered, schemas, tf_example, tfrecords
 from slotjax.data.scenes import tetrominoes
-from slotjax.data.stored import multi_object
+from slotjax.data.stored import open_stored
 from slotjax.errors import UserError
 
 CLEVR = {"resolution": (240, 320), "crop": False, "min_objects": 1, "max_objects": 2}
@@ -17,7 +19,7 @@ CLEVR = {"resolution": (240, 320), "crop": False, "min_objects": 1, "max_objects
 
 @pytest.fixture(scope="module")
 def pieces():
-    return preview.draw_scenes(functools.partial(tetrominoes), 3, 0, 40)
+    return rendered.draw_scenes(functools.partial(tetrominoes), 3, 0, 40)
 
 
 def test_preview_writes_a_sheet(tmp_path, capsys):
@@ -35,15 +37,32 @@ def test_tfrecords_round_trip(tmp_path, pieces):
     assert len(records) == 40
     for index in (0, 33, 39):
         record = _read(records[index], "tetrominoes")
-        np.testing.assert_array_equal(record["image"], preview.to_bytes(pieces.image[index]))
+        np.testing.assert_array_equal(record["image"], rendered.to_bytes(pieces.image[index]))
         np.testing.assert_array_equal(record["entity"], pieces.segments[index])
         np.testing.assert_allclose(record["x"][1:], pieces.objects["x"][index], rtol=1e-6)
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["export.json", path.name]
 
 
+@pytest.mark.parametrize("family", ["tetrominoes", "multi_dsprites", "sprites"])
+def test_the_hint_at_the_end_works(tmp_path, capsys, family):
+    """Word by word: as the command of a config, or as Python."""
+    arguments = ["--scenes", family, "--count", "3", "--out", str(tmp_path / "my scenes")]
+    assert export.main(arguments) == 0
+    hint = capsys.readouterr().out.splitlines()[-1]
+    if family == "sprites":
+        exec(hint, names := {})
+        assert [example["visibility"][0] for example in names["examples"]] == [1, 1, 1]
+    else:
+        *_, config, path = shlex.split(hint)
+        name, variant = config.removeprefix("configs/").split(".py:")
+        data = golden.load_config_file(name).get_config(variant).data
+        data.path, data.eval_images = path.removeprefix("--config.data.path="), 0
+        assert len(open_stored(data, (64, 64), "train")) == 2
+
+
 def _read(payload, name):
-    features = tfrecords.parse_example(payload, "record")
-    return multi_object.match_schema(features, "record", name).encode(features)
+    features = tf_example.parse_example(payload, "record")
+    return schemas.match_schema(features, "record", name).encode(features)
 
 
 def test_an_interrupted_export_goes_on(tmp_path, monkeypatch):
@@ -75,7 +94,7 @@ def test_array_record_round_trip_through_tfds(tmp_path, pieces):
     assert len(source) == 40
     for index in (0, 39):
         stored = source[index]
-        np.testing.assert_array_equal(stored["image"], preview.to_bytes(pieces.image[index]))
+        np.testing.assert_array_equal(stored["image"], rendered.to_bytes(pieces.image[index]))
         np.testing.assert_array_equal(stored["segments"][..., 0], pieces.segments[index])
         np.testing.assert_array_equal(stored["objects"]["shape"], pieces.objects["shape"][index])
 
@@ -83,8 +102,8 @@ def test_array_record_round_trip_through_tfds(tmp_path, pieces):
 @pytest.mark.slow
 def test_clevr_exports_in_the_schema_of_clevr_with_masks(tmp_path):
     path = export.export("clevr", CLEVR, count=2, out=tmp_path, format="tfrecords")
-    family = preview.scene_family("clevr", CLEVR)
-    scenes = preview.draw_scenes(family, 0, 0, 2)
+    family = rendered.scene_family("clevr", CLEVR)
+    scenes = rendered.draw_scenes(family, 0, 0, 2)
     for index, payload in enumerate(tfrecords.read_records(path)):
         record = _read(payload, "clevr_with_masks")
         objects = jax.tree.map(lambda leaf, index=index: leaf[index], scenes.objects)
@@ -109,9 +128,9 @@ def test_tensorflow_reads_exported_clevr(tmp_path):
     features |= {name: tf.io.FixedLenFeature([11], tf.float32) for name in ("visibility", "rotation", "x", "y", "z")}
     features["pixel_coords"] = tf.io.FixedLenFeature([11, 3], tf.float32)
     read = tf.io.parse_single_example(payload, features)
-    scene = preview.draw_scenes(preview.scene_family("clevr", CLEVR), 0, 0, 1)
+    scene = rendered.draw_scenes(rendered.scene_family("clevr", CLEVR), 0, 0, 1)
     image, mask = (tf.squeeze(tf.io.decode_raw(read[name], tf.uint8), -1).numpy() for name in pixels)
-    np.testing.assert_array_equal(image, preview.to_bytes(scene.image[0]))
+    np.testing.assert_array_equal(image, rendered.to_bytes(scene.image[0]))
     np.testing.assert_array_equal(mask[..., 0].argmax(0), scene.segments[0])
     np.testing.assert_array_equal(read["visibility"][1:3], scene.objects["present"][0])
 
@@ -136,6 +155,7 @@ def test_tensorflow_reads_the_tfrecords(tmp_path):
         (["--scenes", "clevr", "--option", "max_objects"], "NAME=VALUE"),
         (["--scenes", "clevr", "--option", "resolution=(1,1)"], "resolution"),
         (["--scenes", "clevr", "--count", "0"], "count 0"),
+        (["--scenes", "tetrominoes", "--seed", str(2**63)], "seeds go from"),
     ],
 )
 @pytest.mark.parametrize("command", [preview, export])

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from slotjax.data import tfrecords
+from slotjax.data import schemas, tf_example, tfrecords
 from slotjax.data.scenes import clevr
 from slotjax.data.scenes.clevr_scene import clevr_batch
 from slotjax.data.scenes.clevr_world import camera as cameras
@@ -19,7 +19,6 @@ from slotjax.data.scenes.clevr_world.render import render
 from slotjax.data.scenes.clevr_world.shapes import first_hit
 from slotjax.data.scenes.clevr_world.vectors import unstack
 from slotjax.data.scenes.clevr_world.world import World
-from slotjax.data.stored import multi_object
 from slotjax.errors import UserError
 
 SIZE = (48, 48)
@@ -198,8 +197,8 @@ def test_genuine_scenes_rendered_again_have_the_genuine_masks(shared_data):
     show = jax.jit(functools.partial(render, resolution=(240, 320), crop=False))
     ious, errors = [], []
     for index, payload in zip(range(6), payloads, strict=False):
-        features = tfrecords.parse_example(payload, f"record {index}")
-        record = multi_object.match_schema(features, f"record {index}").encode(features)
+        features = tf_example.parse_example(payload, f"record {index}")
+        record = schemas.match_schema(features, f"record {index}").encode(features)
         image, segments = show(world_of_record(record))
         errors.append(np.abs((np.asarray(image) + 1) * 127.5 - record["image"]).mean())
         for entity in range(1, 11):

@@ -8,9 +8,9 @@ import pytest
 from bounds import HUGE, bounded
 
 from slotjax import configuration
-from slotjax.data import cache
-from slotjax.data.stored import folder
+from slotjax.data import pictures
 from slotjax.errors import UserError
+from slotjax.system import derived
 from slotjax.system import reading as untrusted
 
 REFUSED_CONFIGS = {
@@ -102,6 +102,6 @@ def test_a_pipe_is_not_waited_for(tmp_path):
     with pytest.raises(UserError, match="config.json: .*no regular file"):
         configuration.load(tmp_path / "config.json")
     with pytest.raises(UserError, match="x.png is no file"):
-        folder.load_picture(tmp_path / "x.png", (8, 8))
+        pictures.load_picture(tmp_path / "x.png", (8, 8))
     os.symlink("/dev/zero", tmp_path / "zero.json")
-    assert cache.read_json(tmp_path / "zero.json") is None
+    assert derived.read(tmp_path / "zero.json") == {}

@@ -12,11 +12,12 @@ import pytest
 from bounds import HUGE, bounded
 
 from slotjax import pack
-from slotjax.data import cache, prepare_clevr, tfrecords
-from slotjax.data.stored import clevr_tfds, multi_object
+from slotjax.data import converted, prepare_clevr, schemas, tfrecords
+from slotjax.data.stored import clevr_tfds
 from slotjax.errors import UserError
 from slotjax.reporting import comparison
 from slotjax.reporting import history as record
+from slotjax.system import derived
 
 # TFRecords.
 
@@ -44,7 +45,7 @@ def test_many_empty_members_are_soon_read(tmp_path):
 
 def test_names_of_features_are_quoted():
     with pytest.raises(UserError, match=r"it has '\\x1b\[2J\\n' \[1\]"):
-        multi_object.match_schema({"\x1b[2J\n": np.zeros(1, np.uint8)}, "x: record 0")
+        schemas.match_schema({"\x1b[2J\n": np.zeros(1, np.uint8)}, "x: record 0")
 
 
 # Data sets and runs from others.
@@ -56,20 +57,20 @@ def test_an_index_that_lies(tmp_path, counts):
     for file in ("x", "../x", "/etc/passwd"):
         (tmp_path / "index.json").write_text(json.dumps({**index, "shards": [{"file": file, "counts": counts}]}))
         with pytest.raises(UserError, match="index.json is missing or damaged"):
-            multi_object.Converted(tmp_path)
+            converted.Converted(tmp_path)
         (tmp_path / "index.json").write_text(json.dumps({**index, "shards": [{"file": file, "counts": [1]}]}))
         with pytest.raises(UserError, match="is missing: convert the data set again"):
-            multi_object.Converted(tmp_path)
+            converted.Converted(tmp_path)
 
 
 def test_derived_files_are_not_believed(tmp_path, cache_home):
     path = tmp_path / "x.json"
     for content in ("[" * 100_000, '{"a": 1' + "0" * 5000 + "}", "[]", "\0"):
         path.write_text(content)
-        assert cache.read_json(path) is None
+        assert derived.read(path) == {}
     for value in (None, [1], [1, 2, -1], [1, 2, 10], [1, 2, True], [1, 2, "3"], [1, 2, 3.0]):
-        assert cache.whole_numbers(value, 3, 9) is None
-    assert cache.whole_numbers([1, 2, 3], 3, 9) == [1, 2, 3]
+        assert derived.whole_numbers(value, 3, 9) is None
+    assert derived.whole_numbers([1, 2, 3], 3, 9) == [1, 2, 3]
 
 
 CLASSES = ["type", "pythonClassName", "python_class_name"]

@@ -21,7 +21,7 @@ EXTENT = 6.0  # x and y are in [-3, 3]; the original scales z by the same rule
 
 NAMES = {"size": SIZES, "material": MATERIALS, "shape": SHAPES, "color": COLORS}
 # CLEVR-with-masks counts from 1 and, for sizes and colours, in another order.
-_RECORD_NAMES = {"size": RECORD_SIZES, "material": MATERIALS, "shape": SHAPES, "color": RECORD_COLORS}
+RECORD_NAMES = {"size": RECORD_SIZES, "material": MATERIALS, "shape": SHAPES, "color": RECORD_COLORS}
 _COORDINATE_FIELDS = (("3d_coords",), ("x", "y", "z"))
 
 
@@ -43,7 +43,7 @@ def codes(objects: Mapping[str, Any], name: str) -> jax.Array:
     values = jnp.asarray(objects[name])
     if "3d_coords" in objects:
         return values
-    table = jnp.array([0, *(NAMES[name].index(word) for word in _RECORD_NAMES[name])])
+    table = jnp.array([0, *(NAMES[name].index(word) for word in RECORD_NAMES[name])])
     return table[values]
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from slotjax.data.clevr_properties import NAMES
 from slotjax.data.scenes import Scene
-from slotjax.data.scenes.clevr_world.world import COLORS, MATERIALS, SHAPES, SIZES
 
 _VERSION = "1.0.0"
 
@@ -76,9 +76,8 @@ def _stored_attributes(scene: Scene) -> dict[str, Any]:
 
 
 def _tfds_feature(tfds: Any, name: str, key: str, leaf: Any) -> Any:
-    names = {"size": SIZES, "material": MATERIALS, "shape": SHAPES, "color": COLORS}
-    if name == "clevr" and key in names:
-        return tfds.features.ClassLabel(names=list(names[key]))
+    if name == "clevr" and key in NAMES:
+        return tfds.features.ClassLabel(names=list(NAMES[key]))
     return tfds.features.Tensor(shape=leaf.shape[1:], dtype=np.dtype(leaf.dtype))
 
 

@@ -7,17 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
+from slotjax.data.clevr_properties import NAMES, RECORD_NAMES
 from slotjax.data.scenes import Scene
-from slotjax.data.scenes.clevr_world.world import COLORS, MATERIALS, SHAPES, SIZES
+from slotjax.data.tf_example import example
 from slotjax.data.tfrecords import frame
 from slotjax.errors import UserError
+from slotjax.system.writing import whole
 
-# CLEVR-with-masks: rows and columns, entities with the background, and the order of its codes, which count from 1
-# (the scenes have TFDS's order).
-FRAME = (240, 320)
-_ENTITIES = 11
-_MASKS_SIZES = ("large", "small")
-_MASKS_COLORS = ("gray", "red", "blue", "green", "brown", "purple", "cyan", "yellow")
+FRAME = (240, 320)  # of CLEVR-with-masks: rows and columns
+_ENTITIES = 11  # with the background
 
 
 class TFRecords:
@@ -39,23 +37,21 @@ class TFRecords:
 
     def write(self, path: Path, scenes: Iterator[Scene]) -> None:
         """Writes scenes of numpy arrays, image and segments uint8, to a new file."""
-        with gzip.open(path, "wb", compresslevel=1) as file:
+        with gzip.open(path, "wb", compresslevel=6) as file:
             for scene in scenes:
                 file.write(frame(example(features(self._name, scene))))
 
     def finish(self, sizes: list[int]) -> Path:
         """Joins the parts, of these numbers of scenes; returns the file."""
-        final, parts = self._final, [self.part(index, len(sizes)) for index in range(len(sizes))]
-        if not final.is_file():
-            partial = final.with_name(f".{final.name}.partial")
-            with gzip.open(partial, "wb", compresslevel=6) as joined:
+        parts = [self.part(index, len(sizes)) for index in range(len(sizes))]
+        if not self._final.is_file():
+            with whole(self._final) as joined:  # gzip files put one after another are one
                 for part in parts:
-                    with gzip.open(part) as file:
+                    with part.open("rb") as file:
                         shutil.copyfileobj(file, joined)
-            partial.replace(final)
         for part in parts:
             part.unlink(missing_ok=True)
-        return final
+        return self._final
 
 
 def features(name: str, scene: Scene) -> dict[str, np.ndarray]:
@@ -64,72 +60,26 @@ def features(name: str, scene: Scene) -> dict[str, np.ndarray]:
     Args:
       scene: numpy arrays, image and segments uint8.
     """
-    objects = {key: np.asarray(value) for key, value in scene.objects.items()}
-    entities = _ENTITIES if name == "clevr" else len(objects["present"]) + 1
+    attributes = {key: np.asarray(value) for key, value in scene.objects.items()}
+    present = attributes.pop("present")
+    entities = _ENTITIES if name == "clevr" else len(present) + 1
+    if name == "clevr":
+        attributes = _masks_attributes(attributes, present)
     masks = np.where(np.asarray(scene.segments)[None] == np.arange(entities)[:, None, None], 255, 0).astype(np.uint8)
-    if name == "multi_dsprites":
-        masks = np.moveaxis(masks, 0, 2)
-    attributes = (
-        _masks_attributes(objects)
-        if name == "clevr"
-        else {key: value for key, value in objects.items() if key != "present"}
-    )
-    stored = {"image": np.asarray(scene.image), "mask": masks}
-    for key, values in attributes.items():
+    stored = {"image": np.asarray(scene.image), "mask": np.moveaxis(masks, 0, 2 if name == "multi_dsprites" else 0)}
+    for key, values in (attributes | {"visibility": present}).items():
         values = values if values.dtype == np.uint8 else values.astype(np.float32)
         stored[key] = np.zeros((entities, *values.shape[1:]), values.dtype)
         stored[key][1 : 1 + len(values)] = values
-    visibility = np.zeros(entities, np.float32)
-    visibility[0] = 1.0
-    visibility[1 : 1 + len(objects["present"])] = objects["present"]
-    return stored | {"visibility": visibility}
+    stored["visibility"][0] = 1
+    return stored
 
 
-def _masks_attributes(objects: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _masks_attributes(objects: dict[str, np.ndarray], present: np.ndarray) -> dict[str, np.ndarray]:
     """CLEVR's attributes under the names and codes of CLEVR-with-masks."""
-    present = objects["present"]
-
-    def recode(key: str, have: tuple[str, ...], wanted: tuple[str, ...]) -> np.ndarray:
-        codes = np.array([1 + wanted.index(word) for word in have])[objects[key]]
-        return np.where(present, codes, 0).astype(np.uint8)
-
-    x, y, z = objects["3d_coords"].T
-    return {
-        "x": x,
-        "y": y,
-        "z": z,
-        "pixel_coords": objects["pixel_coords"],
-        "rotation": objects["rotation"],
-        "size": recode("size", SIZES, _MASKS_SIZES),
-        "material": recode("material", MATERIALS, MATERIALS),
-        "shape": recode("shape", SHAPES, SHAPES),
-        "color": recode("color", COLORS, _MASKS_COLORS),
-    }
-
-
-def example(features: dict[str, np.ndarray]) -> bytes:
-    """A tf.train.Example: uint8 arrays as lists of one-byte strings, float32 arrays as packed lists."""
-    entries = b""
-    for name, values in features.items():
-        if values.dtype == np.uint8:
-            strings = np.empty((values.size, 3), np.uint8)
-            strings[:] = (0x0A, 1, 0)  # field 1, a string of one byte
-            strings[:, 2] = values.ravel()
-            feature = _field(1, strings.tobytes())
-        else:
-            feature = _field(2, _field(1, values.astype("<f4").tobytes()))
-        entries += _field(1, _field(1, name.encode()) + _field(2, feature))
-    return _field(1, entries)
-
-
-def _field(number: int, payload: bytes) -> bytes:
-    """A length-delimited protocol buffer field."""
-    return bytes([number << 3 | 2]) + _varint(len(payload)) + payload
-
-
-def _varint(value: int) -> bytes:
-    encoded = bytearray()
-    while value > 127:
-        encoded.append(value & 127 | 128)
-        value >>= 7
-    return bytes([*encoded, value])
+    attributes = dict(zip("xyz", objects["3d_coords"].T, strict=True))
+    attributes |= {key: objects[key] for key in ("pixel_coords", "rotation")}
+    for key, names in NAMES.items():
+        codes = np.array([1 + RECORD_NAMES[key].index(word) for word in names])[objects[key]]
+        attributes[key] = np.where(present, codes, 0).astype(np.uint8)
+    return attributes

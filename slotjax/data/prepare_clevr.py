@@ -12,6 +12,7 @@ import contextlib
 import io
 import itertools
 import json
+import shlex
 import shutil
 import sys
 import tempfile
@@ -21,8 +22,9 @@ from collections import defaultdict
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
-from slotjax.data import cache
 from slotjax.errors import UserError
+from slotjax.system.console import progress, say
+from slotjax.system.paths import given
 
 _ROOT = "CLEVR_v1.0"
 _SPLITS = {"train": "train", "val": "validation", "test": "test"}  # the archive's names, TFDS's names
@@ -31,24 +33,25 @@ _MAX_IMAGE_BYTES = 2**24
 _MAX_JSON_BYTES = 2**32
 
 
-def prepare(archive: Path, data_dir: Path | None = None) -> Path:
-    """Write the data set under `data_dir` (None: TFDS's default, ~/tensorflow_datasets); return its folder.
+def prepare(archive: str | Path, data_dir: str | Path = "~/tensorflow_datasets") -> Path:
+    """Write the data set under `data_dir`, by default where TFDS looks; return its folder.
 
     The folder appears when it is complete; one that is there already is left alone.
 
     Raises:
       UserError: the archive is missing, damaged, or not the official one; or there is too little room.
     """
+    archive, data_dir = given(archive, "archive"), given(data_dir, "--data-dir")
+    if not archive.is_file():
+        what = "is no file" if archive.exists() else "does not exist"
+        raise UserError(f"{archive} {what}: give the path of the downloaded CLEVR_v1.0.zip")
     import tensorflow_datasets as tfds
 
-    archive = Path(archive)
-    if not zipfile.is_zipfile(archive):
-        raise UserError(f"{archive} is no zip archive: give the path of the downloaded CLEVR_v1.0.zip")
     tfds.disable_progress_bar()
-    builder = tfds.builder("clevr", data_dir=data_dir and str(data_dir), file_format="array_record")
+    builder = tfds.builder("clevr", data_dir=str(data_dir), file_format="array_record")
     folder = Path(builder.data_dir)
     if folder.exists():
-        cache.say(f"{folder} is already there; delete it to prepare it again.")
+        say(f"{folder} is already there; delete it to prepare it again.")
         return folder
     with _opened(archive) as opened:
         images = {split: _images(opened, split) for split in _SPLITS}
@@ -56,7 +59,7 @@ def prepare(archive: Path, data_dir: Path | None = None) -> Path:
             missing = next(split for split, names in images.items() if not names)
             raise UserError(f"{archive} has no {_ROOT}/images/{missing}/*.png: it is not the official CLEVR_v1.0.zip")
         _check_room(folder, sum(opened.getinfo(name).file_size for names in images.values() for name in names))
-        with cache.progress(f"Preparing {archive.name}", sum(map(len, images.values()))) as advance:
+        with progress(f"Preparing {archive.name}", sum(map(len, images.values()))) as advance:
             _write(builder, opened, images, advance)
     return folder
 
@@ -64,8 +67,14 @@ def prepare(archive: Path, data_dir: Path | None = None) -> Path:
 @contextlib.contextmanager
 def _opened(archive: Path) -> Generator[zipfile.ZipFile]:
     try:
+        if not zipfile.is_zipfile(archive):
+            raise UserError(f"{archive} is no zip archive: give the path of the downloaded CLEVR_v1.0.zip")
         opened = zipfile.ZipFile(archive)
-    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError) as error:
+    except OSError as error:
+        raise UserError(f"{archive} cannot be read ({error.strerror}): check its permissions") from None
+    except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
         raise UserError(f"{archive} is damaged ({error}): download the archive again") from None
     with opened:
         yield opened
@@ -82,21 +91,17 @@ def _write(builder, archive: zipfile.ZipFile, images: dict[str, list[str]], adva
 
     # The one method that turns downloads into examples; naming, shuffling, sharding and publishing stay TFDS's.
     builder._split_generators = lambda dl_manager: {name: examples(split) for split, name in _SPLITS.items()}
-    failed: list[UserError] = []
     try:
         # Left to itself it makes a folder for downloads, and speaks of one.
         with contextlib.redirect_stdout(io.StringIO()), tempfile.TemporaryDirectory() as unused:
             builder.download_and_prepare(download_dir=unused)
-    except UserError as error:
-        failed.append(error)
+    except (UserError, ImportError, MemoryError):
+        raise
     except Exception as error:  # TFDS has no common class for what does not fit its features
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
         if isinstance(error, OSError | RuntimeError) and not reason.startswith("Failed to encode example"):
-            failed.append(UserError(f"{builder.data_dir} cannot be written ({reason}): choose another --data-dir"))
-        else:
-            failed.append(UserError(f"{archive.filename} is not the official archive ({reason}): download it again"))
-    if failed:
-        raise failed[0] from None
+            raise UserError(f"{builder.data_dir} cannot be written ({reason}): choose another --data-dir") from None
+        raise UserError(f"{archive.filename} is not the official archive ({reason}): download it again") from None
 
 
 def _images(archive: zipfile.ZipFile, split: str) -> list[str]:
@@ -165,21 +170,22 @@ def _read(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m slotjax.data.prepare_clevr", description=__doc__.split("\n")[0])
-    parser.add_argument("archive", type=Path, help="the downloaded CLEVR_v1.0.zip")
-    parser.add_argument("--data-dir", type=Path, help="TFDS data directory (default: ~/tensorflow_datasets)")
+    parser.add_argument("archive", help="the downloaded CLEVR_v1.0.zip")
+    parser.add_argument(
+        "--data-dir", default="~/tensorflow_datasets", help="TFDS data directory (default: %(default)s)"
+    )
     options = parser.parse_args(arguments)
     try:
         folder = prepare(options.archive, options.data_dir)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
     except KeyboardInterrupt:
         print("Stopped; nothing was published. Run the same command again.", file=sys.stderr)
         return 130
     print(f"TFDS clevr is in {folder}.")
-    print(f"Train on it: python train.py --config configs/clevr.py:tfds --config.data.path={folder}")
+    print(f"Train on it: python train.py --config configs/clevr.py:tfds --config.data.path={shlex.quote(str(folder))}")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from slotjax.cli import run
+
+    run(main)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from slotjax.data.pictures import unpack
 from slotjax.errors import UserError
 from slotjax.reporting import curves, page
 from slotjax.reporting import images as pixels
@@ -13,7 +14,6 @@ from slotjax.reporting import titles as figures
 from slotjax.reporting.history import Record, labels
 from slotjax.reporting.settings import Criterion, Group, common_curve, criterion, differing, final, group, spread
 from slotjax.reporting.single import BOUNDED, missing
-from slotjax.system.reading import open_picture
 from slotjax.system.version import VERSION as __version__
 
 SHEET_WIDTH = 720  # pixels of a run's last pictures
@@ -131,8 +131,8 @@ def last_pictures(records: Sequence[Record]) -> tuple[list[str | None], int]:
 def read_sheet(path: Path) -> str | None:
     """A PNG at most `SHEET_WIDTH` wide; None if it cannot be read."""
     try:
-        with path.open("rb") as file, open_picture(file, path, ("PNG",)) as picture:
-            picture = picture.convert("RGB")
+        with path.open("rb") as file:
+            picture = unpack(file, path, ("PNG",))[0].convert("RGB")
             picture.thumbnail((SHEET_WIDTH, 4 * SHEET_WIDTH))
             return pixels.data_uri(np.asarray(picture), lossless=False)
     except (OSError, UserError):

@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from slotjax.system.paths import user_cache
+
 MAX_BYTES = 2**30  # least recently used programs go beyond this
 COMPILED, FOUND = "/jax/core/compile/backend_compile_duration", "/jax/compilation_cache/cache_hits"  # JAX's names
 MIN_SECONDS = 0.3  # what compiles faster is not worth a file
@@ -18,10 +20,11 @@ def keep_compiled_programs() -> None:
     could write to is not used, since compiled programs are run as they are: a note says so.
     """
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "slotjax"
-        problem = make_private(folder)
+        folder = user_cache()
+        problem = make_private(folder) if folder else "no home directory is known"
         if problem:
-            print(f"note: compiled programs are not kept for the next run: {folder}: {problem}", file=sys.stderr)
+            where = f"{folder}: " if folder else ""
+            print(f"note: compiled programs are not kept for the next run: {where}{problem}", file=sys.stderr)
             return
         _set("jax_compilation_cache_dir", str(folder))
     _set("jax_compilation_cache_max_size", MAX_BYTES)

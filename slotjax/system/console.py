@@ -52,3 +52,8 @@ def readable(count: int) -> str:
 def command(text: str, **values: object) -> str:
     """A command to copy and paste: `python -m TEXT`, whose {places} hold `values`, quoted for a shell."""
     return "python -m " + text.format(**{name: shlex.quote(str(value)) for name, value in values.items()})
+
+
+def number(count: int, noun: str) -> str:
+    """A count for people: "1 picture", "2 pictures"."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"

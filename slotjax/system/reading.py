@@ -1,4 +1,4 @@
-"""Files that others may have made: JSON, pictures and arrays, read as data and with a bound on what they cost.
+"""Files that others may have made: JSON and arrays, read as data and with a bound on what they cost.
 
 What is wrong with a JSON file or an archive of arrays is a `ValueError`, to which the callers, who know what the file
 is for, add the remedy.
@@ -8,30 +8,16 @@ import io
 import json
 import math
 import re
-import threading
-import warnings
 import zipfile
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
-
-from slotjax.errors import UserError
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 MAX_JSON_BYTES = 2**22
 MAX_JSON_DEPTH = 32  # a config has 4; what reads one level after another must not run out of stack
 # End a line, steer a terminal, or cannot be written as UTF-8.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-
-MAX_PIXELS = 2**26  # 8192 x 8192; a larger picture is refused before it is unpacked
-# What Pillow itself decodes; among its other formats are some that start external programs.
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
-_opening = threading.Lock()  # warnings filters are global to the process
 
 MAX_ARRAYS = 10_000
 # As numpy writes it, but for objects, structures and foreign byte orders; numpy itself would evaluate it as Python.
@@ -87,34 +73,6 @@ def _check_json(value: Any, depth: int, printable: bool) -> None:
             raise ValueError("nested too deeply")
         for item in value if isinstance(value, list) else (*value, *value.values()):
             _check_json(item, depth - 1, printable)
-
-
-@contextmanager
-def open_picture(file: BinaryIO, name: object, formats: tuple[str, ...] = FORMATS) -> Generator["Image"]:
-    """A picture with only its header read, its size bounded; what goes wrong then, or inside, is the file's fault.
-
-    Raises:
-      UserError: begins with `name`.
-    """
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with _opening, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            picture = Image.open(file, formats=formats)
-        if picture.width * picture.height > MAX_PIXELS:
-            size = f"{picture.width}x{picture.height}"
-            raise UserError(f"{name} has {size} pixels, more than {MAX_PIXELS}: make it smaller")
-        yield picture
-    except UserError:
-        raise
-    except UnidentifiedImageError:
-        raise UserError(f"{name} is no picture ({', '.join(formats)}): leave it out, or convert it to PNG") from None
-    except Image.DecompressionBombError:
-        raise UserError(f"{name} has more than {MAX_PIXELS} pixels: make it smaller") from None
-    except Exception as error:  # Pillow's decoders raise many kinds on damaged files
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{name} cannot be read ({reason}): check or replace it") from None
 
 
 def read_arrays(file: BinaryIO) -> dict[str, np.ndarray]:

@@ -45,6 +45,6 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode())
 
 
-def write_json(path: Path, value: Any, *, indent: int | None = 2) -> None:
+def write_json(path: Path, value: Any, *, indent: int | None = 2, durable: bool = False) -> None:
     """Writes readable JSON, whole or not at all."""
-    write_text(path, json.dumps(value, indent=indent) + "\n")
+    write_bytes(path, (json.dumps(value, indent=indent) + "\n").encode(), durable=durable)

@@ -12,9 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from slotjax.data import cache, preprocess
+from slotjax.data import preprocess
+from slotjax.data.pictures import unpack
+from slotjax.data.stored.base import DEFAULT_EVAL_IMAGES, Key, Stored, crop_of
 from slotjax.errors import UserError, shown
-from slotjax.system.reading import open_picture, read_json
+from slotjax.system import derived
+from slotjax.system.console import progress
+from slotjax.system.paths import given
+from slotjax.system.reading import read_json
 
 MAX_OBJECTS = 10  # of the CLEVR generator
 _FIELDS = {
@@ -33,7 +38,18 @@ _CLASS = re.compile(
 _PREPARE = "prepare it with python -m slotjax.data.prepare_clevr CLEVR_v1.0.zip --data-dir DIR"
 
 
-class ClevrTfds:
+def open_split(config: Any, resolution: tuple[int, int], split: str) -> "ClevrTfds":
+    return ClevrTfds(
+        given(config.get("path") or "~/tensorflow_datasets", "data.path"),
+        {"train": "train", "eval": "validation"}[split],
+        resolution,
+        max_objects=config.get("max_objects") or None,
+        limit=(config.get("eval_images") or DEFAULT_EVAL_IMAGES) if split == "eval" else None,
+        crop=crop_of(config, default=True),
+    )
+
+
+class ClevrTfds(Stored):
     """Examples of one split: `image` float32 [r, r, 3] in [-1, 1] and `objects` of leading length 10, with `present`.
 
     Args:
@@ -44,7 +60,6 @@ class ClevrTfds:
       crop: see `preprocess.clevr_window`.
     """
 
-    has_segments = False
     max_objects = MAX_OBJECTS
 
     def __init__(
@@ -68,14 +83,14 @@ class ClevrTfds:
         if not len(self._indices):
             raise UserError(
                 f"{self._directory}: no scene of split {split!r} has at most {max_objects} objects: "
-                "raise data.max_objects or set it to None"
+                "raise data.max_objects, or set it to 0 for all"
             )
         self[0]  # so that a crop that does not fit these pictures is refused now
 
     def __len__(self) -> int:
         return len(self._indices)
 
-    def __getitem__(self, index: int) -> dict:
+    def example(self, index: int, key: Key | None) -> dict:
         record = int(self._indices[index])
         example = self._read(record)
         picture = _decode(example["image"], f"{self._directory}: the picture of record {record}")
@@ -92,22 +107,23 @@ class ClevrTfds:
             if not isinstance(example["image"], bytes) or not _FIELDS.keys() <= example["objects"].keys():
                 raise ValueError("it is not CLEVR's")
             return example
+        except (ImportError, MemoryError):
+            raise
         except Exception as error:  # what a damaged file raises depends on which byte it is
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise UserError(f"{self._directory}: record {record} is damaged ({reason}): prepare it again") from None
 
     def _count_objects(self, split: str) -> np.ndarray:
         """The number of objects of every scene; read once, then kept in a file beside the data."""
-        path = cache.derived_path(self._directory / f"clevr-{split}", ".object_counts.json")
-        kept = cache.read_json(path) or {}
-        counts = cache.whole_numbers(kept.get("counts"), len(self._source), 2**31)
+        path = derived.derived_path(self._directory / f"clevr-{split}", ".object_counts.json")
+        counts = derived.whole_numbers(derived.read(path).get("counts"), len(self._source), 2**31)
         if counts is None:
             counts = []
-            with cache.progress(f"Counting objects in {split} (once)", len(self._source)) as advance:
+            with progress(f"Counting objects in {split} (once)", len(self._source)) as advance:
                 for record in range(len(self._source)):
                     counts.append(len(self._read(record)["objects"]["size"]))
                     advance(record + 1)
-            cache.write_json(path, {"records": len(counts), "counts": counts})
+            derived.keep(path, {"counts": counts})
         return np.asarray(counts, np.int64)
 
 
@@ -116,7 +132,10 @@ def _prepared(directory: Path) -> Path:
     if not directory.is_dir():
         raise UserError(f"data.path: {directory} is no folder: {_PREPARE}")
     candidates = [directory, *directory.glob("[0-9]*.*.*"), *directory.glob("clevr/[0-9]*.*.*")]
-    found = [path for path in candidates if (path / "dataset_info.json").is_file()]
+    try:
+        found = [path for path in candidates if (path / "dataset_info.json").is_file()]
+    except OSError as error:
+        raise UserError(f"data.path: {directory} cannot be read ({error.strerror}): check its permissions") from None
     if not found:
         raise UserError(f"data.path: {directory} holds no prepared TFDS clevr: {_PREPARE}")
     return max(found, key=lambda path: [int(part) if part.isdigit() else 0 for part in path.name.split(".")])
@@ -137,8 +156,10 @@ def _open(directory: Path, split: str):
         return source
     except NotImplementedError:
         raise UserError(f"{directory} is not in ArrayRecord format: {_PREPARE}, with another data directory") from None
-    except UserError:
+    except (UserError, ImportError, MemoryError):
         raise
+    except PermissionError as error:
+        raise UserError(f"{directory} cannot be read ({error.strerror}): check its permissions") from None
     except Exception as error:  # TFDS has no common class for what damaged metadata raises
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"{directory} is incomplete or damaged ({first}): delete it and {_PREPARE}") from None
@@ -151,6 +172,8 @@ def _check_metadata(directory: Path) -> None:
             classes = _class_names(read_json(directory / name, printable=False))
             if name == "features.json" and (unknown := [one for one in classes if not _CLASS.fullmatch(str(one))]):
                 raise ValueError(f"{name} names {shown(unknown[0])}")
+    except PermissionError as error:
+        raise UserError(f"{directory} cannot be read ({error.strerror}): check its permissions") from None
     except (OSError, ValueError) as error:
         raise UserError(f"{directory} is incomplete or damaged ({error}): delete it and {_PREPARE}") from None
 
@@ -166,8 +189,7 @@ def _class_names(value: Any) -> list[Any]:
 
 
 def _decode(encoded: bytes, where: str) -> np.ndarray:
-    with open_picture(io.BytesIO(encoded), where, ("PNG", "JPEG")) as picture:
-        return np.asarray(picture.convert("RGB"))
+    return np.asarray(unpack(io.BytesIO(encoded), where, ("PNG", "JPEG"))[0].convert("RGB"))
 
 
 def _objects(stored: dict, window: preprocess.Window) -> dict[str, np.ndarray]:

@@ -1,63 +1,51 @@
 """A folder of the user's own pictures, with or without masks.
 
-Every file below the folder that is not hidden must be a picture (see `slotjax.system.reading.FORMATS`). Pictures of any
-size and mode are converted (`load_picture` says how): EXIF orientation applied, transparency laid over white, 16-bit
-greys scaled down, everything else turned into RGB; then the largest centred part of the target's proportions is kept
-(crop=True) or the whole is squashed (crop=False), and resized with Pillow's antialiased bilinear filter, which
-photographs need.
-
-The mask of `DIR/NAME.jpg` is `DIR/masks/NAME.png` or `DIR/NAME_mask.png`, of the same size: grey values, palette
-indices or colours, where 0 (black) is background and every other value one object. Either all pictures have one or
-none.
+Every file below the folder whose ending is one of `pairing.ENDINGS`, in capitals or not, is a picture or a mask
+(`pairing` tells which); other files are passed over, hidden ones unseen. `slotjax.data.pictures` says what is read and
+how it is cut. Every file is unpacked once, at the start, so that a damaged one does not end a run that has begun.
 """
 
-import hashlib
-from collections.abc import Generator
-from contextlib import contextmanager
+import functools
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
-from slotjax.data import cache
+from slotjax.data import pictures
+from slotjax.data.stored import pairing
+from slotjax.data.stored.base import Key, Stored, choose, crop_of, path_of
 from slotjax.errors import UserError
-from slotjax.system.reading import open_picture
+from slotjax.system import derived
+from slotjax.system.console import number, progress, say
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
-MAX_MASK_IDS = 255
-_PIECE = 2**20  # pixels
-_ORIENTATION = 0x0112  # the EXIF tag
-_LITTER = ("Thumbs.db", "desktop.ini")  # left by file managers; those of others are hidden
+_NAMED = 20  # files that cannot be used
+_THREADS = 8  # at most: each may hold a large picture
 
 
-def load_picture(path: Path, resolution: tuple[int, int], crop: bool = True) -> tuple[np.ndarray, str]:
-    """A picture as a model's input.
-
-    Returns:
-      float32 [*resolution, 3] in [-1, 1], and what was done to the picture in words ("" if nothing was).
-
-    Raises:
-      UserError: the file is missing, no picture, damaged, or larger than `slotjax.system.reading.MAX_PIXELS`.
-    """
-    picture, notes = _read_rgb(path)
-    box, shape = _box(picture.size, resolution, crop), resolution[::-1]
-    if picture.size != shape:
-        notes.append(f"{'cropped and ' if box != (0, 0, *picture.size) else ''}resized from {_size(picture)}")
-        from PIL import Image
-
-        picture = picture.resize(shape, Image.Resampling.BILINEAR, box=box, reducing_gap=3.0)
-    return np.asarray(picture, np.float32) / np.float32(127.5) - np.float32(1), ", ".join(notes)
+def open_split(config: Any, resolution: tuple[int, int], split: str) -> "Folder":
+    crop = crop_of(config, default=True)
+    if crop == "reference":
+        raise UserError(f"data.crop is {crop!r}, which is CLEVR's: choose default (the centre) or none (squashed)")
+    path = path_of(config)
+    found = scan(path)
+    chosen = choose(found.counts if found.masks else np.zeros(len(found.pictures), np.int64), config, split, path)
+    most = (config.get("max_objects") or max(1, int(found.counts.max()))) if found.masks else None
+    masks = [found.masks[i] for i in chosen] if found.masks else []
+    return Folder([found.pictures[i] for i in chosen], masks, resolution, crop=bool(crop), max_objects=most)
 
 
-class Folder:
+class Folder(Stored):
     """The pictures of a folder as examples: `image`, and with masks `segments` and `objects` (`present` alone).
 
     Args:
       paths: the pictures.
       masks: their masks, in the same order; or empty.
-      max_objects: the most objects a mask shows (see `scan`); None without masks.
+      max_objects: the most objects a mask shows; None without masks.
     """
 
     def __init__(
@@ -71,177 +59,146 @@ class Folder:
     def __len__(self) -> int:
         return len(self._paths)
 
-    def __getitem__(self, index: int) -> dict:
-        image, _ = load_picture(self._paths[index], self._resolution, self._crop)
+    def example(self, index: int, key: Key | None) -> dict:
+        image, _ = pictures.load_picture(self._paths[index], self._resolution, self._crop)
         if self.max_objects is None:
             return {"image": image}
-        from PIL import Image
-
-        ids, _ = _read_mask(self._masks[index])
-        box = _box(ids.shape[::-1], self._resolution, self._crop)
-        resized = Image.fromarray(ids).resize(self._resolution[::-1], Image.Resampling.NEAREST, box=box)
-        segments = np.asarray(resized, np.int32)
+        segments = pictures.load_mask(self._masks[index], self._resolution, self._crop)
         present = np.isin(np.arange(1, self.max_objects + 1), segments)
         return {"image": image, "segments": segments, "objects": {"present": present}}
 
 
-def scan(directory: Path) -> tuple[list[Path], list[Path], np.ndarray]:
-    """Find and check the pictures and masks of a folder, by their headers; count each mask's objects (kept for later).
+@dataclass(frozen=True)
+class Found:
+    """What a folder holds.
 
-    Returns:
-      the pictures in the order of their names; their masks, or []; the number of objects of each mask, int [len].
+    Attributes:
+      pictures: in the order of their names.
+      masks: one for each picture; or none at all.
+      counts: int [n], the number of objects of each mask.
+    """
+
+    pictures: list[Path]
+    masks: list[Path]
+    counts: np.ndarray
+
+
+def scan(directory: Path) -> Found:
+    """Finds the pictures and masks of a folder, unpacks those that were not unpacked before, and says what it found.
 
     Raises:
-      UserError: the folder is missing or empty, a file is no picture, a mask is missing or of another size.
+      UserError: the folder is missing or holds no pictures; masks do not fit the pictures; files are damaged.
     """
-    directory = Path(directory)
     if not directory.is_dir():
-        raise UserError(f"data.path: {directory} is no folder: give the folder that holds the pictures")
-    files = sorted(path for path in directory.rglob("*") if path.is_file() and not _hidden(path, directory))
-    stems = {path.with_suffix("") for path in files}
-    pictures = [path for path in files if path.parent.name != "masks" and not _is_mask(path, stems)]
-    if not pictures:
-        raise UserError(f"data.path: {directory} holds no pictures: give a folder with PNG or JPEG files")
-    sizes = [_oriented_size(path) for path in pictures]
-    masks = [mask for path in pictures if (mask := _mask_of(path)) is not None]
-    if not masks:
-        return pictures, [], np.zeros(0, np.int64)
-    if len(masks) < len(pictures):
-        lonely = next(path for path in pictures if _mask_of(path) is None)
-        raise UserError(f"{lonely} has no mask, though others have: add masks/{lonely.stem}.png or remove all masks")
-    return pictures, masks, _count_objects(directory, pictures, masks, sizes)
-
-
-def _hidden(path: Path, directory: Path) -> bool:
-    return any(part.startswith(".") for part in path.relative_to(directory).parts) or path.name in _LITTER
-
-
-def _is_mask(path: Path, stems: set[Path]) -> bool:
-    return path.stem.endswith("_mask") and path.with_name(path.stem.removesuffix("_mask")) in stems
-
-
-def _mask_of(picture: Path) -> Path | None:
-    candidates = picture.parent / "masks" / f"{picture.stem}.png", picture.with_name(f"{picture.stem}_mask.png")
-    return next((path for path in candidates if path.is_file()), None)
-
-
-def _count_objects(
-    directory: Path, pictures: list[Path], masks: list[Path], sizes: list[tuple[int, int]]
-) -> np.ndarray:
-    listing = [(str(mask), mask.stat().st_size, mask.stat().st_mtime_ns) for mask in masks]
-    key = hashlib.sha256(repr((listing, sizes)).encode()).hexdigest()
-    path = cache.derived_path(directory.absolute(), ".object_counts.json")
-    kept = cache.read_json(path) or {}
-    counts = cache.whole_numbers(kept.get("counts"), len(masks), MAX_MASK_IDS)
-    if kept.get("key") != key or counts is None:
-        counts = []
-        with cache.progress("Reading masks (once)", len(masks)) as advance:
-            for picture, mask, size in zip(pictures, masks, sizes, strict=True):
-                ids, count = _read_mask(mask)
-                if ids.shape[::-1] != size:
-                    raise UserError(
-                        f"{mask} is {ids.shape[1]}x{ids.shape[0]}, but {picture} {size[0]}x{size[1]}: resize it"
-                    )
-                counts.append(count)
-                advance(len(counts))
-        cache.write_json(path, {"key": key, "counts": counts})
-    return np.asarray(counts, np.int64)
-
-
-def _read_mask(path: Path) -> tuple[np.ndarray, int]:
-    """Ids uint8 [h, w]: 0 for value 0 or black, then 1, 2, ... in the order of the values; and how many there are."""
-    picture, _ = _upright(path)
-    if picture.mode in ("1", "L", "P"):
-        values = np.asarray(picture).astype(np.uint8)
-        found = np.flatnonzero(np.bincount(values.ravel(), minlength=256)[1:]) + 1
-        table = np.zeros(256, np.uint8)
-        table[found] = np.arange(1, len(found) + 1)
-        return table[values], len(found)
-    values = _colour_numbers(picture)
-    found = np.unique(values)
-    found = found[found != 0]
-    if len(found) > MAX_MASK_IDS:
+        what = "is no folder" if directory.exists() else "does not exist"
+        raise UserError(f"data.path: {directory} {what}: give the folder that holds the pictures")
+    files = pairing.files_below(directory)
+    usable = [path for path in files if path.suffix.lower() in pairing.ENDINGS]
+    others = _others(path for path in files if path.suffix.lower() not in pairing.ENDINGS)
+    if not usable:
         raise UserError(
-            f"{path} holds {len(found) + 1} different values: a mask has one for each of up to {MAX_MASK_IDS} objects"
+            f"data.path: {directory} holds no pictures{others and f', {others}'}: give one with PNG or JPEG"
         )
-    ids = np.zeros(values.size, np.uint8)
-    for start in range(0, values.size, _PIECE):  # in pieces: the places that numpy finds take 8 bytes each
-        numbers = values.ravel()[start : start + _PIECE]
-        ids[start : start + _PIECE] = np.where(numbers == 0, 0, np.searchsorted(found, numbers) + 1)
-    return ids.reshape(values.shape), len(found)
+    found, masks, unused = pairing.pair(usable, directory)
+    counts = _check(directory, found, masks)
+    if masks and not counts.any():
+        raise UserError(
+            f"data.path: none of the {number(len(masks), 'mask')}, such as {masks[0]}, shows an object: mend them"
+        )
+    passed = [f"{number(unused, 'mask')} without a picture"] * bool(unused) + [others] * bool(others)
+    _say_once(
+        f"{directory}: {number(len(found), 'picture')}, {len(masks) or 'none'} with a mask"
+        + (f"; passed over: {', '.join(passed)}" if passed else "")
+    )
+    return Found(found, masks, counts)
 
 
-def _colour_numbers(picture: "Image") -> np.ndarray:
-    """One number for each pixel, int32 [h, w]: a grey's value, or red, green and blue as bytes of the number."""
-    if picture.mode.startswith("I"):
-        return np.asarray(picture).astype(np.int32)
-    colours = np.asarray(picture.convert("RGB"))
-    numbers = np.zeros(colours.shape[:2], np.int32)
-    for band in range(3):
-        numbers <<= 8
-        numbers |= colours[..., band]
-    return numbers
+_say_once = functools.cache(say)  # the splits of one folder are opened one after the other
 
 
-@contextmanager
-def _opened(path: Path) -> Generator["Image"]:
-    """The picture with only its header read; see `open_picture`."""
+def _others(files: Iterable[Path]) -> str:
+    """In words: "3 other files (.txt 2, .json 1)"."""
+    counts = Counter(ascii(path.suffix or path.name).strip("'") for path in files)
+    kinds = ", ".join(f"{ending} {count}" for ending, count in counts.most_common(5))
+    return f"{number(counts.total(), 'other file')} ({kinds})" if counts else ""
+
+
+def _check(directory: Path, found: list[Path], masks: list[Path]) -> np.ndarray:
+    """Unpacks every file that was not unpacked before; returns the number of objects of each mask, int [n].
+
+    What was found out is kept for the next start: of each file size, time, height and width, and the number of objects
+    (0 of a picture).
+    """
+    kept_at = derived.derived_path(directory, ".checked.json")
+    kept = derived.read(kept_at)
+    measures = dict.fromkeys(found, _measure_picture) | dict.fromkeys(masks, _measure_mask)
+    stamps = {path: _stamp(path) for path in measures}
+    facts = {path: known for path in measures if (known := _known(kept, path, directory, stamps[path])) is not None}
+    unknown = {path: measure for path, measure in measures.items() if path not in facts}
+    faults: dict[Path, str] = {}
+    if unknown:
+        try:
+            for path, result in _measured(unknown, f"Checking {directory.name} (once)"):
+                if isinstance(result, str):
+                    faults[path] = result
+                else:
+                    facts[path] = [*stamps[path], *result]
+        finally:
+            derived.keep(kept_at, {_name(path, directory): numbers for path, numbers in facts.items()})
+    for picture, mask in zip(found, masks, strict=bool(masks)):
+        if picture in facts and mask in facts and facts[picture][2:4] != facts[mask][2:4]:
+            (height, width), (rows, columns) = facts[picture][2:4], facts[mask][2:4]
+            faults[mask] = f"{mask} is {columns}x{rows}, but its picture {width}x{height}: resize it"
+    if faults:
+        named = "; ".join([*faults.values()][:_NAMED]) + f"; and {len(faults) - _NAMED} more" * (len(faults) > _NAMED)
+        raise UserError(f"data.path: {number(len(faults), 'file')} of {len(measures)} cannot be used: {named}")
+    return np.array([facts[mask][4] for mask in masks], np.int64)
+
+
+def _known(kept: dict, path: Path, directory: Path, stamp: list[int]) -> list[int] | None:
+    """What is kept of a file that is still the same."""
+    facts = derived.whole_numbers(kept.get(_name(path, directory)), 5, 2**63)
+    return facts if facts and facts[:2] == stamp and facts[4] <= pictures.MAX_MASK_IDS else None
+
+
+def _measured(
+    measures: Mapping[Path, Callable[[Path], list[int]]], description: str
+) -> Iterable[tuple[Path, list[int] | str]]:
+    """What is measured of each file, by threads, with a bar; or what is wrong with it."""
+
+    def attempt(path: Path) -> list[int] | str:
+        try:
+            return measures[path](path)
+        except UserError as error:
+            return str(error)
+
+    pool = ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1))
     try:
-        if path.exists() and not path.is_file():
-            raise UserError(f"{path} is no file: give a picture")
-        file = path.open("rb")
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}): check or replace it") from None
-    with file, open_picture(file, path) as picture:
-        yield picture
+        with progress(description, len(measures)) as advance:
+            for done, found in enumerate(zip(measures, pool.map(attempt, measures), strict=True), 1):
+                yield found
+                advance(done)
+    finally:
+        pool.shutdown(cancel_futures=True)  # an interrupt does not wait for the rest
 
 
-def _upright(path: Path) -> tuple["Image", bool]:
-    """The picture unpacked, and whether its EXIF data made it turn."""
-    from PIL import ImageOps
-
-    with _opened(path) as picture:
-        turned = picture.getexif().get(_ORIENTATION, 1) != 1
-        return ImageOps.exif_transpose(picture), turned
+def _measure_picture(path: Path) -> list[int]:
+    width, height = pictures.read_rgb(path)[0].size
+    return [height, width, 0]
 
 
-def _oriented_size(path: Path) -> tuple[int, int]:
-    with _opened(path) as picture:
-        width, height = picture.size
-        sideways = picture.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
-    return (height, width) if sideways else (width, height)
+def _measure_mask(path: Path) -> list[int]:
+    ids = pictures.read_mask(path)
+    return [*ids.shape, int(ids.max(initial=0))]
 
 
-def _read_rgb(path: Path) -> tuple["Image", list[str]]:
-    """The picture upright in RGB, and what was changed."""
-    from PIL import Image
-
-    picture, turned = _upright(path)
-    notes = ["turned by its EXIF orientation"] if turned else []
-    if picture.mode == "F":
-        raise UserError(f"{path} holds floating-point pixels, whose range is unknown: save it with 8 or 16 bits")
-    if picture.mode.startswith("I"):
-        grey = (np.asarray(picture).clip(0, 65535).astype(np.float32) / 257).round().astype(np.uint8)
-        return Image.fromarray(grey).convert("RGB"), [*notes, "16-bit grey scaled to 8 bits"]
-    if picture.has_transparency_data:
-        opaque = Image.new("RGBA", picture.size, "white")
-        opaque.alpha_composite(picture.convert("RGBA"))
-        return opaque.convert("RGB"), [*notes, "transparency laid over white"]
-    if picture.mode != "RGB":
-        notes.append(f"converted from mode {picture.mode} to RGB")
-    return picture.convert("RGB"), notes
+def _stamp(path: Path) -> list[int]:
+    try:
+        status = path.stat()
+    except OSError:
+        return [0, 0]  # a link to nowhere, say: reading it will tell
+    return [status.st_size, status.st_mtime_ns]
 
 
-def _box(size: tuple[int, int], resolution: tuple[int, int], crop: bool) -> tuple[float, float, float, float]:
-    """The part that is kept, as (left, top, right, bottom): centred, of the target's proportions."""
-    width, height = size
-    if not crop:
-        return 0, 0, width, height
-    scale = min(width / resolution[1], height / resolution[0])
-    kept_width, kept_height = scale * resolution[1], scale * resolution[0]
-    left, top = (width - kept_width) / 2, (height - kept_height) / 2
-    return max(left, 0), max(top, 0), min(left + kept_width, width), min(top + kept_height, height)
-
-
-def _size(picture: "Image") -> str:
-    return f"{picture.width}x{picture.height}"
+def _name(path: Path, directory: Path) -> str:
+    return ascii(str(path.relative_to(directory)))  # names that are no UTF-8 too

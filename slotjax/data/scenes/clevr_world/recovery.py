@@ -33,7 +33,7 @@ def recover_camera(points: np.ndarray, pixel_coords: np.ndarray) -> np.ndarray:
 
 
 def world_of_record(record: np.ndarray) -> World:
-    """The world of a converted CLEVR-with-masks record (`slotjax.data.stored.multi_object`); entity 0 is the background.
+    """The world of a converted CLEVR-with-masks record (`slotjax.data.converted`); entity 0 is the background.
 
     The camera is recovered from the objects; the lamps' jitter cannot be, so they stand at their mean positions.
     """

@@ -1,0 +1,202 @@
+"""Pictures and masks from files of any kind and origin, made into arrays.
+
+A picture of any size and mode is turned by its EXIF orientation, laid over white where it is transparent, scaled down
+from 16-bit grey and turned into RGB; then the largest centred part of the target's proportions is kept (crop=True) or
+the whole is squashed (crop=False), and resized with Pillow's antialiased bilinear filter, which photographs need.
+
+A mask holds grey values, palette indices or colours: 0, black or transparent is background, every other value one
+object. Objects are numbered 1, 2, ... in the order of their values, in each mask for itself.
+"""
+
+import threading
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import numpy as np
+
+from slotjax.errors import UserError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+MAX_PIXELS = 2**26  # 8192 x 8192; a larger picture is refused before it is unpacked
+# What Pillow itself decodes; among its other formats are some that start external programs.
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
+LOSSY = ("JPEG", "WEBP")
+MAX_MASK_IDS = 255
+_DARK, _BRIGHT, _CERTAIN = 64, 191, 0.95  # a mask that was saved with losses: two values, and few pixels in between
+_PIECE = 2**20  # pixels
+_ORIENTATION = 0x0112  # the EXIF tag
+_opening = threading.Lock()  # warnings filters are global to the process
+
+
+def load_picture(
+    path: str | Path, resolution: tuple[int, int] | None = None, crop: bool = True
+) -> tuple[np.ndarray, str]:
+    """A picture as a model's input.
+
+    Args:
+      resolution: height and width; None for the picture's own.
+      crop: see the module.
+
+    Returns:
+      float32 [h, w, 3] in [-1, 1], and what was done to the picture in words ("" if nothing was).
+
+    Raises:
+      UserError: the file is missing, no picture, damaged, or larger than `MAX_PIXELS`.
+    """
+    picture, notes = read_rgb(Path(path))
+    shape = resolution[::-1] if resolution else picture.size
+    if picture.size != shape:
+        from PIL import Image
+
+        box = kept_box(picture.size, shape, crop)
+        cropped = "cropped and " if box != (0, 0, *picture.size) else ""
+        notes.append(f"{cropped}resized from {picture.width}x{picture.height}")
+        picture = picture.resize(shape, Image.Resampling.BILINEAR, box=box, reducing_gap=3.0)
+    return np.asarray(picture, np.float32) / np.float32(127.5) - np.float32(1), ", ".join(notes)
+
+
+def load_mask(path: str | Path, resolution: tuple[int, int] | None = None, crop: bool = True) -> np.ndarray:
+    """The ids of a mask, int32 [h, w], cut and resized (to the nearest pixel) as `load_picture` does with its picture.
+
+    Raises:
+      UserError: as in `load_picture`, and for more than `MAX_MASK_IDS` objects.
+    """
+    ids = read_mask(Path(path))
+    shape = resolution[::-1] if resolution else ids.shape[::-1]
+    if ids.shape[::-1] != shape:
+        from PIL import Image
+
+        box = kept_box(ids.shape[::-1], shape, crop)
+        ids = np.asarray(Image.fromarray(ids).resize(shape, Image.Resampling.NEAREST, box=box))
+    return ids.astype(np.int32)
+
+
+def kept_box(size: tuple[int, int], shape: tuple[int, int], crop: bool) -> tuple[float, float, float, float]:
+    """The part that is kept, as (left, top, right, bottom): centred, of the target's proportions.
+
+    Args:
+      size, shape: width and height, of the picture and of the target.
+    """
+    width, height = size
+    if not crop:
+        return 0, 0, width, height
+    scale = min(width / shape[0], height / shape[1])
+    left, top = (width - scale * shape[0]) / 2, (height - scale * shape[1]) / 2
+    return max(left, 0), max(top, 0), min(width - left, width), min(height - top, height)
+
+
+def read_rgb(path: Path) -> tuple["Image", list[str]]:
+    """The whole picture upright in RGB, and what was changed."""
+    from PIL import Image
+
+    picture, turned = _upright(path)
+    notes = ["turned by its EXIF orientation"] if turned else []
+    if picture.mode == "F":
+        raise UserError(f"{path} holds floating-point pixels, whose range is unknown: save it with 8 or 16 bits")
+    if picture.mode.startswith("I"):
+        grey = (np.asarray(picture).clip(0, 65535).astype(np.float32) / 257).round().astype(np.uint8)
+        return Image.fromarray(grey).convert("RGB"), [*notes, "16-bit grey scaled to 8 bits"]
+    if picture.has_transparency_data:
+        opaque = Image.new("RGBA", picture.size, "white")
+        opaque.alpha_composite(picture.convert("RGBA"))
+        return opaque.convert("RGB"), [*notes, "transparency laid over white"]
+    if picture.mode != "RGB":
+        notes.append(f"converted from mode {picture.mode} to RGB")
+    return picture.convert("RGB"), notes
+
+
+def read_mask(path: Path) -> np.ndarray:
+    """The whole mask upright: ids uint8 [h, w], 1, 2, ... in the order of the values, of which 0 is no object."""
+    picture, _ = _upright(path)
+    if picture.format in LOSSY:
+        return _lossy_mask(picture, path)
+    values = _values(picture)
+    if values.dtype == np.uint8:
+        found = np.flatnonzero(np.bincount(values.ravel(), minlength=256)[1:]) + 1
+        table = np.zeros(256, np.uint8)
+        table[found] = np.arange(1, len(found) + 1)
+        return table[values]
+    found = np.unique(values)
+    found = found[found != 0]
+    if len(found) > MAX_MASK_IDS:
+        raise UserError(
+            f"{path} holds {len(found) + 1} different values: a mask has one for each of up to {MAX_MASK_IDS} objects"
+        )
+    ids = np.zeros(values.size, np.uint8)
+    for start in range(0, values.size, _PIECE):  # in pieces: the places that numpy finds take 8 bytes each
+        numbers = values.ravel()[start : start + _PIECE]
+        ids[start : start + _PIECE] = np.where(numbers == 0, 0, np.searchsorted(found, numbers) + 1)
+    return ids.reshape(values.shape)
+
+
+def _values(picture: "Image") -> np.ndarray:
+    """One number for each pixel [h, w]: a grey's value, a palette's index, or red, green and blue as bytes of it."""
+    if picture.mode.startswith("I"):
+        return np.asarray(picture).astype(np.int32)
+    if picture.mode in ("1", "L", "P"):
+        values = np.array(picture, np.uint8)
+    else:
+        colours = np.asarray(picture.convert("RGB"))
+        values = np.zeros(colours.shape[:2], np.int32)
+        for band in range(3):
+            values <<= 8
+            values |= colours[..., band]
+    if picture.has_transparency_data:
+        values[np.asarray(picture.convert("RGBA").getchannel("A")) < 128] = 0
+    return values
+
+
+def _lossy_mask(picture: "Image", path: Path) -> np.ndarray:
+    """Black and white, which survive losses; of more values nobody knows what they were."""
+    colours = np.asarray(picture.convert("RGB"))
+    dark, bright = (colours <= _DARK).all(-1), (colours > _BRIGHT).all(-1)
+    if (dark | bright).mean() < _CERTAIN or (colours.any() and not bright.any()):
+        raise UserError(f"{path} is a mask of several values as {picture.format}, which changes them: save it as PNG")
+    return (colours.mean(-1) >= 128).astype(np.uint8)
+
+
+def _upright(path: Path) -> tuple["Image", bool]:
+    """The picture unpacked, and whether its EXIF data made it turn."""
+    try:
+        if path.exists() and not path.is_file():
+            raise UserError(f"{path} is no file: give a picture")
+        with path.open("rb") as file:
+            picture, orientation = unpack(file, path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror or error}): check or replace it") from None
+    return picture, orientation != 1
+
+
+def unpack(file: BinaryIO, name: object, formats: tuple[str, ...] = FORMATS) -> tuple["Image", int]:
+    """A picture, unpacked if its size is within bounds, and turned upright; and the orientation that it had.
+
+    Raises:
+      UserError: the file is at fault; begins with `name`.
+    """
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    try:
+        with _opening, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            picture = Image.open(file, formats=formats)
+        if picture.width * picture.height <= MAX_PIXELS:
+            orientation = picture.getexif().get(_ORIENTATION, 1)
+            kind = picture.format
+            picture.load()
+            ImageOps.exif_transpose(picture, in_place=True)
+            picture.format = kind
+            return picture, orientation
+    except UnidentifiedImageError:
+        raise UserError(f"{name} is no picture ({', '.join(formats)}): leave it out, or convert it to PNG") from None
+    except Image.DecompressionBombError:
+        raise UserError(f"{name} has more than {MAX_PIXELS} pixels: make it smaller") from None
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow's decoders, and nothing else, run above: on damaged files they raise many kinds
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{name} cannot be read ({reason}): check or replace it") from None
+    size = f"{picture.width}x{picture.height}"
+    raise UserError(f"{name} has {size} pixels, more than {MAX_PIXELS}: make it smaller")

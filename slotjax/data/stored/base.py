@@ -1,0 +1,91 @@
+"""What every stored data set gives, and what its `open_split` makes of the fields of `config.data`."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from slotjax.errors import UserError
+from slotjax.system.paths import given
+
+DEFAULT_EVAL_IMAGES = 320  # the paper's number
+_CROPS = {"none": False, "reference": "reference", True: True, False: False}
+
+
+class Key(NamedTuple):
+    """Where the randomness of one training example comes from: its place in the endless sequence of examples.
+
+    Attributes:
+      seed: of the run.
+      position: step * batch_size + row in the global batch; the same whatever the workers, processes and resumptions.
+    """
+
+    seed: int
+    position: int
+
+    def generator(self) -> np.random.Generator:
+        """A new generator, the same for the same key: for crops, flips, colours, and which part of a video."""
+        return np.random.default_rng((self.seed % 2**64, self.position))
+
+
+class Stored:
+    """The examples of one split, by random access: `stored[index]`, or `stored[index, key]` in training.
+
+    An example is a dict with `image` float32 [h, w, 3] in [-1, 1]; where masks are known `segments` int32 [h, w],
+    0 = background, ids up to `max_objects`; where objects are known `objects`, arrays of leading length `max_objects`,
+    among them `present`. A subclass has `__len__` and `example`.
+    """
+
+    has_segments = False
+    max_objects: int | None = None
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def example(self, index: int, key: Key | None) -> dict:
+        """One example, a pure function of its arguments: several threads ask at once, in any order.
+
+        Args:
+          key: what is augmented or cropped at random draws from `key.generator()` alone; None, as in evaluation, asks
+            for the example without any randomness.
+        """
+        raise NotImplementedError
+
+    def __getitem__(self, place: int | tuple[int, Key]) -> dict:
+        index, key = place if isinstance(place, tuple) else (place, None)
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        return self.example(int(index), key)
+
+
+def path_of(config: Any) -> Path:
+    """`data.path`; it may be a pattern, or nothing that is there."""
+    if not config.get("path"):
+        raise UserError(f"data.path is not set: say where {config.get('name')} is, --config.data.path=PATH")
+    return given(config["path"], "data.path")
+
+
+def crop_of(config: Any, default: bool) -> bool | str:
+    """`data.crop` as True, False or "reference"."""
+    crop = config.get("crop")
+    if crop is None or crop == "default":
+        return default
+    if not isinstance(crop, str | bool) or crop not in _CROPS:
+        raise UserError(f'data.crop is {crop!r}: choose "default", "reference" or "none"')
+    return _CROPS[crop]
+
+
+def choose(counts: np.ndarray, config: Any, split: str, path: Path) -> np.ndarray:
+    """Indices of the split: of the scenes with few enough objects the first go to "eval", the rest to "train".
+
+    Args:
+      counts: int [n], the number of objects of every scene.
+    """
+    limit = config.get("max_objects")
+    passing = np.flatnonzero(counts <= limit) if limit else np.arange(len(counts))
+    held_out = config.get("eval_images") or min(DEFAULT_EVAL_IMAGES, max(1, len(passing) // 10))
+    if len(passing) <= held_out:
+        remedy = f"{'raise data.max_objects or ' if limit else ''}lower data.eval_images (0: a tenth)"
+        usable = "1 usable image" if len(passing) == 1 else f"{len(passing)} usable images"
+        raise UserError(f"data.path: {path} has {usable}, of which {held_out} would be held out: {remedy}")
+    return passing[:held_out] if split == "eval" else passing[held_out:]

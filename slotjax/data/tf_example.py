@@ -1,0 +1,142 @@
+"""`tf.train.Example` messages, read and written without TensorFlow.
+
+The multi-object data sets store a uint8 array as one *one-byte string per element*, hundreds of thousands in a record,
+so those are parsed through a single strided numpy view instead of element by element.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from slotjax.errors import UserError
+
+_MAX_FIELDS = 10_000  # of one message; the known data sets have up to 12, and one-byte strings are not counted
+
+
+def parse_example(record: bytes, where: str) -> dict[str, np.ndarray]:
+    """The features of a `tf.train.Example`: uint8 [n] for lists of strings, float32 [n] for lists of floats.
+
+    Strings are put one after another, so that an array is the same as one string or as many of one byte. Features of
+    other kinds are left out.
+
+    Args:
+      record: the serialized message.
+      where: what to call the record in errors ("FILE: record 3").
+
+    Raises:
+      UserError: the bytes are no Example.
+    """
+    features = {}
+    try:
+        for number, start, end in _fields(record, 0, len(record)):
+            if number == 1:
+                for _, entry_start, entry_end in _fields(record, start, end):
+                    name, values = _parse_entry(record, entry_start, entry_end)
+                    if values is not None:
+                        features[name] = values
+    except _Malformed as error:
+        raise UserError(f"{where} is no tf.train.Example of a known data set ({error}): check data.path") from None
+    return features
+
+
+class _Malformed(Exception):
+    pass
+
+
+def _parse_entry(buffer: bytes, start: int, end: int) -> tuple[str, np.ndarray | None]:
+    """One entry of the map from names to features; None for a feature of another kind."""
+    parts = {number: (begin, stop) for number, begin, stop in _fields(buffer, start, end)}
+    if set(parts) != {1, 2}:
+        raise _Malformed("an entry is not a name and a feature")
+    name = buffer[slice(*parts[1])].decode(errors="replace")
+    kinds = list(_fields(buffer, *parts[2]))
+    if len(kinds) != 1 or kinds[0][0] not in (1, 2):
+        return name, None
+    kind, begin, stop = kinds[0]
+    try:
+        return name, (_strings if kind == 1 else _floats)(buffer, begin, stop)
+    except _Malformed as error:
+        raise _Malformed(f"feature {name[:40]!r}: {error}") from None
+
+
+def _strings(buffer: bytes, start: int, end: int) -> np.ndarray:
+    """A list of strings: of one byte, in groups of tag 0x0A, length 1, value; or of any length."""
+    ones = _groups(buffer, start, end, b"\x0a\x01", 1)
+    if ones is not None:
+        return ones[:, 0].copy()
+    fields = list(_fields(buffer, start, end))
+    return np.concatenate([np.frombuffer(buffer, np.uint8, stop - begin, begin) for _, begin, stop in fields])
+
+
+def _floats(buffer: bytes, start: int, end: int) -> np.ndarray:
+    """A list of floats: packed into one string, or each in a group of tag 0x0D and value."""
+    singles = _groups(buffer, start, end, b"\x0d", 4)
+    if singles is not None:
+        return singles.copy().view("<f4")[:, 0]
+    fields = list(_fields(buffer, start, end))
+    if any(number != 1 or (stop - begin) % 4 for number, begin, stop in fields):
+        raise _Malformed("it is no list of floats")
+    return np.concatenate([np.frombuffer(buffer, "<f4", (stop - begin) // 4, begin) for _, begin, stop in fields])
+
+
+def _groups(buffer: bytes, start: int, end: int, tag: bytes, size: int) -> np.ndarray | None:
+    """The bytes [n, size] of groups that are a tag and so many bytes each; None if not all are."""
+    if (end - start) % (len(tag) + size):
+        return None
+    groups = np.frombuffer(buffer, np.uint8, end - start, start).reshape(-1, len(tag) + size)
+    is_so = all((groups[:, i] == byte).all() for i, byte in enumerate(tag))
+    return groups[:, len(tag) :] if is_so else None
+
+
+def _fields(buffer: bytes, start: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """The (number, start, end) of the length-delimited fields of a message; no other kind occurs in an Example."""
+    for _ in range(_MAX_FIELDS):
+        if start >= end:
+            return
+        tag, start = _varint(buffer, start, end)
+        if tag & 7 != 2:
+            raise _Malformed(f"unexpected wire type {tag & 7}")
+        length, start = _varint(buffer, start, end)
+        if length > end - start:
+            raise _Malformed("a length points beyond the end")
+        yield tag >> 3, start, start + length
+        start += length
+    raise _Malformed("too many fields")
+
+
+def _varint(buffer: bytes, start: int, end: int) -> tuple[int, int]:
+    value = 0
+    for position in range(start, min(end, start + 10)):
+        byte = buffer[position]
+        value |= (byte & 0x7F) << (7 * (position - start))
+        if byte < 0x80:
+            return value, position + 1
+    raise _Malformed("a number does not end")
+
+
+def example(features: dict[str, np.ndarray]) -> bytes:
+    """A serialized `tf.train.Example`: uint8 arrays as lists of one-byte strings, float32 arrays as packed lists."""
+    entries = b""
+    for name, values in features.items():
+        if values.dtype == np.uint8:
+            strings = np.empty((values.size, 3), np.uint8)
+            strings[:] = (0x0A, 1, 0)  # field 1, a string of one byte
+            strings[:, 2] = values.ravel()
+            feature = _field(1, strings.tobytes())
+        else:
+            feature = _field(2, _field(1, values.astype("<f4").tobytes()))
+        entries += _field(1, _field(1, name.encode()) + _field(2, feature))
+    return _field(1, entries)
+
+
+def _field(number: int, payload: bytes) -> bytes:
+    """A length-delimited protocol buffer field."""
+    return bytes([number << 3 | 2]) + _written_varint(len(payload)) + payload
+
+
+def _written_varint(value: int) -> bytes:
+    encoded = bytearray()
+    while value > 127:
+        encoded.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*encoded, value])
