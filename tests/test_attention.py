@@ -10,7 +10,7 @@ import pytest
 from slotjax import SlotAttention
 from slotjax import slot_attention as plain_slot_attention
 from slotjax.nn.attention import EPSILON, attend, gru, layer_norm, mlp
-from slotjax.nn.initializers import GaussianSlots, LearnedSlots, example_keys
+from slotjax.nn.initializers import GaussianSlots, LearnedSlots, keys_of_examples
 
 OPTIONS = ("num_iterations", "normalize", "update", "centered", "gradient", "return_history")
 slot_attention = jax.jit(plain_slot_attention, static_argnames=OPTIONS)
@@ -234,7 +234,7 @@ def test_the_module_is_the_function_with_a_draw(module, params, inputs, slots):
     assert jnp.abs(stream[0] - other[0]).max() > 1e-3
 
     key = jax.random.key(9)
-    drawn = GaussianSlots(DIM).apply({"params": params["initializer"]}, example_keys(key, BATCH), SLOTS)
+    drawn = GaussianSlots(DIM).apply({"params": params["initializer"]}, keys_of_examples(key, BATCH), SLOTS)
     by_key, _ = module.apply({"params": params}, inputs, key=key)
     np.testing.assert_allclose(by_key, slot_attention(params, inputs, drawn)[0], atol=1e-5)
 
@@ -257,18 +257,18 @@ def test_gaussian_slots_follow_their_mean_and_deviation():
 
 def test_a_draw_depends_on_the_examples_key_alone():
     params = {"mu": jnp.zeros((1, 1, DIM)), "log_sigma": jnp.zeros((1, 1, DIM))}
-    keys = example_keys(jax.random.key(0), 6)
+    keys = keys_of_examples(jax.random.key(0), 6)
     draw = GaussianSlots(DIM).apply({"params": params}, keys, 4)
     np.testing.assert_array_equal(GaussianSlots(DIM).apply({"params": params}, keys[4:], 4), draw[4:])
     assert len(np.unique(np.asarray(draw[:, 0, 0]))) == 6
     with pytest.raises(ValueError, match="holds 3 keys for 6 images"):
-        example_keys(keys[:3], 6)
+        keys_of_examples(keys[:3], 6)
 
 
 @pytest.mark.parametrize("noise", [False, True])
 def test_learned_slots_each_have_a_start(noise):
     initializer = LearnedSlots(DIM, num_slots=4, noise=noise)
-    keys = example_keys(jax.random.key(0), BATCH)
+    keys = keys_of_examples(jax.random.key(0), BATCH)
     params = initializer.init(jax.random.key(1), keys, 4)["params"]
     fewer = initializer.apply({"params": params}, keys, 3)
     assert fewer.shape == (BATCH, 3, DIM)
@@ -282,8 +282,8 @@ def test_learned_slots_each_have_a_start(noise):
     ("options", "message"),
     [
         ({"num_iterations": 0}, "num_iterations=0: .* at least 1"),
-        ({"normalize": "slot"}, "normalize='slot': choose one of 'slots', 'inputs'"),
-        ({"update": "max"}, "update='max': choose one of 'mean', 'sum'"),
+        ({"normalize": "slot"}, "normalize='slot': choose one of slots, inputs"),
+        ({"update": "max"}, "update='max': choose one of mean, sum"),
         ({"gradient": "none"}, "gradient='none': choose one of"),
     ],
 )

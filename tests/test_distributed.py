@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from slotjax.training.logging import read_metrics
+from helpers import ROOT
 
 from slotjax.errors import UserError
 from slotjax.training import processes
 from slotjax.training.checkpoint import Checkpoints
+from slotjax.training.metrics_log import read_metrics
 
-ROOT = Path(__file__).parent.parent
 STEPS = 20
 ENVIRONMENT = {**os.environ, "XLA_FLAGS": "--xla_backend_optimization_level=0", "JAX_PLATFORMS": "cpu"}
 
@@ -117,19 +117,3 @@ def test_workdirs_must_be_shared(tmp_path):
 def test_what_cannot_be_joined(asked, message):
     with pytest.raises(UserError, match=message):
         processes.parse(asked)
-
-
-def test_launchers_are_noticed(monkeypatch):
-    for name in ("OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS", "TPU_WORKER_HOSTNAMES", "JOB_COMPLETION_INDEX"):
-        monkeypatch.delenv(name, raising=False)
-    assert not processes.launched()
-    monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "1")
-    assert not processes.launched()
-    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "4")
-    assert processes.launched()
-    monkeypatch.delenv("SLURM_STEP_NUM_TASKS")
-    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
-    assert not processes.launched()
-    monkeypatch.setenv("JOB_COMPLETION_INDEX", "0")
-    assert processes.launched()
-    processes.join("off")

@@ -7,7 +7,7 @@ import fuzz_targets as targets
 import pytest
 from bounds import HUGE, bounded
 
-from slotjax import configuration
+from slotjax.config import disk
 from slotjax.data import pictures
 from slotjax.errors import UserError
 from slotjax.system import derived
@@ -35,7 +35,7 @@ def test_configs_that_are_none(tmp_path, content):
     path = tmp_path / "config.json"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with bounded(64), pytest.raises(UserError, match="config.json: ") as error:
-        configuration.load_valid(path)
+        disk.load_valid(path)
     assert "\n" not in str(error.value) and len(str(error.value)) < 500
 
 
@@ -76,7 +76,7 @@ def test_configs_of_no_run(tmp_path, field, value, message):
     path = tmp_path / "config.json"
     path.write_text(json.dumps(config))
     with bounded(32), pytest.raises(UserError, match=message):
-        configuration.load_valid(path)
+        disk.load_valid(path)
 
 
 MISSING = ["seed", "train", "train.schedule", "eval.batch_size", "data.options", "model", "model.name", "model.encoder"]
@@ -93,14 +93,14 @@ def test_configs_with_less_than_they_need(tmp_path, field):
     del branch[name]
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(UserError, match=rf"config.json: {field}.*(missing|choose one of)"):
-        configuration.load_valid(tmp_path / "config.json")
+        disk.load_valid(tmp_path / "config.json")
 
 
 def test_a_pipe_is_not_waited_for(tmp_path):
     for name in ("config.json", "x.png"):
         os.mkfifo(tmp_path / name)
     with pytest.raises(UserError, match="config.json: .*no regular file"):
-        configuration.load(tmp_path / "config.json")
+        disk.load(tmp_path / "config.json")
     with pytest.raises(UserError, match="x.png is no file"):
         pictures.load_picture(tmp_path / "x.png", (8, 8))
     os.symlink("/dev/zero", tmp_path / "zero.json")
