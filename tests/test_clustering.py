@@ -24,10 +24,10 @@ def inertia(points, centers, labels):
     return ((points - np.asarray(centers, np.float64)[np.asarray(labels)]) ** 2).sum()
 
 
-@pytest.mark.parametrize("dim", [2, 3, 5, 20])
+@pytest.mark.parametrize("dim", [3, 20])
 def test_reaches_scikit_learns_inertia_from_the_same_centers(dim):
-    for seed in range(5):
-        points = blobs(400, dim, seed, spread=1.5)
+    for seed in range(3):
+        points = blobs(200, dim, seed, spread=1.5)
         start = points[:7]
         centers, labels = jitted(points, 7, initial_centers=start)
         theirs = KMeans(7, init=start, n_init=1, tol=0, algorithm="lloyd").fit(points)
@@ -37,7 +37,7 @@ def test_reaches_scikit_learns_inertia_from_the_same_centers(dim):
 
 @pytest.mark.parametrize("init", ["random", "k-means++"])
 def test_is_a_fixed_point(init):
-    points = blobs(300, 3)
+    points = blobs(200, 3)
     centers, labels = jitted(points, 5, jax.random.key(0), init=init)
     distances = ((points[:, None] - np.asarray(centers)) ** 2).sum(-1)
     np.testing.assert_array_equal(labels, distances.argmin(1))
@@ -109,10 +109,10 @@ def test_offset_and_scale_change_nothing(offset, scale):
 
 @pytest.mark.parametrize("scale", [2.0**-60, 2.0**60])
 def test_scales_of_float32_change_no_bit(scale):
-    points, key = jnp.asarray(blobs(60, 3)), jax.random.key(1)
+    points, key = jnp.asarray(blobs(200, 3)), jax.random.key(1)
     for init in ("random", "k-means++"):
-        centers, labels = jitted(points * scale, 4, key, init=init)
-        expected, same = jitted(points, 4, key, init=init)
+        centers, labels = jitted(points * scale, 5, key, init=init)
+        expected, same = jitted(points, 5, key, init=init)
         np.testing.assert_array_equal(centers / scale, expected)
         np.testing.assert_array_equal(labels, same)
 
@@ -171,7 +171,7 @@ def test_soft_draws_its_start():
 
 
 def test_vmap_equals_one_by_one():
-    points = np.stack([blobs(100, 3, seed) for seed in range(3)])
+    points = np.stack([blobs(200, 3, seed) for seed in range(3)])
     centers, labels = jax.jit(jax.vmap(lambda x: kmeans(x, 5, initial_centers=x[:5])))(points)
     for i, one in enumerate(points):
         alone_centers, alone = jitted(one, 5, initial_centers=one[:5])

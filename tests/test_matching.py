@@ -36,7 +36,7 @@ def check_valid(rows, columns, shape):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("shape", [(1500, 10, 10), (300, 4, 9), (300, 9, 4), (20, 1, 1)])
+@pytest.mark.parametrize("shape", [(300, 10, 10), (300, 4, 9), (300, 9, 4), (1, 64, 64)])
 def test_costs_what_scipys_costs(kind, shape):
     costs = KINDS[kind](np.random.default_rng(0), shape).astype(np.float32)
     rows, columns = assign(costs)
@@ -48,16 +48,9 @@ def test_costs_what_scipys_costs(kind, shape):
     np.testing.assert_allclose(ours.sum((1, 2)) / scale, scipy_costs(costs) / scale, atol=1e-5)
 
 
-def test_large_matrices():
-    costs = np.random.default_rng(1).uniform(size=(3, 64, 64)).astype(np.float32)
-    rows, columns = assign(costs)
-    check_valid(rows, columns, costs.shape)
-    np.testing.assert_allclose(assigned(costs, rows, columns).sum(1), scipy_costs(costs), rtol=1e-5)
-
-
 def test_forbidden_pairs_are_avoided():
     rng = np.random.default_rng(2)
-    costs = rng.uniform(size=(1500, 10, 10)).astype(np.float32)
+    costs = rng.uniform(size=(300, 10, 10)).astype(np.float32)
     costs[rng.uniform(size=costs.shape) < 0.4] = np.inf
     costs[:, range(10), rng.permutation(10)] = 0.7  # so that a complete assignment exists
     chosen = assigned(costs, *assign(costs)).sum(1)
