@@ -1,10 +1,12 @@
 """Average precision, against a plain form of it that follows the definition object by object."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import random_sets
 
 from slotjax.data.clevr_properties import ATTRIBUTES, REAL
+from slotjax.errors import UserError
 from slotjax.metrics.average_precision import average_precision, nearest_match, precision_and_recall
 
 
@@ -69,3 +71,33 @@ def test_the_distance_must_stay_below_the_threshold():
 def test_without_objects_there_is_nothing_to_judge():
     assert average_precision(np.ones((2, 3, 19)), np.zeros((2, 3, 19))) is None
     assert average_precision(np.ones((0, 3, 19)), np.zeros((0, 3, 19))) is None
+
+
+def test_confidence_of_nan_ranks_last():
+    targets = random_sets(np.random.default_rng(3), 1, 3)
+    predictions = np.concatenate([targets, targets * np.nan, targets[:, :1]], 1)
+    predictions[..., REAL] = 0.9, 0.8, 0.7, np.nan, np.nan, np.nan, -np.inf
+    assert average_precision(predictions, targets, 0.125) == pytest.approx(1.0)
+    precision, _ = precision_and_recall(predictions, targets, 0.125)
+    np.testing.assert_allclose(precision, [1, 1, 1, 3 / 4, 3 / 5, 3 / 6, 3 / 7])
+
+
+@pytest.mark.parametrize("kind", [np.ndarray.tolist, jnp.asarray, np.float16, np.float64])
+def test_sets_of_any_kind(kind):
+    targets = random_sets(np.random.default_rng(4), 2, 3)
+    sets = targets.astype(kind) if isinstance(kind, type) else kind(targets)
+    assert average_precision(sets, sets) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("predictions", "targets", "threshold", "message"),
+    [
+        (np.ones((3, 19)), np.ones((1, 3, 19)), 1.0, r"predictions of shape \(3, 19\): expected \[n, objects, 19\]"),
+        (np.ones((1, 3, 19)), np.ones((1, 3, 18)), 1.0, r"targets of shape \(1, 3, 18\)"),
+        (np.ones((2, 3, 19)), np.ones((1, 3, 19)), 1.0, "predictions of 2 images, targets of 1"),
+        *((np.ones((1, 3, 19)), np.ones((1, 3, 19)), x, f"threshold={x}: must be") for x in (0, -1, np.nan, None)),
+    ],
+)
+def test_impossible_sets_are_named(predictions, targets, threshold, message):
+    with pytest.raises(UserError, match=message):
+        average_precision(predictions, targets, threshold)
