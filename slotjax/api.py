@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from slotjax.errors import UserError, shown
 from slotjax.models import Model, Output
@@ -32,7 +33,7 @@ def init(model: Model, key: jax.Array, images: jax.Array) -> Params:
         keys = dict(zip(("params", "slots"), jax.random.split(key), strict=True))
         return model.init(keys, jnp.zeros(shape, jnp.float32))["params"]
 
-    if isinstance(key, jax.core.Tracer):
+    if isinstance(key, Tracer):
         return draw(key)
     # Jitted, so that only what makes parameters is ever run; without LLVM's optimizations, which on CPU take seconds
     # for every random draw and gain nothing in a program that runs once.
@@ -115,19 +116,18 @@ def responsibilities(out: Output, images: jax.Array, *, sigma: float = SIGMA) ->
     Raises:
       UserError: a model that draws nothing, images of another batch, or a sigma that is not above 0.
     """
-    if out.masks is None or out.components is None:
-        raise UserError("out: has no masks and components; responsibilities are of models that draw their slots")
-    if not isinstance(sigma, jax.core.Tracer) and not sigma > 0:
+    masks, components = out.need("masks", "components")
+    if not isinstance(sigma, Tracer) and not sigma > 0:
         raise UserError(f"sigma={sigma}: must be above 0; {SIGMA} is usual")
     images = jnp.asarray(images, jnp.float32)
-    size, channels = images.shape[-3:-1], images.shape[-1:]
-    if images.shape[:-3] != out.masks.shape[:-3] or channels != out.components.shape[-1:]:
+    size, channels = (images.shape[-3], images.shape[-2]), images.shape[-1:]
+    if images.shape[:-3] != masks.shape[:-3] or channels != components.shape[-1:]:
         raise UserError(
-            f"images of shape {shown(images.shape)}: the slots drew {shown(out.components.shape)}; give the images "
+            f"images of shape {shown(images.shape)}: the slots drew {shown(components.shape)}; give the images "
             "that they were found in"
         )
     log_masks = _resized(_log_masks(out)[..., None], size)[..., 0]
-    errors = ((images[..., None, :, :, :] - _resized(out.components, size)) ** 2).sum(-1)
+    errors = ((images[..., None, :, :, :] - _resized(components, size)) ** 2).sum(-1)
     return jax.nn.softmax(log_masks - errors / (2 * sigma**2), axis=-3)
 
 
@@ -161,7 +161,7 @@ def segments(
 def _log_masks(out: Output) -> jax.Array:
     if out.mask_logits is not None:
         return jax.nn.log_softmax(out.mask_logits, axis=-3)
-    return jnp.log(jnp.maximum(out.masks, FAINTEST))
+    return jnp.log(jnp.maximum(out.need("masks")[0], FAINTEST))
 
 
 def _resized(pictures: jax.Array, size: tuple[int, int], antialias: bool = False) -> jax.Array:
@@ -195,7 +195,7 @@ def _check_type(images: Any) -> jax.Array:
         raise UserError(f"images: no array of numbers ({str(error).splitlines()[0]}); give [b, h, w, 3]") from None
     if not jnp.issubdtype(images.dtype, jnp.floating):
         raise UserError(f"images of {images.dtype}: give floats in [-1, 1]; bytes are images / 127.5 - 1")
-    if images.size and not isinstance(images, jax.core.Tracer):
+    if images.size and not isinstance(images, Tracer):
         values = np.asarray(images)
         _check_range(float(values.min()), float(values.max()))
     return images.astype(jnp.float32) if images.dtype == jnp.float64 else images

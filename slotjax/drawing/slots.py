@@ -49,8 +49,8 @@ def slot_panel(component: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 def panels(image: np.ndarray, out: Output, index: int, truth: np.ndarray | None = None) -> list[np.ndarray]:
     """The row of one image: input, reconstruction, (true segments,) found segments, slots."""
-    components, masks = np.asarray(out.components[index]), np.asarray(out.masks[index])
-    row = [to_uint8(image), to_uint8(np.asarray(out.reconstruction[index]))]
+    components, masks = np.asarray(out.components)[index], np.asarray(out.masks)[index]
+    row = [to_uint8(image), to_uint8(np.asarray(out.reconstruction)[index])]
     if truth is not None:
         row.append(colour_segments(truth, background=True))
     row.append(colour_segments(masks.argmax(0), background=False))

@@ -36,5 +36,5 @@ def weight_at(weight: Weight, step: jax.Array) -> jax.Array | float:
 def weigh(weights: Mapping[str, Weight], out: Output, batch: Batch, step: jax.Array) -> dict[str, jax.Array]:
     """The mean over the images of every loss that has a weight, and as "loss" their weighted sum: scalars."""
     means = {name: LOSSES[name](out, batch, step).mean() for name, weight in weights.items() if weight}
-    total = sum(weight_at(weights[name], step) * value for name, value in means.items())
+    total = jnp.stack([weight_at(weights[name], step) * value for name, value in means.items()]).sum()
     return {"loss": total} | (means if len(means) > 1 else {})

@@ -28,5 +28,6 @@ def chroma(out: Output, batch: Any = None, step: Any = None) -> jax.Array:
 
 
 def _errors(out: Output) -> jax.Array:
-    chex.assert_equal_shape([out.reconstruction, out.target])
-    return out.reconstruction - out.target
+    reconstruction, target = out.need("reconstruction", "target")
+    chex.assert_equal_shape([reconstruction, target])
+    return reconstruction - target

@@ -17,7 +17,8 @@ def set_loss(out: Output, batch: Any, step: Any = None) -> jax.Array:
     Sets are padded to the number of slots: a slot without an object should say so.
     """
     del step
-    return matched_huber(out.predictions, targets(batch["objects"], out.predictions.shape[1]))
+    (predictions,) = out.need("predictions")
+    return matched_huber(predictions, targets(batch["objects"], predictions.shape[1]))
 
 
 def huber_costs(predictions: jax.Array, targets: jax.Array) -> jax.Array:

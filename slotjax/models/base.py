@@ -2,13 +2,15 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax import struct
 from jax import export
 
+from slotjax.errors import UserError
 from slotjax.nn.attention import SlotAttention
 
 
@@ -41,6 +43,13 @@ class Output:
     slots_history: jax.Array | None = None
     attention_history: jax.Array | None = None
 
+    def need(self, *names: str) -> list[jax.Array]:
+        """These fields; a `UserError` for one that the model does not have."""
+        for name in names:
+            if getattr(self, name) is None:
+                raise UserError(f"out.{name}: this model has none; take one that does")
+        return [getattr(self, name) for name in names]
+
 
 export.register_pytree_node_serialization(
     Output,
@@ -50,14 +59,16 @@ export.register_pytree_node_serialization(
 )
 
 
-class Model(Protocol):
-    """A linen module that hashes; two are equal when their numbers are.
+class Model(nn.Module):
+    """What models have in common; a linen module that hashes, equal to another when their numbers are.
 
-    Attributes:
-      attention: where the slots compete.
+    Every model has an `encoder`, which makes tokens, and `attention`, where slots compete for them. `frozen` names the
+    parts, at the top of the parameters' tree, that are not trained.
     """
 
     attention: SlotAttention
+
+    frozen: ClassVar[tuple[str, ...]] = ()
 
     @property
     def inputs(self) -> Mapping[str, jax.ShapeDtypeStruct]:
@@ -65,48 +76,43 @@ class Model(Protocol):
 
         The first is what `slotjax.apply` takes by position.
         """
-        ...
-
-    @property
-    def frozen(self) -> tuple[str, ...]:
-        """The parts, names at the top of the parameters' tree, that are not trained."""
-        ...
+        raise NotImplementedError
 
     @property
     def decoded_dim(self) -> int:
         """How many numbers a slot has for `decode`."""
-        ...
+        return self.attention.slot_dim
 
     def encode(self, images: jax.Array) -> jax.Array:
         """What the slots compete for, [*b, n, d]."""
-        ...
+        raise NotImplementedError
 
     def decode(self, slots: jax.Array) -> Output:
         """What slots [*b, k, decoded_dim] say."""
-        ...
+        raise NotImplementedError
 
     def locate(self, slots: jax.Array, attention: jax.Array) -> jax.Array:
-        """slots [b, k, d] and where they attend [b, k, n] -> what `decode` takes."""
-        ...
+        """slots [b, k, d] and where they attend [b, k, n] -> what `decode` takes: the slots as they are, or located."""
+        del attention
+        return slots
+
+    def attend_and_decode(self, images: jax.Array, slots: jax.Array | None, **options: Any) -> Output:
+        """Encodes, lets slots compete, decodes: what models of single pictures have in common."""
+        if slots is not None and slots.shape[-1] == self.decoded_dim:
+            slots = slots[..., : self.attention.slot_dim]  # where they attend is found anew
+        slots, attention, *history = self.attention(self.encode(images), slots, **options)
+        slots = self.locate(slots, attention)
+        out = dataclasses.replace(self.decode(slots), slots=slots, attention=attention)
+        if history:
+            states, attention = history[0]
+            states = jax.vmap(self.locate, 1, 1)(states, attention)
+            out = dataclasses.replace(out, slots_history=states, attention_history=attention)
+        return out
 
 
 def pictures(resolution: tuple[int, int]) -> dict[str, jax.ShapeDtypeStruct]:
     """The `inputs` of a model of RGB pictures."""
     return {"image": jax.ShapeDtypeStruct((*resolution, 3), jnp.float32)}
-
-
-def attend_and_decode(model: Any, images: jax.Array, slots: jax.Array | None, **options: Any) -> Output:
-    """Encodes, lets slots compete, decodes: what models of single pictures have in common."""
-    if slots is not None and slots.shape[-1] == model.decoded_dim:
-        slots = slots[..., : model.attention.slot_dim]  # where they attend is found anew
-    slots, attention, *history = model.attention(model.encode(images), slots, **options)
-    slots = model.locate(slots, attention)
-    out = dataclasses.replace(model.decode(slots), slots=slots, attention=attention)
-    if history:
-        states, attention = history[0]
-        states = jax.vmap(model.locate, 1, 1)(states, attention)
-        out = dataclasses.replace(out, slots_history=states, attention_history=attention)
-    return out
 
 
 def compose(components: jax.Array, mask_logits: jax.Array) -> Output:

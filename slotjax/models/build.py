@@ -4,10 +4,10 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, get_type_hints
 
-import flax.linen as nn
 import jax.numpy as jnp
 
 from slotjax.errors import UserError, shown
+from slotjax.models.base import Model
 from slotjax.models.discovery import ObjectDiscovery
 from slotjax.models.set_prediction import SetPrediction
 from slotjax.nn.attention import SlotAttention
@@ -19,7 +19,7 @@ from slotjax.nn.heads import HEADS
 from slotjax.nn.initializers import INITIALIZERS
 from slotjax.nn.positions import FRAMES, Frame
 
-Kinds = Mapping[str, type]
+Kinds = Mapping[str, Any]  # name -> class
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 BY_NAME: dict[Any, Kinds] = {Frame: FRAMES, PlaceLayer: PLACE_LAYERS}  # small parts that a name says all about
@@ -30,7 +30,7 @@ NOT_FIELDS = ("parent", "name", "dtype", "resolution")  # of a part: what the mo
 class Kind:
     """What a model is made of, besides `SlotAttention`: its module, and which parts each of its fields can be."""
 
-    module: type
+    module: type[Model]
     parts: Mapping[str, Kinds]
 
 
@@ -40,7 +40,7 @@ MODELS = {
 }
 
 
-def build_model(config: Mapping[str, Any]) -> nn.Module:
+def build_model(config: Mapping[str, Any]) -> Model:
     """The model that `config.model` describes: a frozen linen module, equal to any other built from the same numbers.
 
     Args:
@@ -103,7 +103,7 @@ def build_part(where: str, kinds: Kinds, fields: Any, **given: Any) -> Any:
     fields = dict(as_fields(where, fields))
     kind = choose(f"{where}.name", kinds, fields.pop("name", None))
     known = {name: hint for name, hint in declared(kind).items() if name not in (*given, "initializer")}
-    values = {name: value for name, value in given.items() if name in kind.__dataclass_fields__}
+    values = {name: value for name, value in given.items() if name in _fields(kind)}
     for name, value in fields.items():
         if name not in known:
             raise UserError(
@@ -117,17 +117,21 @@ def build_part(where: str, kinds: Kinds, fields: Any, **given: Any) -> Any:
     return kind(**values)
 
 
+def _fields(kind: Any) -> dict[str, dataclasses.Field]:
+    return kind.__dataclass_fields__
+
+
 def declared(kind: type) -> dict[str, Any]:
     """The fields of a module that a config can set, {name: type}."""
     hints = get_type_hints(kind, include_extras=True)
-    return {name: hint for name, hint in hints.items() if name in kind.__dataclass_fields__ and name not in NOT_FIELDS}
+    return {name: hint for name, hint in hints.items() if name in _fields(kind) and name not in NOT_FIELDS}
 
 
 def defaults_of(kind: type, leave_out: tuple[str, ...] = ()) -> dict[str, Any]:
     """The defaults of a module's fields as a config writes them; fields without one are left out."""
     defaults = {}
     for name, hint in declared(kind).items():
-        value = kind.__dataclass_fields__[name].default
+        value = _fields(kind)[name].default
         if value is dataclasses.MISSING or value is None or name in leave_out:
             continue
         names = {part: key for key, part in BY_NAME.get(hint, {}).items()}

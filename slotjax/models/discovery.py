@@ -1,19 +1,17 @@
 """Object discovery: an auto-encoder with slots in its middle (Locatello et al., 2020, sec. 3.1)."""
 
 import dataclasses
-from typing import Any
+from typing import Any, cast
 
-import flax.linen as nn
 import jax
 
-from slotjax.models.base import Output, attend_and_decode, compose, pictures
-from slotjax.nn.attention import SlotAttention
+from slotjax.models.base import Model, Output, compose, pictures
 from slotjax.nn.decoders import Decoder
 from slotjax.nn.decoders.base import rematerialised
 from slotjax.nn.encoders import Encoder
 
 
-class ObjectDiscovery(nn.Module):
+class ObjectDiscovery(Model):
     """Finds objects by redrawing the picture; see `slotjax.models.Model`.
 
     Attributes:
@@ -22,15 +20,12 @@ class ObjectDiscovery(nn.Module):
 
     resolution: tuple[int, int]
     encoder: Encoder
-    attention: SlotAttention
     decoder: Decoder
     remat: bool = False
 
-    frozen = ()
-
     def __call__(self, images: jax.Array, slots: jax.Array | None = None, **options: Any) -> Output:
         """images [b, h, w, 3] -> `Output`; `slots` and `options` go to `SlotAttention`."""
-        return dataclasses.replace(attend_and_decode(self, images, slots, **options), target=images)
+        return dataclasses.replace(self.attend_and_decode(images, slots, **options), target=images)
 
     @property
     def inputs(self) -> dict[str, jax.ShapeDtypeStruct]:
@@ -48,7 +43,7 @@ class ObjectDiscovery(nn.Module):
         """slots [*b, k, d], as `Output` has them -> components, masks and reconstruction."""
         flat = slots.reshape(-1, slots.shape[-1])
         remat = self.remat and not self.is_initializing()
-        drawn = rematerialised(self.decoder, flat) if remat else self.decoder(flat)
+        drawn = rematerialised(cast(Any, self.decoder), flat) if remat else self.decoder(flat)
         drawn = drawn.reshape(*slots.shape[:-1], *drawn.shape[1:])
         return compose(drawn[..., :-1], drawn[..., -1])
 

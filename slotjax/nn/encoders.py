@@ -89,4 +89,4 @@ def check_layers(where: str, part: Any) -> None:
         raise UserError(f"{where}: {lengths} are the numbers of layers; give each as many entries")
 
 
-ENCODERS: dict[str, type] = {"cnn": CNNEncoder}
+ENCODERS: dict[str, Any] = {"cnn": CNNEncoder}

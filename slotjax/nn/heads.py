@@ -47,4 +47,4 @@ class PropertyHead(nn.Module):
         """Any widths go together."""
 
 
-HEADS: dict[str, type] = {"mlp": PropertyHead}
+HEADS: dict[str, Any] = {"mlp": PropertyHead}

@@ -1,6 +1,6 @@
 """How slots start: drawn from one learned Gaussian, or one learned start for each slot."""
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import flax.linen as nn
 import jax
@@ -76,4 +76,4 @@ def keys_of_examples(key: jax.Array, batch: int) -> jax.Array:
     return key
 
 
-INITIALIZERS: dict[str, type] = {"gaussian": GaussianSlots, "learned": LearnedSlots}
+INITIALIZERS: dict[str, Any] = {"gaussian": GaussianSlots, "learned": LearnedSlots}

@@ -1,7 +1,7 @@
 """Convolutional and dense layers: the plain ones, or on a CPU the equal forms of `slotjax.nn.cpu`."""
 
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -20,8 +20,8 @@ class _Layer(nn.Module):
     dtype: Any = jnp.float32
     kernel_init: nn.initializers.Initializer = nn.initializers.glorot_uniform()
 
-    plain = staticmethod(convolution.plain_convolve)
-    fast = staticmethod(convolution.convolve)
+    plain: ClassVar[Any] = staticmethod(convolution.plain_convolve)
+    fast: ClassVar[Any] = staticmethod(convolution.convolve)
 
     @nn.compact
     def __call__(self, inputs: jax.Array) -> jax.Array:
@@ -40,8 +40,8 @@ class Conv(_Layer):
 class ConvTranspose(_Layer):
     """A SAME transposed convolution: [b, h, w, c] -> [b, h * stride, w * stride, features]."""
 
-    plain = staticmethod(convolution.plain_conv_transpose)
-    fast = staticmethod(convolution.conv_transpose)
+    plain: ClassVar[Any] = staticmethod(convolution.plain_conv_transpose)
+    fast: ClassVar[Any] = staticmethod(convolution.conv_transpose)
 
 
 def product(inputs: jax.Array, kernel: jax.Array) -> jax.Array:

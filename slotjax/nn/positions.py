@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
@@ -57,37 +57,37 @@ class SoftPositionEmbedding(nn.Module):
         return features + nn.Dense(features.shape[-1], kernel_init=glorot, dtype=features.dtype, name="dense")(grid)
 
 
-class Frame(Protocol):
+class Frame:
     """In which coordinates a decoder draws its slots: the picture's, or each slot's own.
 
     A frame is as many numbers, behind a slot's own, as its `size` says.
     """
 
-    size: int
+    size: ClassVar[int]
 
     def locate(self, slots: jax.Array, attention: jax.Array, grid: tuple[int, int]) -> jax.Array:
         """slots [b, k, d] and where they attend [b, k, n], of a grid of tokens -> [b, k, d + size]."""
-        ...
+        raise NotImplementedError
 
     def split(self, slots: jax.Array) -> tuple[jax.Array, jax.Array]:
         """slots [m, d + size] -> slots [m, d] and frames [m, size]."""
-        ...
+        raise NotImplementedError
 
     def coordinates(self, frames: jax.Array, height: int, width: int) -> jax.Array:
         """Row and column of each place, in [-1, 1] of the picture or about the frame: [h, w, 2] or [m, h, w, 2]."""
-        ...
+        raise NotImplementedError
 
     def soft(self, frames: jax.Array, height: int, width: int) -> jax.Array:
         """What `SoftPositionEmbedding` takes: [h, w, 4] or [m, h, w, 4]."""
-        ...
+        raise NotImplementedError
 
     def extents(self, frames: jax.Array) -> jax.Array:
         """Logarithms of how far a frame reaches, [m, 2], for layers that should know; [m, 0] where all are alike."""
-        ...
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
-class PictureFrame:
+class PictureFrame(Frame):
     """Places are where they are in the picture (Watters et al., 2019)."""
 
     size = 0
@@ -112,7 +112,7 @@ class PictureFrame:
 
 
 @dataclass(frozen=True)
-class SlotFrame:
+class SlotFrame(Frame):
     """Places count from where each slot attends, in units of how far it spreads.
 
     A slot then need not say where its object is, and an object is drawn alike wherever it is. The decoder's half of

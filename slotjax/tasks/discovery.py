@@ -50,14 +50,15 @@ def scores(
     images = batch["image"]
     out = apply(model, params, images, keys, **options)
     figures = {"mse": mse(out)}
-    figures |= {"slot_largest": largest_share(out.masks), "slot_distance": relative_distance(out.slots)}
-    figures["mask_entropy"] = metrics.mask_entropy(out.masks)
+    slots, masks, attention = out.need("slots", "masks", "attention")
+    figures |= {"slot_largest": largest_share(masks), "slot_distance": relative_distance(slots)}
+    figures["mask_entropy"] = metrics.mask_entropy(masks)
     if "segments" in batch and num_true is not None:
-        truth, num_slots = batch["segments"], out.masks.shape[1]
+        truth, num_slots = batch["segments"], masks.shape[1]
         found = {
-            "": out.masks.argmax(1),
+            "": masks.argmax(1),
             "posterior_": responsibilities(out, images).argmax(1),
-            "attention_": attention_segments(out.attention, truth.shape[1:]),
+            "attention_": attention_segments(attention, truth.shape[1:]),
         }
         # All kinds in one: the matching takes seconds to compile.
         each = jax.vmap(lambda segments: segmentation_scores(truth, segments, num_true, num_slots))

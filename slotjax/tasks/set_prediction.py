@@ -60,11 +60,11 @@ def scores(
     """
     del num_true
     out = apply(model, params, batch["image"], keys, **options)
-    predictions, objects = out.predictions, batch["objects"]
+    (predictions,), objects = out.need("predictions"), batch["objects"]
     truth = targets(objects, max(predictions.shape[1], objects["present"].shape[1]))
     value = matched_huber(predictions, truth)
     if out.slots_history is not None:
-        predictions = jax.vmap(lambda slots: decode(model, params, slots).predictions)(out.slots_history)
+        predictions = jax.vmap(lambda slots: decode(model, params, slots).need("predictions")[0])(out.slots_history)
     return {"set_loss": value, "predictions": predictions, "targets": truth}
 
 
@@ -144,5 +144,5 @@ def pictures(model: Model, params: Any, batch: Batch, keys: jax.Array) -> np.nda
 
 def panels(batch: Batch, out: Output) -> dict[str, np.ndarray]:
     """The true and the predicted objects, drawn on the pictures."""
-    truth, predicted = draw.drawn(batch["image"], out.predictions, batch["objects"])
+    truth, predicted = draw.drawn(batch["image"], np.asarray(out.predictions), batch["objects"])
     return {"truth": truth, "predicted": predicted}

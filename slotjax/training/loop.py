@@ -4,6 +4,7 @@ import json
 import math
 import time
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,7 @@ class Loop:
             return state
         check_same_run(self.config, disk.from_fields(found.config), run.workdir)
         target = initial_state(self.config, run.model)
-        return self.checkpoints.read(found, saved(target)).replace(frozen=target.frozen)
+        return replace(self.checkpoints.read(found, saved(target)), frozen=target.frozen)
 
     def run(self) -> None:
         self.compiling = CompileClock()
@@ -202,7 +203,7 @@ class Loop:
         """Scores a step that was not scored yet; writes it down, draws it, and keeps it if none was better."""
         if step in self.evaluator.scored:
             return
-        state = self._state().replace(frozen=jax.tree.map(np.asarray, self.state.frozen))
+        state = replace(self._state(), frozen=jax.tree.map(np.asarray, self.state.frozen))
         summary = self.evaluator.evaluate(state, self._asked)
         if summary is None:
             return  # it is made up for when the run goes on

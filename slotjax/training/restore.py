@@ -1,5 +1,6 @@
 """Trained models: from a run's checkpoints, a file of weights, or weights that come with the library."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,12 +68,12 @@ def restore_state(config: ConfigDict, workdir: Path, *, best: bool = False) -> t
     finally:
         checkpoints.close()
     frozen = initial_state(config, model).frozen if model.frozen else {}
-    return model, jax.device_put(state.replace(frozen=frozen), jax.local_devices()[0])
+    return model, jax.device_put(replace(state, frozen=frozen), jax.local_devices()[0])
 
 
 def saved(state: TrainState) -> TrainState:
     """What a checkpoint holds of a state."""
-    return state.replace(frozen={})
+    return replace(state, frozen={})
 
 
 def first_state(config: ConfigDict, model: Model) -> tuple[TrainState, str | None]:

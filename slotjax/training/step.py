@@ -1,7 +1,7 @@
 """One training step: pure functions of one device's share, with a named axis over the devices."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -69,12 +69,12 @@ class Step:
             ema = optax.incremental_update(params, ema, 1 - self.ema_decay)
         norms = {"grad_norm": optax.tree.norm(gradients), "update_norm": optax.tree.norm(updates)}
         finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(norms["grad_norm"]) & jnp.isfinite(norms["update_norm"])
-        new = state.replace(step=state.step + 1, params=params, opt_state=opt_state, ema=ema)
+        new = replace(state, step=state.step + 1, params=params, opt_state=opt_state, ema=ema)
         following = state.step + 1
         if not self.skip_nonfinite:
             finite &= state.step >= 0
             following = jnp.full_like(state.step, STOPPED)
-        old = state.replace(step=following)
+        old = replace(state, step=following)
         return jax.tree.map(partial(jnp.where, finite), new, old), metrics | norms
 
 

@@ -5,7 +5,7 @@ has to begin and the host to hand over; of vectors it is a few (docs/performance
 what an optimizer does by part included, has trees.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -57,7 +57,7 @@ class Layout:
             updates, state = transformation.update(self.params(updates), state, tree)
             return self.vector(updates), state
 
-        return optax.GradientTransformation(init, update)
+        return optax.GradientTransformation(cast(Any, init), cast(Any, update))
 
     def _fits(self, tree: Any) -> bool:
         return jax.tree.structure(tree) == self.structure

@@ -3,10 +3,12 @@
 One more decoder is one file here and one line in `DECODERS`.
 """
 
+from typing import Any
+
 from slotjax.nn.decoders.base import Decoder
 from slotjax.nn.decoders.broadcast import SpatialBroadcastDecoder
 from slotjax.nn.decoders.mlp import MLPBroadcastDecoder
 
-DECODERS: dict[str, type] = {"spatial_broadcast": SpatialBroadcastDecoder, "mlp": MLPBroadcastDecoder}
+DECODERS: dict[str, Any] = {"spatial_broadcast": SpatialBroadcastDecoder, "mlp": MLPBroadcastDecoder}
 
 __all__ = ["DECODERS", "Decoder", "MLPBroadcastDecoder", "SpatialBroadcastDecoder"]

@@ -54,7 +54,7 @@ def shared_kernel(layer: nn.Module, places: jax.Array, features: int) -> jax.Arr
     return layer.param("kernel", nn.initializers.he_uniform(), (places.shape[-1], features), jnp.float32)
 
 
-PLACE_LAYERS: dict[str, type] = {"shared": SharedPlaceLayer, "own": OwnPlaceLayer}
+PLACE_LAYERS: dict[str, Any] = {"shared": SharedPlaceLayer, "own": OwnPlaceLayer}
 
 
 class MLPBroadcastDecoder(nn.Module):
