@@ -118,7 +118,7 @@ def build_part(where: str, kinds: Kinds, fields: Any, **given: Any) -> Any:
 
 
 def _fields(kind: Any) -> dict[str, dataclasses.Field]:
-    return kind.__dataclass_fields__
+    return {field.name: field for field in dataclasses.fields(kind)}
 
 
 def declared(kind: type) -> dict[str, Any]:
