@@ -1,8 +1,8 @@
 """Objects in minutes on two CPU cores, without a data set: discs, squares and triangles at 32x32.
 
 The method is the paper's; the model is small: tokens at half the resolution, each of which sees a whole sprite, and an
-MLP decoder that predicts patches. Every slot has a learned start, and one of them takes the background
-(docs/ablation.md).
+MLP decoder that predicts patches. Every slot has a learned start, and one of them takes the background; when objects
+have parted, undecided masks get a price, and later every slot is asked to draw what it shares (docs/ablation.md).
 
 Variant: `tiny` runs in seconds.
 """
@@ -28,10 +28,12 @@ def get_config(variants: str | None = None) -> ConfigDict:
             "mlp_dim": 64,
             "kernel_init": "he",
         },
-        "decoder": {"name": "mlp", "hidden": (128, 128), "patch": 4, "frequencies": 4},
+        "decoder": {"name": "mlp", "hidden": (128, 128), "patch": 4, "frequencies": 4, "position": "own"},
     }
     config = experiment(model, cores="devices", data={"name": "sprites"})
     config.data.options = ConfigDict({"min_objects": 2, "max_objects": 4, "background": "black"})
     config.train.update(batch_size=8, num_steps=8_000, learning_rate=1.5e-3, schedule="cosine", warmup_steps=200)
     config.train.update(clip_norm=1.0, ema_decay=0.995, log_every=100, eval_every=1_000, checkpoint_every=1_000)
+    priced = {"entropy": ((3_000, 0.0), (3_001, 0.1)), "expected": ((6_000, 0.0), (6_001, 0.25))}
+    config.train.losses = ConfigDict(priced)
     return apply_variants(config, variants, {"tiny": tiny})

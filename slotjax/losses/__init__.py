@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from slotjax.losses.masks import entropy, expected
 from slotjax.losses.reconstruction import chroma, mse
 from slotjax.losses.sets import set_loss
 from slotjax.models import Output
@@ -21,6 +22,8 @@ Weight = float | Sequence[Sequence[float]]
 LOSSES: dict[str, Loss] = {
     "mse": mse,
     "chroma": chroma,
+    "expected": expected,
+    "entropy": entropy,
     "set": set_loss,
 }
 

@@ -44,6 +44,8 @@ class CNNEncoder(nn.Module):
       groups: GroupNorm in so many groups of channels (Wu and He, 2018) between every convolution and its ReLU, as in
         the encoder of SAVi (Kipf et al., 2022); 0, the original's, is none. It measures what is there against the
         rest of the same picture: where backgrounds may be dark or light, objects are what differs from theirs.
+      position_scale: of the position embedding; 1 is the original's. Where objects share colours, tokens that tell of
+        their place first keep slots from owning colours.
     """
 
     channels: Counts = (64, 64, 64, 64)
@@ -52,6 +54,7 @@ class CNNEncoder(nn.Module):
     mlp_dim: Count = 64
     kernel_init: Literal["glorot", "he"] = "glorot"
     groups: Annotated[int, Range(0, 2**14)] = 0
+    position_scale: Annotated[float, Range(0, 1000)] = 1.0
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -64,7 +67,7 @@ class CNNEncoder(nn.Module):
             if self.groups:
                 x = nn.GroupNorm(self.groups, epsilon=NORM_EPSILON, dtype=self.dtype, name=f"group_norm{i}")(x)
             x = nn.relu(x)
-        x = SoftPositionEmbedding(name="position")(x, jnp.asarray(position_grid(*x.shape[-3:-1])))
+        x = SoftPositionEmbedding(self.position_scale, name="position")(x, jnp.asarray(position_grid(*x.shape[-3:-1])))
         x = x.reshape(x.shape[0], -1, x.shape[-1])
         x = nn.LayerNorm(NORM_EPSILON, name="norm")(x).astype(self.dtype)
         x = nn.relu(Dense(self.mlp_dim, kernel_init=glorot, dtype=self.dtype, name="dense0")(x))

@@ -48,13 +48,20 @@ def fourier(coordinates: jax.Array, frequencies: int) -> jax.Array:
 
 
 class SoftPositionEmbedding(nn.Module):
-    """Adds a learned linear map of positions to a feature map (Locatello et al., 2020, appendix E.2)."""
+    """Adds a learned linear map of positions to a feature map (Locatello et al., 2020, appendix E.2).
+
+    Attributes:
+      scale: of what is added; 1 is the original's.
+    """
+
+    scale: float = 1.0
 
     @nn.compact
     def __call__(self, features: jax.Array, grid: jax.Array) -> jax.Array:
         """[b, h, w, d] and positions [h, w, 4] or [b, h, w, 4], as of `position_grid` -> [b, h, w, d]."""
         glorot = nn.initializers.glorot_uniform()
-        return features + nn.Dense(features.shape[-1], kernel_init=glorot, dtype=features.dtype, name="dense")(grid)
+        embedding = nn.Dense(features.shape[-1], kernel_init=glorot, dtype=features.dtype, name="dense")(grid)
+        return features + (embedding if self.scale == 1 else self.scale * embedding)
 
 
 class Frame:

@@ -16,7 +16,7 @@ from slotjax.losses.reconstruction import mse
 from slotjax.models import Model, Output
 from slotjax.tasks.base import Batch, Condition, Figures, Summary
 
-LOSSES = {"mse": 1.0, "chroma": 0.0}
+LOSSES = {"mse": 1.0, "chroma": 0.0, "expected": 0.0, "entropy": 0.0}
 TARGETS = ()
 BASELINES = ("kmeans", "soft_kmeans")
 NEXT = ("slotjax.evaluate --workdir {workdir}", "slotjax.segment --workdir {workdir} IMAGE...")
