@@ -16,6 +16,7 @@ from jax.core import Tracer
 from slotjax.errors import UserError, shown
 from slotjax.models import Model, Output
 from slotjax.nn.fields import Count, check
+from slotjax.system import arguments
 
 Params = Any
 STATIC = ("model", "num_slots", "num_iterations", "return_history")  # arguments of `apply` that jit must not trace
@@ -150,9 +151,10 @@ def segments(
     Returns:
       int32 [b, h, w], ids in [0, k).
     """
-    images = _check_type(images)
+    images = arguments.array("images", images)
     if images.ndim != 4:
         raise UserError(f"images of shape {shown(images.shape)}: expected [b, h, w, 3]; a single one is image[None]")
+    images = _check_type(images)
     seen = _resized(images, model.resolution, antialias=True)
     out = apply(model, params, seen, key, **options)
     return responsibilities(out, images, sigma=sigma).argmax(-3).astype(jnp.int32)
@@ -177,28 +179,23 @@ def _run(model: Any, params: Params, *arguments: Any, **options: Any) -> Any:
 
 def _check_images(model: Model, images: Any) -> jax.Array:
     """The images as an array, or a `UserError` if they are not what the model takes."""
-    images = _check_type(images)
     expected = next(iter(model.inputs.values())).shape
+    images = arguments.array("images", images)
     if images.shape[1:] != expected:
         raise UserError(
             f"images of shape {tuple(images.shape)}: this model takes [b, {', '.join(map(str, expected))}], NHWC in "
             "[-1, 1]; resize them, or build the model with another resolution"
         )
-    return images
+    return _check_type(images)
 
 
 def _check_type(images: Any) -> jax.Array:
     """The images as an array of floats; those of which the values are at hand must lie about [-1, 1]."""
-    try:
-        images = jnp.asarray(images)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"images: no array of numbers ({str(error).splitlines()[0]}); give [b, h, w, 3]") from None
-    if not jnp.issubdtype(images.dtype, jnp.floating):
-        raise UserError(f"images of {images.dtype}: give floats in [-1, 1]; bytes are images / 127.5 - 1")
+    images = arguments.floats("images", images, "give floats in [-1, 1]; bytes are images / 127.5 - 1")
     if images.size and not isinstance(images, Tracer):
         values = np.asarray(images)
         _check_range(float(values.min()), float(values.max()))
-    return images.astype(jnp.float32) if images.dtype == jnp.float64 else images
+    return jnp.asarray(images, jnp.float32 if images.dtype == np.float64 else None)
 
 
 def _check_range(low: float, high: float) -> None:

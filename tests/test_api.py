@@ -9,9 +9,9 @@ import pytest
 from helpers import config_of
 
 import slotjax
+from slotjax import clustering
 
-STATIC = ("model", "num_slots", "num_iterations", "return_history")
-apply = jax.jit(slotjax.apply, static_argnames=STATIC)
+apply = jax.jit(slotjax.apply, static_argnames=slotjax.STATIC)
 BATCH, SLOTS, DIM, SIDE = 4, 7, 16, 32
 KEY = jax.random.key(1)
 
@@ -144,6 +144,95 @@ def test_impossible_requests_are_named_before_compilation(model, params, picture
     for function in (slotjax.apply, apply):
         with pytest.raises(ValueError, match=message):
             function(model, params, pictures, **options)
+
+
+@pytest.mark.parametrize("name", ["clevr:tiny", "clevr:small,tiny", "clevr_set:tiny"])
+def test_no_images_give_no_outputs(name):
+    model = slotjax.build_model(config_of(name).model)
+    params, nothing = slotjax.init(model, jax.random.key(0), IMAGES), IMAGES[:0]
+    out = slotjax.apply(model, params, nothing, KEY)
+    assert out.slots.shape[0] == 0 and slotjax.encode(model, params, nothing).shape[0] == 0
+    if out.masks is not None:
+        assert out.masks.shape == (0, 7, SIDE, SIDE)
+        assert slotjax.responsibilities(out, nothing).shape == (0, 7, SIDE, SIDE)
+
+
+def test_responsibilities_are_the_e_step_of_a_mixture(model, params, images):
+    out = apply(model, params, images, KEY)
+    sigma = 0.4
+    likelihood = np.exp(-((np.asarray(images)[:, None] - np.asarray(out.components)) ** 2).sum(-1) / (2 * sigma**2))
+    expected = np.asarray(out.masks) * likelihood
+    expected /= expected.sum(1, keepdims=True)
+    found = jax.jit(slotjax.responsibilities)(out, images, sigma=sigma)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    np.testing.assert_allclose(found.sum(1), 1, atol=1e-5)
+    close(slotjax.responsibilities(out, images, sigma=1e6), out.masks)
+    close(slotjax.responsibilities(out.replace(mask_logits=None), images, sigma=sigma), found)
+
+
+def test_equal_masks_give_the_shares_of_soft_k_means():
+    """The mixture whose means the slots draw, each of one colour: its E-step is that of soft k-means."""
+    colours, sigma = jnp.asarray([[-0.5, 0.0, 0.2], [0.3, 0.1, -0.2], [0.9, -0.9, 0.0]]), 0.4
+    images = normal(1, 4, 5, 3) / 3
+    components = jnp.broadcast_to(colours[None, :, None, None], (1, 3, 4, 5, 3))
+    out = slotjax.Output(masks=jnp.full((1, 3, 4, 5), 1 / 3), components=components)
+    shares = clustering.responsibilities(images.reshape(-1, 3), colours, 2 * sigma**2)
+    found = slotjax.responsibilities(out, images, sigma=sigma)
+    np.testing.assert_allclose(found[0].reshape(3, -1).T, shares, atol=1e-5)
+
+
+def test_segments_are_at_the_pictures_own_size(model, params, images):
+    large = jnp.repeat(jnp.repeat(images, 2, 1), 2, 2)
+    out = apply(model, params, images, KEY)
+    assert slotjax.responsibilities(out, large).shape == (BATCH, SLOTS, 2 * SIDE, 2 * SIDE)
+    found = slotjax.segments(model, params, large, KEY)
+    assert found.shape == (BATCH, 2 * SIDE, 2 * SIDE) and found.dtype == jnp.int32
+    same = slotjax.segments(model, params, images, KEY)
+    np.testing.assert_array_equal(same, slotjax.responsibilities(out, images).argmax(1))
+
+
+GREY = slotjax.Output(masks=IMAGES[..., 0][:, None], components=IMAGES[:, None])
+
+
+@pytest.mark.parametrize(
+    ("out", "pictures", "sigma", "message"),
+    [
+        (slotjax.Output(), IMAGES, 0.3, "out.masks: this model has none"),
+        (GREY, IMAGES[:1], 0.3, "images of shape"),
+        (GREY, IMAGES, 0.0, "sigma=0.0: must be above 0"),
+        (GREY, IMAGES, float("nan"), "sigma=nan"),
+    ],
+)
+def test_impossible_responsibilities_are_named(out, pictures, sigma, message):
+    with pytest.raises(ValueError, match=message):
+        slotjax.responsibilities(out, pictures, sigma=sigma)
+
+
+@pytest.mark.parametrize(
+    ("pictures", "message"),
+    [
+        (np.zeros((2, SIDE, SIDE, 3), np.uint8), r"images of dtype uint8: give floats in \[-1, 1\]"),
+        (np.full((2, SIDE, SIDE, 3), 200.0), "images from 200 to 200: give floats"),
+        ([["a"]], "images of dtype <U1: expected real numbers"),
+        (0.5, "images of shape"),
+    ],
+)
+def test_pictures_of_another_kind_are_named(model, params, pictures, message):
+    for function in (partial(slotjax.apply, key=KEY), slotjax.encode, partial(slotjax.segments, key=KEY)):
+        with pytest.raises(ValueError, match=message):
+            function(model, params, pictures)
+
+
+def test_pictures_between_0_and_1_are_remarked(model, params, images):
+    with pytest.warns(UserWarning, match=r"models take \[-1, 1\]; pictures in \[0, 1\] are images \* 2 - 1"):
+        slotjax.apply(model, params, (images + 1) / 2, KEY)
+
+
+def test_an_output_can_be_exported(model, params, images):
+    run = partial(slotjax.apply, model)
+    exported = jax.export.export(jax.jit(run))(params, images, jax.random.key_data(KEY))
+    again = jax.export.deserialize(exported.serialize())
+    close(again.call(params, images, jax.random.key_data(KEY)).masks, apply(model, params, images, KEY).masks)
 
 
 def test_more_slots_than_were_learned_is_an_error():

@@ -1,6 +1,7 @@
 """Object discovery: an auto-encoder with slots in its middle (Locatello et al., 2020, sec. 3.1)."""
 
 import dataclasses
+import math
 from typing import Any, cast
 
 import jax
@@ -41,7 +42,7 @@ class ObjectDiscovery(Model):
 
     def decode(self, slots: jax.Array) -> Output:
         """slots [*b, k, d], as `Output` has them -> components, masks and reconstruction."""
-        flat = slots.reshape(-1, slots.shape[-1])
+        flat = slots.reshape(math.prod(slots.shape[:-1]), slots.shape[-1])
         remat = self.remat and not self.is_initializing()
         drawn = rematerialised(cast(Any, self.decoder), flat) if remat else self.decoder(flat)
         drawn = drawn.reshape(*slots.shape[:-1], *drawn.shape[1:])

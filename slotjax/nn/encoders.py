@@ -68,7 +68,7 @@ class CNNEncoder(nn.Module):
                 x = nn.GroupNorm(self.groups, epsilon=NORM_EPSILON, dtype=self.dtype, name=f"group_norm{i}")(x)
             x = nn.relu(x)
         x = SoftPositionEmbedding(self.position_scale, name="position")(x, jnp.asarray(position_grid(*x.shape[-3:-1])))
-        x = x.reshape(x.shape[0], -1, x.shape[-1])
+        x = x.reshape(x.shape[0], x.shape[1] * x.shape[2], x.shape[-1])
         x = nn.LayerNorm(NORM_EPSILON, name="norm")(x).astype(self.dtype)
         x = nn.relu(Dense(self.mlp_dim, kernel_init=glorot, dtype=self.dtype, name="dense0")(x))
         return Dense(self.mlp_dim, kernel_init=glorot, dtype=self.dtype, name="dense1")(x)

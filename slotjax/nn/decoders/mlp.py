@@ -44,7 +44,8 @@ class OwnPlaceLayer(nn.Module):
     def __call__(self, places: jax.Array, slots: jax.Array, extents: jax.Array, features: int) -> jax.Array:
         kernel = shared_kernel(self, places, features)
         slots = jnp.concatenate([nn.LayerNorm(name="norm")(slots), extents], axis=-1)
-        own = Dense(kernel.size, kernel_init=nn.initializers.zeros, name="own")(slots).reshape(-1, *kernel.shape)
+        own = Dense(kernel.size, kernel_init=nn.initializers.zeros, name="own")(slots)
+        own = own.reshape(len(slots), *kernel.shape)
         form = "hwc,mcf->mhwf" if places.ndim == 3 else "mhwc,mcf->mhwf"
         return jnp.einsum(form, places, (kernel + own).astype(places.dtype))
 
