@@ -155,7 +155,7 @@ def segments(
     if images.ndim != 4:
         raise UserError(f"images of shape {shown(images.shape)}: expected [b, h, w, 3]; a single one is image[None]")
     images = _check_type(images)
-    seen = _resized(images, model.resolution, antialias=True)
+    seen = _resized(images, _picture(model)[:2], antialias=True)
     out = apply(model, params, seen, key, **options)
     return responsibilities(out, images, sigma=sigma).argmax(-3).astype(jnp.int32)
 
@@ -177,9 +177,14 @@ def _run(model: Any, params: Params, *arguments: Any, **options: Any) -> Any:
     return model.apply({"params": params}, *arguments, **options)
 
 
+def _picture(model: Model) -> tuple[int, ...]:
+    """The shape of one picture that the model takes, [h, w, c]."""
+    return next(iter(model.inputs.values())).shape
+
+
 def _check_images(model: Model, images: Any) -> jax.Array:
     """The images as an array, or a `UserError` if they are not what the model takes."""
-    expected = next(iter(model.inputs.values())).shape
+    expected = _picture(model)
     images = arguments.array("images", images)
     if images.shape[1:] != expected:
         raise UserError(

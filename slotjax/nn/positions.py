@@ -44,7 +44,7 @@ def fourier(coordinates: jax.Array, frequencies: int) -> jax.Array:
     octaves = jnp.exp2(jnp.arange(frequencies, dtype=jnp.float32))
     angles = coordinates[..., None] * (jnp.float32(np.pi / 2) * octaves)
     waves = jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
-    return jnp.concatenate([coordinates, waves.reshape(*coordinates.shape[:-1], -1)], axis=-1)
+    return jnp.concatenate([coordinates, waves.reshape(*coordinates.shape[:-1], 4 * frequencies)], axis=-1)
 
 
 class SoftPositionEmbedding(nn.Module):
