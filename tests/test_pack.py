@@ -9,18 +9,18 @@ import pytest
 
 import slotjax
 from configs.quick import get_config
-from slotjax import configuration, pack
 from slotjax import weights as loading
+from slotjax.config import disk, pack
 from slotjax.errors import UserError
 from slotjax.models import build_model
 from slotjax.training.checkpoint import Checkpoints
-from slotjax.training.run import initial_state
+from slotjax.training.restore import initial_state
 
 
 @pytest.fixture
 def workdir(tmp_path):
     config = get_config("tiny")
-    configuration.save(config, tmp_path / "config.json")
+    disk.save(config, tmp_path / "config.json")
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(1, initial_state(config, build_model(config.model)))
     checkpoints.close()
