@@ -16,12 +16,12 @@ def test_comparison_of_seeds(tmp_path, capsys):
     assert path == tmp_path / "runs" / "comparison.html"
     html = text(path)
     check_page(html)
-    assert "1 of 3" in html and "FG-ARI of the masks below 0.9" in html
+    assert "1 of 3" in html and "FG-ARI of the responsibilities below 0.9" in html
     assert f"{np.mean(ends):.3f} ± {np.std(ends, ddof=1):.3f}" in html
     assert "<small>0.930</small><small>0.600 to 0.950</small>" in html
     assert "seed_2: 1 line of metrics.jsonl" in html and "seed_2: 1 line" in capsys.readouterr().out
     assert html.count("failed</span>") == 1
-    assert "2 of 3" in text(report(runs, failed_below=0.94))
+    assert "2 of 3" in text(report(runs, failed_below=0.97))
 
 
 def test_comparison_of_settings_and_unfinished_runs(tmp_path):

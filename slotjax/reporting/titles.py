@@ -8,7 +8,7 @@ from slotjax.tasks import Task
 
 TRAINING = {"loss": "Training loss", "images_per_second": "Images per second"}
 LOWER_IS_BETTER = ("mse", "loss", "set_loss")
-LEFT_OUT = ("num_", "attention_", "slot_")  # counts, and what only `slotjax.evaluate` tells
+LEFT_OUT = ("num_", "attention_", "slot_", "mask_")  # counts, and what only `slotjax.evaluate` tells
 
 
 def title(name: str, task: Task) -> str:
