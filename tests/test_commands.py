@@ -117,7 +117,10 @@ def test_a_runs_own_evaluation_says_how_it_was_made(workdir, evaluated):
 
 def test_other_evaluations_are_kept_beside_it(workdir, evaluated, photos, run):
     of_folder = ("--data", "folder", "--data-path", photos, "--images", 2, "--num-iterations", 1)
-    variants = {"num_slots_3-images_4": ("--num-slots", 3, "--images", 4), "num_iterations_1-images_2-data_folder-*": of_folder}
+    variants = {
+        "num_slots_3-images_4": ("--num-slots", 3, "--images", 4),
+        "num_iterations_1-images_2-data_folder-*": of_folder,
+    }
     variants["method_kmeans-position_weight_1.5"] = ("--method", "kmeans", "--position-weight", 1.5)
     for name, flags in variants.items():
         said = run(evaluate, "--workdir", workdir, *flags)
