@@ -70,7 +70,8 @@ def matching_colours(found: np.ndarray, num_slots: int, truth: np.ndarray | None
 
 def overlay(picture: np.ndarray, segments: np.ndarray, palette: np.ndarray, strength: float = 0.5) -> np.ndarray:
     """The picture uint8 [h, w, 3] tinted by segment, with the borders between segments [h, w] drawn white."""
-    tinted = ((1 - strength) * picture + strength * palette[segments]).astype(np.uint8)
+    picture_share, tint = np.float32(1 - strength) * picture, (np.float32(strength) * palette)[segments]
+    tinted = (picture_share + tint).astype(np.uint8)
     border = np.zeros(segments.shape, bool)
     border[:-1] |= segments[:-1] != segments[1:]
     border[:, :-1] |= segments[:, :-1] != segments[:, 1:]
