@@ -157,7 +157,7 @@ def test_a_comparison_begins_with_runs_and_figures(width, chromium, tmp_path):
     shown = {}
     for cell in find(chromium, "table:first-of-type tbody *"):
         box = cell.rect
-        if 0 <= box["x"] and box["x"] + box["width"] <= width and box["y"] + box["height"] <= 900:
+        if box["x"] >= 0 and box["x"] + box["width"] <= width and box["y"] + box["height"] <= 900:
             shown[cell.text.strip()] = True
     for name, end in ends.items():
         assert name in shown and f"{end:.3f}" in shown and f"{(1 + end) / 2:.3f}" in shown
