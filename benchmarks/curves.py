@@ -6,14 +6,14 @@ import numpy as np
 from measured import minutes_at, titles
 from stretches import progress
 
-from slotjax.reporting import history as record
+from slotjax.reporting import history
 
 SHOWN = {"object_discovery": ("fg_ari", "miou"), "set_prediction": ("ap_inf", "ap_0.5")}
 
 
 def draw(name: str, folder: Path, path: Path) -> bool:
     """Draws the runs `folder/seed_N`; False where there is no evaluation yet, or no matplotlib."""
-    records = [record.read(run) for run in sorted(folder.glob("seed_[0-9]*")) if (progress(run) or (0,))[0]]
+    records = [history.read(run) for run in sorted(folder.glob("seed_[0-9]*")) if (progress(run) or (0,))[0]]
     records = [found for found in records if found.evaluations]
     try:
         from matplotlib.figure import Figure

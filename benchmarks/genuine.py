@@ -58,7 +58,7 @@ def draw(model: Any, params: Any, examples: Sequence[dict], path: Path) -> None:
     """A row for each scene: input, reconstruction, truth, what was found, every slot."""
     images, segments = (np.stack([example[name] for example in examples]) for name in ("image", "segments"))
     out = jax.jit(apply, static_argnames="model")(model, params, images, stream_key(EVAL_SEED, "evaluation slots"))
-    pictures.save(pictures.contact_sheet(images, out, segments), path)
+    pictures.save(pictures.sheet(images, out, segments), path)
 
 
 def row(model: Any, params: Any, sample: Path, title: str, most: int | None, slots: int) -> list[str]:

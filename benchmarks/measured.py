@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from stretches import ROOT, STRETCHES, Experiment, progress, stretches, write_json
 
 from slotjax import configuration
-from slotjax.reporting import history as record
+from slotjax.reporting import history
 from slotjax.reporting.settings import FAILED_BELOW
 from slotjax.reporting.titles import number
 from slotjax.tasks import TASKS
@@ -26,7 +26,7 @@ Measured = dict[str, Any]
 def measure(experiment: Experiment) -> Measured | None:
     """What the run directories of an experiment say; None where there are none."""
     folders = {int(path.name.removeprefix("seed_")): path for path in experiment.folder.glob("seed_[0-9]*")}
-    records = {seed: record.read(folders[seed]) for seed in sorted(folders) if (progress(folders[seed]) or (0,))[0]}
+    records = {seed: history.read(folders[seed]) for seed in sorted(folders) if (progress(folders[seed]) or (0,))[0]}
     if not records:
         return None
     config = next(iter(records.values())).config
@@ -40,7 +40,7 @@ def measure(experiment: Experiment) -> Measured | None:
     }
 
 
-def measure_run(found: record.Record) -> Measured:
+def measure_run(found: history.History) -> Measured:
     """One run: the figures of its last step, none before it is there, and what it took."""
     last, steps = found.last_step, found.config.train.num_steps
     ends = [row for row in found.evaluations if row["step"] >= steps]
@@ -72,7 +72,7 @@ def minutes_at(rows: Iterable[Mapping[str, Any]]) -> tuple[list[int], list[float
     return steps.astype(int).tolist(), (np.cumsum([pace * steps[0], *seconds]) / 60).tolist()
 
 
-def changed(experiment: Experiment, found: record.Record) -> list[str]:
+def changed(experiment: Experiment, found: history.History) -> list[str]:
     """Where a run's config is not the one that the experiment names, "field: the run's / the config's"."""
     named = named_config(experiment.config)
     stated = {change.partition("=")[0] for change in experiment.changes}

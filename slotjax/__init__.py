@@ -1,12 +1,21 @@
-"""Object-centric learning in JAX/Flax: networks that discover objects by reconstructing what they see."""
+"""Object-centric learning in JAX/Flax: networks that discover objects by reconstructing what they see.
 
-from slotjax import convert, data, metrics
-from slotjax.api import STATIC, apply, decode, encode, init, responsibilities, segments
-from slotjax.clustering import kmeans, soft_kmeans
-from slotjax.models import Output, build_model
-from slotjax.nn.attention import SlotAttention, slot_attention
+What is listed here is imported when it is first used, so that commands answer a wrong flag, and Ctrl-C, at once.
+"""
+
+import importlib
+import importlib.util
+from typing import TYPE_CHECKING, Any
+
 from slotjax.system.version import VERSION as __version__
-from slotjax.training.restore import load
+
+if TYPE_CHECKING:
+    from slotjax import convert, data, metrics
+    from slotjax.api import STATIC, apply, decode, encode, init, responsibilities, segments
+    from slotjax.clustering import kmeans, soft_kmeans
+    from slotjax.models import Output, build_model
+    from slotjax.nn.attention import SlotAttention, slot_attention
+    from slotjax.training.restore import load
 
 __all__ = [
     "STATIC",
@@ -28,3 +37,23 @@ __all__ = [
     "slot_attention",
     "soft_kmeans",
 ]
+_HOMES = {  # which module each name is from
+    "api": ("STATIC", "apply", "decode", "encode", "init", "responsibilities", "segments"),
+    "clustering": ("kmeans", "soft_kmeans"),
+    "models": ("Output", "build_model"),
+    "nn.attention": ("SlotAttention", "slot_attention"),
+    "training.restore": ("load",),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"slotjax.{home}"), name)
+    if not name.startswith("_") and importlib.util.find_spec(f"slotjax.{name}"):
+        return importlib.import_module(f"slotjax.{name}")
+    raise AttributeError(f"module 'slotjax' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

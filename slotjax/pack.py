@@ -1,34 +1,48 @@
 """python -m slotjax.pack --workdir DIR --output FILE.safetensors: a trained model as one small file."""
 
-import argparse
+import json
 from pathlib import Path
 
 from slotjax import cli
-from slotjax.config import disk
 from slotjax.errors import UserError
-from slotjax.system.reading import read_json
-from slotjax.training.restore import load_run
-from slotjax.weights import save
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument("--workdir", required=True, help="of a training run")
-    parser.add_argument("--output", required=True, help="the file to write, ending in .safetensors")
+    parser = cli.Parser("pack", __doc__)
+    parser.add_argument("--workdir", metavar="DIR", required=True, type=cli.path, help="of a training run")
+    parser.add_argument(
+        "--output", metavar="FILE", required=True, type=cli.path, help="the file to write, ending in .safetensors"
+    )
     parser.add_argument("--half", action="store_true", help="16 bits a number: half the size, rounded to three digits")
     arguments = parser.parse_args()
-    workdir, output = Path(arguments.workdir), Path(arguments.output)
-    if output.suffix != ".safetensors":
-        raise UserError(f"--output {output}: name a file that ends in .safetensors")
-    config = disk.load(workdir / "config.json")
-    _, params = load_run(workdir)
-    save(output, config.to_dict() | read_evaluation(workdir), params, half=arguments.half)
-    print(f"wrote {output} ({output.stat().st_size / 2**20:.1f} MiB)")
-    print(f'next: model, params = slotjax.load("{output}")')
+    if arguments.output.suffix != ".safetensors":
+        raise UserError(f"--output {arguments.output}: name a file that ends in .safetensors")
+    pack(arguments.workdir, arguments.output, half=arguments.half)
+    print(f"wrote {arguments.output} ({arguments.output.stat().st_size / 2**20:.1f} MiB)")
+    print(f"next: model, params = slotjax.load({json.dumps(str(arguments.output), ensure_ascii=False)})")
+
+
+def pack(workdir: Path, output: Path, *, half: bool = False) -> None:
+    """Writes the best checkpoint of a run with its config, and its own evaluation where there is one.
+
+    Raises:
+      UserError: no checkpoint, an evaluation that is not the run's own, or a file that cannot be written.
+    """
+    from slotjax.reporting.evaluation import check_own, open_subject
+    from slotjax.weights import save
+
+    subject = open_subject(workdir, None)
+    _, params, _ = subject.trained
+    evaluation = read_evaluation(workdir)
+    if evaluation:
+        check_own(evaluation["evaluation"], subject, workdir / "evaluation.json")
+    save(output, subject.config.to_dict() | evaluation, params, half=half)
 
 
 def read_evaluation(workdir: Path) -> dict:
     """The figures that `slotjax.evaluate` wrote for the run, if it has."""
+    from slotjax.system.reading import read_json
+
     path = workdir / "evaluation.json"
     try:
         return {"evaluation": read_json(path)} if path.exists() else {}

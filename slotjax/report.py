@@ -10,26 +10,36 @@ from pathlib import Path
 
 from slotjax import cli
 from slotjax.errors import UserError
+from slotjax.system.console import command
+from slotjax.system.writing import write_text
 
 
 def main() -> None:
     arguments = parse()
-    workdirs = [Path(workdir) for workdir in arguments.workdir]
-    report(workdirs, arguments.output and Path(arguments.output), arguments.failed_below)
+    report(arguments.workdir, arguments.output, arguments.failed_below)
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter
+    parser = cli.Parser("report", __doc__)
+    parser.add_argument(
+        "--workdir",
+        required=True,
+        nargs="+",
+        metavar="DIR",
+        type=cli.path,
+        help="of a training run; several are compared",
     )
     parser.add_argument(
-        "--workdir", required=True, nargs="+", metavar="DIR", help="of a training run; several are compared"
+        "--output",
+        metavar="FILE",
+        type=cli.path,
+        help="the file to write; DIR/report.html, or comparison.html in the folder that holds the runs",
     )
     parser.add_argument(
-        "--output", help="the file to write; DIR/report.html, or comparison.html in the folder that holds the runs"
-    )
-    parser.add_argument(
-        "--failed-below", type=float, metavar="X", help="comparison: runs that end below count as failed; FG-ARI 0.9"
+        "--failed-below",
+        type=cli.number(-1e30, 1e30),
+        metavar="X",
+        help="comparison: runs that end below count as failed; FG-ARI 0.9",
     )
     return parser.parse_args()
 
@@ -38,37 +48,28 @@ def report(workdirs: Sequence[Path], output: Path | None = None, failed_below: f
     """Writes the page, says what is in it, and returns where it is.
 
     Args:
-      workdirs: one training run, or several to compare; a run of several seeds stands for those.
+      workdirs: one training run, or several to compare.
       output: the file to write; see `default_output`.
       failed_below: when a compared run counts as failed; see `slotjax.reporting.comparison.build`.
 
     Raises:
       UserError: a workdir that holds no run, the same one twice, or an output that cannot be written.
     """
-    from slotjax.reporting import comparison, single
-    from slotjax.reporting import history as record  # they bring matplotlib and jinja2
+    from slotjax.reporting import comparison, history, single  # they bring matplotlib and jinja2
 
-    workdirs = [run for workdir in workdirs for run in runs_in(workdir)]
     check_distinct(workdirs)
     output = output or default_output(workdirs)
     check_writable(output)
-    records = [record.read(workdir) for workdir in workdirs]
-    if len(records) == 1:
-        html, notes = single.build(records[0])
+    histories = [history.read(workdir) for workdir in workdirs]
+    if len(histories) == 1:
+        html, notes = single.build(histories[0])
     else:
-        html, notes = comparison.build(records, failed_below)
+        html, notes = comparison.build(histories, failed_below)
     write(html, output)
     for note in notes:
         print(f"note: {note}")
     print(f"wrote {output} ({len(html.encode()) / 1e6:.1f} MB); open it in a browser")
     return output
-
-
-def runs_in(workdir: Path) -> list[Path]:
-    """The directory itself, or where a run of several seeds was trained, theirs."""
-    path = workdir / "config.json"
-    del path
-    return [workdir]
 
 
 def default_output(workdirs: Sequence[Path]) -> Path:
@@ -96,12 +97,8 @@ def check_writable(output: Path) -> None:
 
 
 def write(html: str, output: Path) -> None:
-    """Whole or not at all."""
-    temporary = output.with_name(output.name + ".partial")
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(html, "utf-8")
-        temporary.replace(output)
+        write_text(output, html)
     except OSError as error:
         raise UserError(f"--output {output}: cannot be written ({error.strerror}); name another --output") from None
 
@@ -114,7 +111,8 @@ def report_after_training(workdir: Path) -> None:
         reason = str(error).splitlines()[0] if str(error) else "no reason given"
         kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
         print(f"the report was not written ({kind}{reason})")
-        print(f"the run itself is complete; try again with python -m slotjax.report --workdir {workdir}")
+        again = command("slotjax.report --workdir {workdir}", workdir=workdir)
+        print(f"the run itself is complete; try again with {again}")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from slotjax.errors import UserError
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, usage=argparse.SUPPRESS, allow_abbrev=False)
+    parser = cli.Parser("train", __doc__, usage=argparse.SUPPRESS)
     parser.add_argument("--config", help="start with configs/quick.py; the file's first lines name its variants")
     parser.add_argument("--config.FIELD", metavar="VALUE", help="changes one field, as in --config.train.batch_size=32")
     parser.add_argument(
@@ -21,7 +21,7 @@ def main() -> None:
         metavar="HOST:PORT,INDEX,COUNT",
         help="one of several processes; alone, JAX finds out about the others (docs/scaling.md)",
     )
-    parser.add_argument("--workdir", help="where everything is written; runs/NAME[_VARIANT] by default")
+    parser.add_argument("--workdir", type=cli.path, help="where everything is written; runs/NAME[_VARIANT] by default")
     arguments, rest = parser.parse_known_args()
     if arguments.config is None:
         raise UserError("--config is missing; start with python train.py --config configs/quick.py")
@@ -33,10 +33,7 @@ def main() -> None:
     config = read_config(path, variants)
     override(config, rest)
     name = "_".join([path.stem, *filter(None, variants.split(","))])
-    workdir = arguments.workdir or f"runs/{name}"
-    if "://" in workdir:
-        raise UserError(f"--workdir {workdir}: only directories of a file system; mount the bucket and give its path")
-    workdir = Path(workdir).expanduser()
+    workdir = arguments.workdir or cli.path(f"runs/{name}")
 
     from slotjax.training import parallel, processes
 

@@ -49,36 +49,36 @@ def cache_home(tmp_path, monkeypatch) -> Path:
 
 
 @pytest.fixture(scope="session")
-def judged() -> dict:
-    """What the report of `reported` judged, for the tests that look inside."""
+def scored() -> dict:
+    """What the report of `reported` found, for the tests that look inside."""
     return {}
 
 
 @pytest.fixture(scope="session")
-def reported(tmp_path_factory, judged) -> Path:
+def reported(tmp_path_factory, scored) -> Path:
     """A run as if stopped after its first evaluation, with its report; tests change only copies of it.
 
     The parameters are untrained: compiling a training step would take longer than all tests of the report.
     """
     from report_pages import written
 
-    from slotjax import configuration
+    from slotjax.config import disk
     from slotjax.models import build_model
     from slotjax.report import report
-    from slotjax.reporting import scoring as judge
+    from slotjax.reporting import scoring
     from slotjax.training.checkpoint import Checkpoints
-    from slotjax.training.run import initial_state
+    from slotjax.training.restore import initial_state
 
     folder = tmp_path_factory.mktemp("runs") / "quick"
     written(folder, 0, [0.25])
-    config = configuration.load(folder / "config.json")
+    config = disk.load(folder / "config.json")
     checkpoints = Checkpoints(folder)
     checkpoints.save(10, initial_state(config, build_model(config.model)))
     checkpoints.wait()
     checkpoints.close()
-    original = judge.judge
+    original = scoring.score
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(judge, "judge", lambda *arguments: judged.setdefault("judgement", original(*arguments)))
+        patch.setattr(scoring, "score", lambda *arguments: scored.setdefault("scores", original(*arguments)))
         report([folder])
     return folder
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from slotjax import configuration
+from slotjax.config import disk
 
 MAX_BYTES = 5_000_000
 
@@ -26,11 +26,13 @@ def written(folder: Path, seed: int, finals: list[float], **fields) -> Path:
     config = tiny()
     config.seed, config.train.num_steps, config.train.eval_every = seed, 10 * len(finals), 10
     config.model.update(fields)
-    configuration.save(config, folder / "config.json")
+    disk.save(config, folder / "config.json")
     rows = []
     for i, value in enumerate(finals, 1):
         rows.append({"step": 10 * i, "loss": 1 / i, "images_per_second": 100.0, "time": 60.0 * i})
-        rows.append({"step": 10 * i, "fg_ari": value, "ari": 0.5, "miou": 0.5, "mse": 0.1, "num_images": 8})
+        figures = {"fg_ari": value, "ari": 0.5, "miou": 0.5, "mse": 0.1}
+        posterior = {f"posterior_{name}": (1 + figures[name]) / 2 for name in ("fg_ari", "ari", "miou")}
+        rows.append({"step": 10 * i, "num_images": 8} | figures | posterior)
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return folder
 

@@ -78,18 +78,40 @@ def test_contact_sheet_shows_slots_where_their_masks_are():
     components = jnp.stack([jnp.full((2, 16, 16, 3), value) for value in (-1.0, 1.0)], 1)
     logits = jnp.zeros((2, 2, 16, 16)).at[:, 0, :, :8].set(50.0).at[:, 1, :, 8:].set(50.0)
     out = compose(components, logits)
-    sheet = pictures.contact_sheet(jnp.zeros((2, 16, 16, 3)), out, jnp.zeros((2, 16, 16), jnp.int32))
+    truth = jnp.zeros((2, 16, 16), jnp.int32).at[:, :, 8:].set(1)
+    sheet = pictures.sheet(jnp.zeros((2, 16, 16, 3)), out, truth)
     assert sheet.dtype == np.uint8
-    zoom = 6
-    panel = 16 * zoom + pictures.GAP
-    assert sheet.shape == (2 * panel - pictures.GAP, 6 * panel - pictures.GAP, 3)
-    reconstruction = sheet[: 16 * zoom, panel : panel + 16 * zoom]
-    assert (reconstruction[:, : 8 * zoom] == 0).all()
-    assert (reconstruction[:, 8 * zoom :] == 255).all()
+    zoom, frame = 6, pictures.FRAME
+    panel = 16 * zoom + 2 * frame + pictures.GAP
+    assert sheet.shape == (pictures.HEADING + 2 * panel - pictures.GAP, 7 * panel - pictures.GAP, 3)
+    assert (sheet[: pictures.HEADING] < 255).any()  # the columns are named
+    rows = slice(pictures.HEADING + frame, pictures.HEADING + frame + 16 * zoom)
+    named = ("input", "reconstruction", "truth", "posterior", "masks", "left", "right")
+    panels = {name: sheet[rows, i * panel + frame :][:, : 16 * zoom] for i, name in enumerate(named)}
+    assert (panels["reconstruction"][:, : 8 * zoom] == 0).all() and (
+        panels["reconstruction"][:, 8 * zoom :] == 255
+    ).all()
+    for found in ("posterior", "masks"):  # in the colours of what is found
+        np.testing.assert_array_equal(panels[found], panels["truth"])
+    board = pictures.checkerboard(16 * zoom, 16 * zoom)
+    np.testing.assert_array_equal(panels["right"][:, : 8 * zoom], board[:, : 8 * zoom])
+    assert (panels["right"][:, 8 * zoom :] == 255).all() and len(np.unique(board)) == 2
+    frames = [sheet[rows.start, i * panel] for i in (5, 6)]
+    np.testing.assert_array_equal(frames, [pictures.BACKGROUND, pictures.PALETTE[0]])
+
+
+def test_slots_have_the_colours_of_what_they_found():
+    truth = np.zeros((4, 6), np.int64)
+    truth[:2, :2], truth[2:, 4:] = 1, 2
+    found = np.select([truth == 2, truth == 1], [0, 3], 1)  # slot 2 wins nothing
+    colours = pictures.matching_colours(found, 4, truth)
+    np.testing.assert_array_equal(colours[found], pictures.colour_segments(truth, background=True))
+    assert len(np.unique(colours, axis=0)) == 4
+    np.testing.assert_array_equal(pictures.matching_colours(found, 4), pictures.PALETTE[:4])
 
 
 def test_overlay_draws_borders_between_segments():
-    tinted = pictures.overlay(np.zeros((8, 8, 3), np.float32), quarters())
+    tinted = pictures.overlay(np.zeros((8, 8, 3), np.uint8), np.asarray(quarters()), pictures.PALETTE)
     assert (tinted[3, :] == 255).all()
     assert not (tinted[1, 1] == 255).all()
 

@@ -1,26 +1,28 @@
 """A trained model as one file: what is in it, and what cannot be."""
 
+import json
 import sys
 from functools import partial
 
 import jax
 import numpy as np
 import pytest
+from helpers import config_of
 
 import slotjax
-from configs.quick import get_config
-from slotjax import configuration, pack
-from slotjax import weights as loading
+from slotjax import pack, weights
+from slotjax.config import disk
 from slotjax.errors import UserError
 from slotjax.models import build_model
+from slotjax.reporting import evaluation
 from slotjax.training.checkpoint import Checkpoints
-from slotjax.training.run import initial_state
+from slotjax.training.restore import initial_state
 
 
 @pytest.fixture
 def workdir(tmp_path):
-    config = get_config("tiny")
-    configuration.save(config, tmp_path / "config.json")
+    config = config_of("quick:tiny")
+    disk.save(config, tmp_path / "config.json")
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(1, initial_state(config, build_model(config.model)))
     checkpoints.close()
@@ -32,7 +34,7 @@ def packed(workdir, monkeypatch):
     """Packs the run with some flags: the file."""
 
     def run(*flags):
-        output = workdir / "packed" / f"model{len(flags)}.npz"
+        output = workdir / "packed" / f"model{len(flags)}.safetensors"
         monkeypatch.setattr(sys, "argv", ["pack", "--workdir", str(workdir), "--output", str(output), *flags])
         pack.main()
         return output
@@ -54,11 +56,25 @@ def test_half_the_bytes(packed):
     whole, half = (slotjax.load(path)[1] for path in paths)
     jax.tree.map(partial(np.testing.assert_allclose, rtol=2**-11, atol=1e-7), half, whole)
     assert {x.dtype for x in jax.tree.leaves(half)} == {np.dtype(np.float32)}
-    sizes = [sum(array.nbytes for array in loading.load_entries(path)[1].values()) for path in paths]
+    sizes = [sum(array.nbytes for array in weights.read(path)[1].values()) for path in paths]
     assert sizes[0] == 2 * sizes[1]
 
 
-@pytest.mark.parametrize("value", [1e5, -np.inf, np.nan])
-def test_numbers_that_half_the_bytes_cannot_hold_are_refused(value):
-    with pytest.raises(UserError, match="--half: the model has parameters beyond 65,504, or NaN; pack it without"):
-        pack.halved({"a": np.zeros(0), "b": np.array([1, value], np.float32)})
+def test_the_figures_are_the_runs_own(workdir, packed):
+    subject = evaluation.open_subject(workdir, None)
+    own = evaluation.changed(subject, {}).described() | {"step": 0, "fg_ari": 0.5}
+    path = workdir / "evaluation.json"
+    path.write_text(json.dumps(own))
+    assert weights.read(packed())[0]["evaluation"] == json.loads(path.read_text())
+    others = {
+        "num_slots": own | {"num_slots": 8},
+        "method": {name: value for name, value in own.items() if name != "method"},  # an older one: it does not say
+        "step": own | {"step": 7},
+        "data.name": own | {"data": own["data"] | {"name": "clevr"}},
+        "data.eval_images": own | {"data": own["data"] | {"eval_images": 32}},
+    }
+    for name, figures in others.items():
+        path.write_text(json.dumps(figures))
+        with pytest.raises(UserError, match=rf"evaluation.json: .* \({name} differs\); write it anew"):
+            packed("--half")
+        assert not list(workdir.glob("packed/model1*"))

@@ -13,18 +13,14 @@ from ml_collections import ConfigDict
 from PIL import Image
 from report_pages import check_page, decode, text, tiny
 
-from slotjax import configuration
+from slotjax.config import disk
 from slotjax.errors import UserError
 from slotjax.models import Output, build_model
 from slotjax.report import default_output, report, report_after_training
-from slotjax.reporting import examples as gallery
-from slotjax.reporting import explorer
-from slotjax.reporting import images as pixels
-from slotjax.reporting import scoring as judge
-from slotjax.reporting import titles as figures
+from slotjax.reporting import curves, examples, explorer, images, scoring, titles
 from slotjax.tasks import discovery
 from slotjax.training.checkpoint import Checkpoints
-from slotjax.training.run import initial_state
+from slotjax.training.restore import initial_state
 
 
 def copy(workdir: Path, folder: Path, *without: str) -> Path:
@@ -43,9 +39,10 @@ def test_page_is_whole_and_needs_no_network(reported):
     html = text(reported / "report.html")
     page = check_page(html)
     assert not [name for name in page.ids if page.ids.count(name) > 1 and not name.startswith(("m", "p", "h", "D"))]
-    for shown in ("Training loss", "FG-ARI", "ARI", "foreground mIoU", "MSE", "Images per second"):
+    assert "$" not in re.sub(r"<script.*?</script>", "", html, flags=re.DOTALL)
+    for shown in ("Training loss", "MSE", "Images per second"):
         assert f"<strong>{shown}</strong>" in html
-    for shown in ("k-means on colour", "soft k-means on colour", "train.learning_rate", "Best FG-ARI", "Worst FG-ARI"):
+    for shown in ("k-means on colour", "train.learning_rate", "Best FG-ARI of", "Worst FG-ARI of"):
         assert shown in html
     assert html.count('role="img" aria-label="') >= 10  # every drawing in words
 
@@ -53,27 +50,43 @@ def test_page_is_whole_and_needs_no_network(reported):
 def test_explorer_holds_what_the_model_saw(reported):
     data = embedded(text(reported / "report.html"))
     settings, examples = data["settings"], data["examples"]
-    assert (settings["slots"], settings["iterations"], settings["size"]) == (5, 3, [32, 32])
+    assert (settings["slots"], settings["iterations"], settings["size"]) == (5, 2, [32, 32])
     assert len({example["index"] for example in examples}) == len(examples) == 6  # of eight images, two in each group
     rows, columns = settings["grid"]
     for example in examples:
-        attention = decode(example["attention"]).reshape(3, rows, 5, columns, -1)[..., 0]
+        attention = decode(example["attention"]).reshape(2, rows, 5, columns, -1)[..., 0]
         assert np.abs(attention.astype(int).sum(2) - 255).max() <= 5  # slots compete for each pixel
-        masks = decode(example["masks"]).reshape(32, 5, 32, -1)[..., 0].transpose(1, 0, 2)
+        weights = decode(example["weights"]).reshape(32, 5, 32, -1)[..., 0].transpose(1, 0, 2)
+        assert np.abs(weights.astype(int).sum(0) - 255).max() <= 5  # responsibilities share each pixel
         owner = decode(example["owner"])
         owner = owner if owner.ndim == 2 else owner[..., 0]
-        winners = np.take_along_axis(masks, owner[None].astype(np.int64), 0)[0]
-        assert np.all(winners.astype(int) >= masks.max(0).astype(int) - 1)
+        winners = np.take_along_axis(weights, owner[None].astype(np.int64), 0)[0]
+        assert np.all(winners.astype(int) >= weights.max(0).astype(int) - 1)
+        shown = {tuple(colour) for colour in decode(example["masks"]).reshape(-1, 3).tolist()}
+        assert shown <= set(map(tuple, example["colours"]))  # the masks' segments, in the slots' colours
         assert len(example["claims"]) == 5
 
 
-def test_all_methods_are_judged_on_the_same_images(reported, judged):
-    judgement = judged["judgement"]
-    assert list(judgement.scores) == ["slots", "kmeans", "soft_kmeans"]
-    assert {len(scores["ari"]) for scores in judgement.scores.values()} == {8}
-    assert judgement.figures == ["fg_ari", "ari", "miou", "mse"]
-    for method, summary in judgement.summaries.items():
-        assert f"{figures.shown(summary['fg_ari'], 4)}</td>" in text(reported / "report.html"), method
+def test_all_methods_are_scored_on_the_same_images(reported, scored):
+    scores, html = scored["scores"], text(reported / "report.html")
+    assert [name for name in scores.images if name != "soft_kmeans"] == ["slots", "kmeans"]
+    assert {len(figures["ari"]) for figures in scores.images.values()} == {8}
+    measures = ("fg_ari", "ari", "miou")
+    assert scores.shown == [*(f"posterior_{name}" for name in measures), *measures, "mbo", "mse"]
+    for method, means in scores.means.items():
+        assert f">{titles.shown(means['fg_ari'], 4)}</td>" in html, method
+
+
+def test_masks_and_responsibilities_keep_their_names(reported, scored):
+    """Each figure under its own title, in the tiles, the table, the histograms and the curves."""
+    html, means = text(reported / "report.html"), scored["scores"].means["slots"]
+    for name, shown in (("fg_ari", "FG-ARI of the masks"), ("posterior_fg_ari", "FG-ARI of the responsibilities")):
+        assert f"<dt>{shown}</dt><dd>{titles.shown(means[name])}</dd>" in html
+        assert f'<td data-title="{shown}">{titles.shown(means[name], 4)}</td>' in html
+        assert html.count(f"<strong>{shown}</strong>") == 2
+    example = embedded(html)["examples"][0]
+    titled = [discovery.TITLES[name] for name in discovery.HEADLINES]
+    assert [figure.rpartition(" ")[0] for figure in example["figures"]] == titled
 
 
 def test_without_checkpoint_or_metrics(reported, tmp_path, capsys):
@@ -99,7 +112,7 @@ def test_images_without_masks_and_no_metrics(reported, tmp_path, capsys):
     config = tiny()
     config.data.update(name="folder", path=str(folder), eval_images=4)
     config.data.options = ConfigDict()
-    configuration.save(config, plain / "config.json")
+    disk.save(config, plain / "config.json")
     html = text(report([plain]))
     check_page(html)
     said = capsys.readouterr().out
@@ -159,17 +172,17 @@ def test_a_failing_report_does_not_fail_the_run(tmp_path, capsys):
 
 def test_best_median_and_worst():
     values = np.array([0.3, np.nan, 0.9, 0.1, 0.5, 0.7, 0.2, 0.8, 0.4, 0.6])
-    assert gallery.pick(values, True, 3) == {"best": [2, 7, 5], "median": [9, 4, 8], "worst": [0, 6, 3]}
-    assert gallery.pick(values, False, 1) == {"best": [3], "median": [4], "worst": [2]}
-    assert gallery.pick(np.array([0.5]), True, 3) == {"best": [0]}
-    assert gallery.pick(np.array([0.5, 0.6]), True, 3) == {"best": [1], "worst": [0]}
-    assert gallery.pick(np.array([np.nan]), True, 3) == {}
+    assert examples.pick(values, True, 3) == {"best": [2, 7, 5], "median": [9, 4, 8], "worst": [0, 6, 3]}
+    assert examples.pick(values, False, 1) == {"best": [3], "median": [4], "worst": [2]}
+    assert examples.pick(np.array([0.5]), True, 3) == {"best": [0]}
+    assert examples.pick(np.array([0.5, 0.6]), True, 3) == {"best": [1], "worst": [0]}
+    assert examples.pick(np.array([np.nan]), True, 3) == {}
 
 
 @pytest.mark.parametrize(("side", "num_slots", "num_iterations"), [(128, 7, 3), (200, 16, 4)])
 def test_large_pictures_stay_within_the_budget(monkeypatch, side, num_slots, num_iterations):
     """Noise does not compress: the worst case."""
-    monkeypatch.setattr(pixels, "QUALITY", 30)  # faster; the budget is lowered alike
+    monkeypatch.setattr(images, "QUALITY", 30)  # faster; the budget is lowered alike
     monkeypatch.setattr(explorer, "BUDGET", 600_000)
     random = np.random.default_rng(0)
     grid = (side // 4, side // 4)
@@ -182,22 +195,39 @@ def test_large_pictures_stay_within_the_budget(monkeypatch, side, num_slots, num
     )
     out = Output(**{k: None if v is None else np.broadcast_to(v, (count, *v.shape[1:])) for k, v in vars(one).items()})
     batch = {"image": np.broadcast_to(components[0, 0], (count, side, side, 3))}
-    judged = judge.Judgement({"slots": {"mse": np.arange(count) / count}}, {"slots": {"mse": 0.5}})
-    model = SimpleNamespace(resolution=(side, side), encoder=SimpleNamespace(grid=lambda _: grid))
-    run = SimpleNamespace(task=discovery)
-    chosen, built = explorer.fit(run, SimpleNamespace(model=model), judged, gallery.choose(judged).indices, batch, out)
+    scores = scoring.Scores({"slots": {"mse": np.arange(count) / count}}, {"slots": {"mse": 0.5}}, ["mse"])
+    seen = explorer.look(examples.choose(scores).indices, batch, out)
+    chosen, built = explorer.fit(SimpleNamespace(task=discovery), scores, seen)
     assert built.size <= explorer.BUDGET
     assert built.settings["size"][0] <= 128
     assert chosen.groups["best"][0] == 0
 
 
 def test_a_task_with_other_figures():
-    scores = {"ap_inf": np.array([0.1, 0.4]), "ap_1": np.array([np.nan, np.nan]), "num_objects": np.array([1.0, 2.0])}
-    judged = judge.Judgement({"slots": scores}, {"slots": {"ap_inf": 0.25}})
-    assert judged.figures == ["ap_inf"]
-    assert gallery.choose(judged, 1).groups == {"best": [1], "worst": [0]}
-    task = SimpleNamespace(TITLES={"ap_inf": "AP"})
-    assert figures.title("ap_inf", task) == "AP" and figures.title("ap_inf") == "ap inf"
+    figures = {"ap_inf": np.array([0.1, 0.4]), "ap_1": np.array([np.nan, np.nan]), "num_objects": np.array([1.0, 2.0])}
+    task = SimpleNamespace(TITLES={"ap_inf": "AP"}, summary=lambda figures: {"ap_inf": 0.25})
+    scores = scoring.gathered({"slots": figures}, task)
+    assert scores.shown == ["ap_inf"]
+    assert examples.choose(scores, 1).groups == {"best": [1], "worst": [0]}
+    assert titles.title("ap_inf", task) == "AP" and titles.title("ap_1", task) == "ap 1"
+
+
+def test_soft_kmeans_is_left_out_where_it_says_what_kmeans_does():
+    task = SimpleNamespace(TITLES={"ari": "ARI"}, summary=lambda figures: {"ari": figures["ari"].mean(), "mse": None})
+    images = {"slots": 0.9, "kmeans": 0.5, "soft_kmeans": 0.5004}
+    images = {name: {"ari": np.array([value])} for name, value in images.items()}
+    assert list(scoring.gathered(images, task).means) == ["slots", "kmeans"]
+    images["soft_kmeans"]["ari"] += 0.001
+    assert list(scoring.gathered(images, task).images) == ["slots", "kmeans", "soft_kmeans"]
+
+
+@pytest.mark.parametrize("values", [(0.6, 0.05, 0.011), (3e-5, 2e-6), (900.0, 7.0)])
+def test_logarithmic_axes_have_numbers(values):
+    """Not TeX such as $\\mathdefault{6\\times10^{-1}}$."""
+    svg = curves.draw_chart(curves.Chart("loss", [curves.Line(list(enumerate(values)))]))
+    labels = [float(label) for label in re.findall(r"<text[^>]*>([^<]*)</text>", svg) if label != "step"]
+    assert "$" not in svg
+    assert sum(min(values) / 2 < label < max(values) * 2 for label in labels) >= 2
 
 
 def test_regions_in_words():
@@ -211,8 +241,8 @@ def test_regions_in_words():
 
 def test_figures_for_people():
     values = {0.9431: "0.943", -0.25: "-0.250", 0: "0.000", 3.2e-5: "3e-05", 12.345: "12.3", 1240.4: "1240"}
-    assert {value: figures.shown(value) for value in values} == values
-    assert {figures.shown(value) for value in (None, float("nan"), "x", True)} == {"–"}
+    assert {value: titles.shown(value) for value in values} == values
+    assert {titles.shown(value) for value in (None, float("nan"), "x", True)} == {"–"}
 
 
 def test_default_output():
@@ -227,7 +257,7 @@ def test_a_report_of_set_prediction_draws_what_is_predicted(tmp_path):
     config.data.options.max_objects = 3
     folder = tmp_path / "set"
     folder.mkdir()
-    configuration.save(config, folder / "config.json")
+    disk.save(config, folder / "config.json")
     checkpoints = Checkpoints(folder)
     checkpoints.save(10, initial_state(config, build_model(config.model)))
     checkpoints.close()

@@ -69,8 +69,8 @@ def test_explorer_with_the_mouse(reported, chromium, tmp_path):
     assert len(slots) == 5
     ActionChains(chromium).scroll_to_element(slots[1]).move_to_element(slots[1]).perform()
     lit = canvas(chromium, "input")
-    assert find(chromium, "#input")[0].get_attribute("data-lit") == "2"
-    assert find(chromium, "#status")[0].text.startswith("Slot 2 wins")
+    assert find(chromium, "#input")[0].get_attribute("data-lit") == "1"
+    assert find(chromium, "#status")[0].text.startswith("Slot 1 wins")
     assert np.abs(lit - plain).mean() > 5  # what is not the slot's is dimmed
 
     heading = find(chromium, "#scores-title")[0]
@@ -83,7 +83,7 @@ def test_explorer_with_the_mouse(reported, chromium, tmp_path):
     ActionChains(chromium).move_to_element_with_offset(slider, -far_left - 8, 0).click_and_hold().move_by_offset(
         2 * far_left + 16, 0
     ).release().perform()
-    assert find(chromium, "#iteration-shown")[0].text == "1 of 3"
+    assert find(chromium, "#iteration-shown")[0].text == "1 of 2"
     assert np.abs(canvas(chromium, "attention") - before).max() > 0  # the attention of the first iteration is another
 
     worst = find(chromium, ".thumb")[-1]
@@ -110,14 +110,14 @@ def test_explorer_with_the_keyboard(reported, chromium):
     visit(chromium, reported / "report.html")
     chromium.execute_script("document.querySelector('#iteration').focus()")
     press(Keys.ARROW_LEFT)
-    assert find(chromium, "#iteration-shown")[0].text == "2 of 3"
+    assert find(chromium, "#iteration-shown")[0].text == "1 of 2"
     press(Keys.TAB, Keys.TAB)
-    assert lit() == "2"
+    assert lit() == "1"
     press(Keys.ENTER, Keys.TAB, Keys.TAB)
     assert find(chromium, ".slot")[1].get_attribute("aria-pressed") == "true"
-    assert lit() == "4"  # where the focus is
+    assert lit() == "3"  # where the focus is
     chromium.execute_script("document.activeElement.blur()")
-    assert lit() == "2"  # the kept one
+    assert lit() == "1"  # the kept one
     press(Keys.ESCAPE)
     assert lit() == "" and not find(chromium, ".slot[aria-pressed=true]")
     chromium.execute_script("document.querySelectorAll('.thumb')[1].focus()")
@@ -130,9 +130,11 @@ def test_light_dark_phone_and_no_network(reported, chromium, tmp_path):
     chromium.get_log("performance"), chromium.get_log("browser")
     backgrounds = {}
     for page in (reported / "report.html", report(runs)):
-        for width, scheme in ((1200, "light"), (1200, "dark"), (360, "light")):
+        for width, scheme in ((1280, "light"), (1280, "dark"), (390, "light"), (360, "light")):
             visit(chromium, page, width, scheme)
             assert chromium.execute_script("return document.documentElement.scrollWidth") <= width
+            for table in find(chromium, ".cards"):
+                assert table.size["width"] <= find(chromium, "main")[0].size["width"]
             style = "return getComputedStyle(document.body).backgroundColor"
             backgrounds[scheme] = chromium.execute_script(style)
     assert backgrounds["light"] != backgrounds["dark"]
@@ -140,3 +142,24 @@ def test_light_dark_phone_and_no_network(reported, chromium, tmp_path):
     messages = [json.loads(entry["message"])["message"] for entry in chromium.get_log("performance")]
     asked = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
     assert asked and all(url.startswith(("file:", "data:")) for url in asked)
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_comparison_begins_with_runs_and_figures(width, chromium, tmp_path):
+    """Without scrolling in any direction, whatever the runs are called and however much their configs differ."""
+    ends = {"a_run_with_a_name_of_many_words": 0.9712, "b": 0.9534}
+    runs = [written(tmp_path / name, i, [0.1, end]) for i, (name, end) in enumerate(ends.items())]
+    for path, changes in zip(runs, ({"learning_rate": 1e-3, "clip_norm": 0.05, "decay_steps": 12345}, {}), strict=True):
+        config = json.loads((path / "config.json").read_text())
+        config["train"] |= changes
+        (path / "config.json").write_text(json.dumps(config))
+    visit(chromium, report(runs), width)
+    shown = {}
+    for cell in find(chromium, "table:first-of-type tbody *"):
+        box = cell.rect
+        if box["x"] >= 0 and box["x"] + box["width"] <= width and box["y"] + box["height"] <= 900:
+            shown[cell.text.strip()] = True
+    for name, end in ends.items():
+        assert name in shown and f"{end:.3f}" in shown and f"{(1 + end) / 2:.3f}" in shown
+    legend = find(chromium, ".legend")[0]
+    assert legend.size["height"] < 60 and all(name in legend.text for name in ends)

@@ -225,10 +225,10 @@ def test_pictures_show_truth_and_predictions(config, model, params, batches):
     batch = jax.tree.map(lambda x: x[:2], {k: v for k, v in batches[0].items() if k != "valid"})
     keys = jax.random.split(jax.random.key(0), 2)
     sheet = TASKS["set_prediction"].pictures(model, params, batch, keys)
-    assert sheet.dtype == np.uint8 and sheet.shape == (2 * 256 + 2, 3 * 256 + 4, 3)
+    assert sheet.dtype == np.uint8 and sheet.shape == (16 + 2 * 262 + 4, 3 * 262 + 2 * 4, 3)
     right = np.asarray(clevr_properties.targets(batch["objects"], 3))
     _, true, found = (
-        markers.contact_sheet(batch["image"], right, batch["objects"])[:, i * 258 : i * 258 + 256] for i in range(3)
+        markers.sheet(batch["image"], right, batch["objects"])[16:, i * 266 : i * 266 + 262] for i in range(3)
     )
     np.testing.assert_array_equal(true, found)
-    assert (true != sheet[:, :256]).any()
+    assert (true != sheet[16:, :262]).any()

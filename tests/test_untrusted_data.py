@@ -15,8 +15,7 @@ from slotjax import pack
 from slotjax.data import converted, prepare_clevr, schemas, tfrecords
 from slotjax.data.stored import clevr_tfds
 from slotjax.errors import UserError
-from slotjax.reporting import comparison
-from slotjax.reporting import history as record
+from slotjax.reporting import comparison, history
 from slotjax.system import derived
 
 # TFRecords.
@@ -140,7 +139,7 @@ def test_metrics_from_anyone(tmp_path):
         {"step": True},
     ]
     path.write_text("".join(json.dumps(row) + "\n" for row in [*odd, good]) + "[]\n{\n")
-    found = record.read(tmp_path)
+    found = history.read(tmp_path)
     assert found.broken_lines == 5 and found.best == good and found.last_step == 3
     html, _ = comparison.build([found, found])
     assert "<b>" not in html
@@ -150,7 +149,7 @@ def test_metrics_from_anyone(tmp_path):
     ):
         path.write_text(content + "\n")
         with pytest.raises(UserError, match=message):
-            record.read(tmp_path)
+            history.read(tmp_path)
 
 
 def test_an_evaluation_from_anyone(tmp_path):

@@ -51,7 +51,8 @@ def stored(name: str, max_objects: int = 0) -> Variant:
     """Reads a stored data set in place of rendering scenes."""
 
     def change(config: ConfigDict) -> None:
-        config.data.update(name=name, options=ConfigDict(), pool=0, max_objects=max_objects)
+        config.data.update(name=name, pool=0, max_objects=max_objects)
+        config.data.options = ConfigDict()  # `update` would add nothing to those that are there
 
     return change
 

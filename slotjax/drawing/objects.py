@@ -1,4 +1,4 @@
-"""Objects of a set drawn on the picture: centre, colour, size, shape and material."""
+"""Objects of a set drawn on the picture: center, colour, size, shape and material."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 
 from slotjax.data.clevr_properties import ATTRIBUTES, COORDINATES, EXTENT, REAL, coordinates, targets
 from slotjax.data.scenes.clevr_world.world import COLOR_BYTES, HALF_EXTENTS, SHAPES
-from slotjax.drawing import slots as pictures
+from slotjax.drawing import slots
 
 SIDE = 256  # small pictures are enlarged to at least so many rows
 CONFIDENT = 0.5  # predictions below it are not drawn
@@ -16,10 +16,10 @@ RIDGE = 0.1
 CLOSEST = 1.0  # world units: nothing is drawn nearer to the camera
 
 
-def contact_sheet(images: np.ndarray, predictions: np.ndarray, objects: Mapping[str, Any]) -> np.ndarray:
+def sheet(images: np.ndarray, predictions: np.ndarray, objects: Mapping[str, Any]) -> np.ndarray:
     """One row for each image: the picture, and as `drawn` the true and the predicted objects on it; uint8 [h, w, 3]."""
     panels = zip(enlarged(images), *drawn(images, predictions, objects), strict=True)
-    return pictures.grid([list(row) for row in panels])
+    return slots.grid([list(map(slots.framed, row)) for row in panels], ("input", "true objects", "predicted objects"))
 
 
 def drawn(images: np.ndarray, predictions: np.ndarray, objects: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
@@ -47,7 +47,7 @@ def enlarged(images: np.ndarray) -> np.ndarray:
     """[b, h, w, 3] in [-1, 1] -> uint8, small ones with every pixel repeated until they have `SIDE` rows."""
     images = np.asarray(images)
     zoom = max(1, -(-SIDE // images.shape[1]))
-    return pictures.to_uint8(images).repeat(zoom, 1).repeat(zoom, 2)
+    return slots.to_uint8(images).repeat(zoom, 1).repeat(zoom, 2)
 
 
 def fit_cameras(objects: Mapping[str, np.ndarray]) -> np.ndarray:

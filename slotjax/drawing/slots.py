@@ -1,21 +1,30 @@
 """Pictures of what a model sees: numpy in, uint8 out."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 
+from slotjax.api import SIGMA, responsibilities
 from slotjax.models import Output
+from slotjax.system import writing
 
-# Distinct also for most colour-blind eyes (after Okabe and Ito, 2008), then tints of the same; black is the background.
+# Distinct also for most colour-blind eyes (after Okabe and Ito, 2008), then tints of the same.
 PALETTE = np.array(
     [
         (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167),
-        (120, 120, 120), (160, 82, 45), (127, 255, 0), (75, 0, 130), (255, 182, 193), (47, 79, 79), (176, 224, 230),
+        (170, 255, 195), (160, 82, 45), (127, 255, 0), (75, 0, 130), (255, 182, 193), (47, 79, 79), (176, 224, 230),
         (128, 0, 0), (189, 183, 107),
     ],
     np.uint8,
 )  # fmt: skip
-GAP = 2  # white pixels between panels
+BACKGROUND = np.array((90, 90, 90), np.uint8)
+CHECKERS = np.array(((235, 235, 235), (205, 205, 205)), np.uint8)
+SQUARE = 8  # pixels of the checkerboard that stands for what a slot leaves out
+FRAME, GAP = 3, 4  # pixels around a panel in the colour of what it shows, and white ones between panels
+HEADING = 16  # rows of white above the first panels, for what they are called
+QUIET = (200, 200, 200)  # the frame of what is nobody's
 
 
 def to_uint8(image: np.ndarray) -> np.ndarray:
@@ -23,67 +32,142 @@ def to_uint8(image: np.ndarray) -> np.ndarray:
     return np.clip((np.asarray(image, np.float32) + 1) * 127.5 + 0.5, 0, 255).astype(np.uint8)
 
 
+def colours(count: int) -> np.ndarray:
+    """A colour for each of so many objects or slots, uint8 [count, 3]."""
+    return PALETTE[np.arange(count) % len(PALETTE)]
+
+
 def colour_segments(segments: np.ndarray, background: bool) -> np.ndarray:
-    """Ids [h, w] to colours [h, w, 3]; with `background`, id 0 is black."""
+    """Ids [h, w] to colours [h, w, 3]; with `background`, id 0 is grey and 1 has the first colour."""
     ids = np.asarray(segments)
-    colours = PALETTE[(ids - background) % len(PALETTE)]
-    return np.where((ids == 0)[..., None], 0, colours).astype(np.uint8) if background else colours
+    palette = colours(int(ids.max(initial=0)) + 1)
+    return (np.concatenate([BACKGROUND[None], palette]) if background else palette)[ids]
 
 
-def overlay(image: np.ndarray, segments: np.ndarray, strength: float = 0.5) -> np.ndarray:
-    """The image [h, w, 3] in [-1, 1] tinted by segment, with the borders between segments drawn white."""
-    tinted = (1 - strength) * to_uint8(image) + strength * colour_segments(segments, background=False)
-    ids = np.asarray(segments)
-    border = np.zeros(ids.shape, bool)
-    border[:-1] |= ids[:-1] != ids[1:]
-    border[:, :-1] |= ids[:, :-1] != ids[:, 1:]
+def matching_colours(found: np.ndarray, num_slots: int, truth: np.ndarray | None = None) -> np.ndarray:
+    """Each slot's colour, uint8 [k, 3]: that which `colour_segments` gives the true object that the slot has found.
+
+    Slots and objects are matched one to one, so that they share as much as possible (intersection over union; the
+    Hungarian algorithm). A slot that is left over, and every slot where the truth is not known, has one of its own.
+
+    Args:
+      found, truth: ids of slots and of objects (0: background), int [h, w].
+    """
+    if truth is None:
+        return colours(num_slots)
+    from scipy.optimize import linear_sum_assignment
+
+    objects = int(truth.max(initial=0))
+    shared = np.bincount(found.ravel() * (objects + 1) + truth.ravel(), minlength=num_slots * (objects + 1))
+    shared = shared.reshape(num_slots, objects + 1).astype(np.float64)
+    whole = shared.sum(1, keepdims=True) + shared.sum(0, keepdims=True) - shared
+    rows, ids = linear_sum_assignment(-shared / np.maximum(whole, 1))
+    matched = {int(k): int(i) for k, i in zip(rows, ids, strict=True) if shared[k, i]}
+    own = iter(PALETTE[i % len(PALETTE)] for i in range(objects, objects + num_slots))
+    of_objects = np.concatenate([BACKGROUND[None], colours(objects)])
+    return np.stack([of_objects[matched[k]] if k in matched else next(own) for k in range(num_slots)])
+
+
+def overlay(picture: np.ndarray, segments: np.ndarray, palette: np.ndarray, strength: float = 0.5) -> np.ndarray:
+    """The picture uint8 [h, w, 3] tinted by segment, with the borders between segments [h, w] drawn white."""
+    picture_share, tint = np.float32(1 - strength) * picture, (np.float32(strength) * palette)[segments]
+    tinted = (picture_share + tint).astype(np.uint8)
+    border = np.zeros(segments.shape, bool)
+    border[:-1] |= segments[:-1] != segments[1:]
+    border[:, :-1] |= segments[:, :-1] != segments[:, 1:]
     tinted[border] = 255
-    return tinted.astype(np.uint8)
+    return tinted
 
 
-def slot_panel(component: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """What one slot draws [h, w, 3] where its mask [h, w] lets it, on white."""
-    mask = np.asarray(mask)[..., None]
-    return to_uint8(mask * np.asarray(component) + (1 - mask))
+def checkerboard(height: int, width: int) -> np.ndarray:
+    """What stands for nothing, uint8 [h, w, 3]."""
+    odd = (np.arange(height)[:, None] // SQUARE + np.arange(width) // SQUARE) % 2
+    return CHECKERS[odd]
 
 
-def panels(image: np.ndarray, out: Output, index: int, truth: np.ndarray | None = None) -> list[np.ndarray]:
-    """The row of one image: input, reconstruction, (true segments,) found segments, slots."""
-    components, masks = np.asarray(out.components)[index], np.asarray(out.masks)[index]
-    row = [to_uint8(image), to_uint8(np.asarray(out.reconstruction)[index])]
-    if truth is not None:
-        row.append(colour_segments(truth, background=True))
-    row.append(colour_segments(masks.argmax(0), background=False))
-    return row + [slot_panel(*slot) for slot in zip(components, masks, strict=True)]
+def slot_panel(component: np.ndarray, mask: np.ndarray, zoom: int = 1) -> np.ndarray:
+    """What one slot draws [h, w, 3] where its mask [h, w] lets it, on a checkerboard; each pixel `zoom` pixels wide."""
+    mask = zoomed(np.asarray(mask), zoom)[..., None]
+    board = checkerboard(*mask.shape[:2])
+    return (mask * zoomed(to_uint8(component), zoom) + (1 - mask) * board + 0.5).astype(np.uint8)
 
 
-def contact_sheet(images: np.ndarray, out: Output, segments: np.ndarray | None = None, size: int = 96) -> np.ndarray:
-    """One row of `panels` for each image, side by side, uint8 [h, w, 3]; smaller ones are enlarged to about `size`."""
-    rows = []
-    for index, image in enumerate(np.asarray(images)):
-        truth = None if segments is None else np.asarray(segments[index])
-        rows.append(panels(image, out, index, truth))
-    return grid(rows, zoom=max(1, size // images.shape[1]))
+def sheet(
+    images: np.ndarray, out: Output, truth: np.ndarray | None = None, *, size: int = 96, sigma: float = SIGMA
+) -> np.ndarray:
+    """One row for each image: input, reconstruction, (true objects,) what was found, and what every slot draws.
+
+    What was found is shown twice: by the responsibilities, and by the decoder's masks. Every slot's panel is framed in
+    the slot's colour, which is that of the true object it has found.
+
+    Args:
+      images: [b, h, w, 3] in [-1, 1]; truth: int [b, h, w].
+      size: smaller panels are enlarged to about so many pixels.
+      sigma: of the responsibilities.
+    """
+    images, zoom = np.asarray(images), max(1, size // images.shape[1])
+    posterior = np.asarray(responsibilities(out, jnp.asarray(images), sigma=sigma)).argmax(1)
+    components, masks, drawn = map(np.asarray, (out.components, out.masks, out.reconstruction))
+    num_slots, rows = masks.shape[1], []
+    for i, image in enumerate(images):
+        objects = None if truth is None else np.asarray(truth[i])
+        palette = matching_colours(posterior[i], num_slots, objects)
+        plain = [to_uint8(image), to_uint8(drawn[i])]
+        plain += [] if objects is None else [colour_segments(objects, background=True)]
+        plain += [palette[posterior[i]], palette[masks[i].argmax(0)]]
+        row = [framed(zoomed(panel, zoom)) for panel in plain]
+        row += [framed(slot_panel(components[i, k], masks[i, k], zoom), palette[k]) for k in range(num_slots)]
+        rows.append(row)
+    names = ["input", "reconstruction", *(["truth"] if truth is not None else []), "responsibilities", "masks"]
+    return grid(rows, [*names, *(f"slot {k}" for k in range(num_slots))])
 
 
-def grid(rows: list[list[np.ndarray]], zoom: int = 1) -> np.ndarray:
-    """Equal panels [h, w, 3] in rows, with white gaps, each pixel `zoom` pixels wide."""
-    rows = [[panel.repeat(zoom, 0).repeat(zoom, 1) for panel in row] for row in rows]
+def zoomed(panel: np.ndarray, zoom: int) -> np.ndarray:
+    """Each pixel of [h, w, ...] `zoom` pixels wide and high."""
+    return panel.repeat(zoom, 0).repeat(zoom, 1)
+
+
+def framed(panel: np.ndarray, colour: Sequence[int] | np.ndarray = QUIET) -> np.ndarray:
+    """The panel [h, w, 3] with a border of `FRAME` pixels."""
+    height, width = panel.shape[:2]
+    whole = np.empty((height + 2 * FRAME, width + 2 * FRAME, 3), np.uint8)
+    whole[:] = colour
+    whole[FRAME:-FRAME, FRAME:-FRAME] = panel
+    return whole
+
+
+def grid(rows: list[list[np.ndarray]], headings: Sequence[str] = ()) -> np.ndarray:
+    """Equal panels [h, w, 3] in rows on white, under what the columns are called, if anything."""
     height, width = rows[0][0].shape[:2]
-    columns = max(map(len, rows))
-    sheet = np.full((len(rows) * (height + GAP) - GAP, columns * (width + GAP) - GAP, 3), 255, np.uint8)
+    columns, top = max(map(len, rows)), HEADING if headings else 0
+    sheet = np.full((top + len(rows) * (height + GAP) - GAP, columns * (width + GAP) - GAP, 3), 255, np.uint8)
     for i, row in enumerate(rows):
         for j, panel in enumerate(row):
-            top, left = i * (height + GAP), j * (width + GAP)
-            sheet[top : top + height, left : left + width] = panel
-    return sheet
+            y, x = top + i * (height + GAP), j * (width + GAP)
+            sheet[y : y + height, x : x + width] = panel
+    return written(sheet, {(FRAME + j * (width + GAP), 1): name for j, name in enumerate(headings)})
 
 
-def save(picture: np.ndarray, path: Path) -> None:
-    """Writes a PNG, whole or not at all."""
+def written(picture: np.ndarray, texts: dict[tuple[int, int], str]) -> np.ndarray:
+    """The picture uint8 [h, w, 3] with black texts at (x, y)."""
+    if not texts:
+        return picture
+    from PIL import Image, ImageDraw, ImageFont
+
+    canvas = Image.fromarray(picture)
+    brush, font = ImageDraw.Draw(canvas), ImageFont.load_default(11)
+    for place, text in texts.items():
+        brush.text(place, text, fill=(60, 60, 60), font=font)
+    return np.asarray(canvas)
+
+
+def save(picture: np.ndarray, path: Path, palette: np.ndarray | None = None) -> None:
+    """Writes a PNG, whole or not at all: uint8 [h, w, 3], with alpha [h, w, 4], or ids [h, w] with their colours."""
     from PIL import Image
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".partial")
-    Image.fromarray(picture).save(temporary, format="png")
-    temporary.replace(path)
+    image = Image.fromarray(picture)
+    if palette is not None:
+        image = Image.fromarray(picture.astype(np.uint8), "P")
+        image.putpalette(palette.ravel().tolist())
+    with writing.whole(path) as file:
+        image.save(file, format="png")

@@ -97,12 +97,18 @@ def draw_histogram(values: dict[int, np.ndarray], label: str, name: str) -> Mark
 
 
 def _scale(axes, chart: Chart) -> None:
+    from matplotlib import ticker
+
+    axes.xaxis.set_major_locator(ticker.MaxNLocator(6, integer=True))
     values = [value for line in chart.lines for _, value in line.points]
     if chart.unit_range:
         low = min(0.0, *values, *(value for value, _ in chart.levels)) if values else 0.0
         axes.set_ylim(low - 0.02, 1.02)
     elif min(values) > 0 and max(values) > 5 * min(values):
         axes.set_yscale("log")
+        axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_formatter(ticker.NullFormatter())
     elif min(values) >= 0:
         axes.set_ylim(bottom=0)
 

@@ -4,14 +4,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from slotjax.reporting.scoring import Judgement
+from slotjax.reporting.scoring import Scores
 from slotjax.reporting.titles import higher_is_better
 
 GROUPS = ("best", "median", "worst")
 
 
 @dataclass(frozen=True)
-class Gallery:
+class Examples:
     """Held-out images by group, {group: numbers}, and the figure they were ranked by (None: none had one)."""
 
     ranked_by: str | None
@@ -22,12 +22,13 @@ class Gallery:
         return np.array([index for group in self.groups.values() for index in group], np.int64)
 
 
-def choose(judgement: Judgement, each: int = 3) -> Gallery:
+def choose(scores: Scores, each: int = 3) -> Examples:
     """Up to `each` images a group, none twice; images without the figure (no object in view) are left out."""
-    if not judgement.figures:
-        return Gallery(None, {"first": list(range(min(each, len(_any_figure(judgement)))))})
-    name = judgement.figures[0]
-    return Gallery(name, pick(judgement.scores["slots"][name], higher_is_better(name), each))
+    if not scores.shown:
+        num_images = len(next(iter(scores.images["slots"].values())))
+        return Examples(None, {"first": list(range(min(each, num_images)))})
+    name = scores.shown[0]
+    return Examples(name, pick(scores.images["slots"][name], higher_is_better(name), each))
 
 
 def pick(values: np.ndarray, higher_better: bool, each: int) -> dict[str, list[int]]:
@@ -43,7 +44,3 @@ def pick(values: np.ndarray, higher_better: bool, each: int) -> dict[str, list[i
         groups[group] = [int(i) for i in positions if i not in taken]
         taken.update(groups[group])
     return {group: groups[group] for group in GROUPS if groups[group]}
-
-
-def _any_figure(judgement: Judgement) -> np.ndarray:
-    return next(iter(judgement.scores["slots"].values()))

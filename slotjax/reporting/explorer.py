@@ -1,4 +1,4 @@
-"""The pictures behind the slot explorer: what every slot draws, claims and attends to, at every iteration."""
+"""The pictures behind the slot explorer: what every slot draws, explains and attends to, at every iteration."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,16 +6,15 @@ from typing import Any
 import jax
 import numpy as np
 
-from slotjax.api import apply
-from slotjax.config.schema import EVAL_SEED
-from slotjax.drawing import slots as pictures
+from slotjax.api import jitted_apply, responsibilities
+from slotjax.drawing import slots as draw
 from slotjax.models import Output
-from slotjax.reporting import examples as gallery
-from slotjax.reporting import images as pixels
-from slotjax.reporting.history import Record
-from slotjax.reporting.scoring import Judgement, Trained
-from slotjax.reporting.titles import shown, title
-from slotjax.training.rng import example_keys, stream_key
+from slotjax.reporting import examples, images
+from slotjax.reporting.examples import Examples
+from slotjax.reporting.history import History
+from slotjax.reporting.scoring import Scores, Trained
+from slotjax.reporting.titles import headlines, shown, title
+from slotjax.training.evaluation import slots_keys
 
 BUDGET = 3_000_000  # bytes of pictures; a page that is mailed should stay well below 5 MB
 SIDES = (128, 96, 64, 48, 32)  # longest sides to try, in pixels, until the budget is met
@@ -30,109 +29,117 @@ class Explorer:
     size: int
 
 
-def explore(record: Record, trained: Trained, judgement: Judgement) -> tuple[gallery.Gallery, Explorer]:
+@dataclass(frozen=True)
+class Seen:
+    """Some held-out images, by their numbers, as the model sees them.
+
+    Attributes:
+      indices: the images' numbers [n]; batch: their data; out: the model's output for them.
+      weights: whose each pixel is, [n, k, h, w]: the responsibilities, or where nothing is drawn the attention.
+      grid: rows and columns of the attention.
+    """
+
+    indices: np.ndarray
+    batch: dict[str, Any]
+    out: Output
+    weights: np.ndarray
+    grid: tuple[int, int]
+
+
+def explore(history: History, trained: Trained, scores: Scores) -> tuple[Examples, Explorer]:
     """The best, median and worst held-out images as the model sees them, from the slots they were scored with."""
-    chosen = gallery.choose(judgement)
+    chosen = examples.choose(scores)
     batch = trained.feed.held_out(chosen.indices)
-    keys = example_keys(stream_key(EVAL_SEED, "evaluation slots"), 0, batch["index"])
-    run = jax.jit(apply, static_argnames=("model", "return_history"))
-    out = jax.device_get(run(trained.model, trained.params, batch["image"], keys, return_history=True))
-    return fit(record, trained, judgement, chosen.indices, jax.device_get(batch), out)
+    keys = slots_keys(batch["index"])
+    out = jax.device_get(jitted_apply(trained.model, trained.params, batch["image"], keys, return_history=True))
+    return fit(history, scores, look(chosen.indices, jax.device_get(batch), out))
 
 
-def fit(
-    record: Record,
-    trained: Trained,
-    judgement: Judgement,
-    indices: np.ndarray,
-    batch: dict[str, Any],
-    out: Output,
-) -> tuple[gallery.Gallery, Explorer]:
-    """The largest explorer within the budget: pictures are made smaller, then fewer; `indices` are in the batch."""
+def look(indices: np.ndarray, batch: dict[str, Any], out: Output) -> Seen:
+    """The tokens are taken for a grid of equal squares."""
+    attention = np.asarray(out.attention_history)
+    height, width = batch["image"].shape[1:3]
+    stride = round((height * width / attention.shape[-1]) ** 0.5)
+    grid = -(-height // stride), -(-width // stride)
+    if out.masks is None:
+        weights = attention[:, -1].reshape(len(indices), -1, *grid)
+    else:
+        weights = np.asarray(responsibilities(out, batch["image"]))
+    return Seen(indices, batch, out, weights, grid)
+
+
+def fit(history: History, scores: Scores, seen: Seen) -> tuple[Examples, Explorer]:
+    """The largest explorer within the budget: pictures are made smaller, then fewer."""
     for each in (3, 1):
-        fewer = gallery.choose(judgement, each)
+        fewer = examples.choose(scores, each)
         members = [(group, index) for group, some in fewer.groups.items() for index in some]
         for side in SIDES:
-            first = build(record, trained, judgement, members[:1], indices, batch, out, side)
+            first = build(history, scores, members[:1], seen, side)
             if first.size * len(members) > 1.2 * BUDGET:
                 continue  # the others will not make up for it
-            explorer = build(record, trained, judgement, members, indices, batch, out, side)
+            explorer = build(history, scores, members, seen, side)
             if explorer.size <= BUDGET:
                 return fewer, explorer
-    return fewer, build(record, trained, judgement, members[:1], indices, batch, out, min(SIDES))
+    return fewer, build(history, scores, members[:1], seen, min(SIDES))
 
 
-def build(
-    record: Record,
-    trained: Trained,
-    judgement: Judgement,
-    members: list[tuple[str, int]],
-    indices: np.ndarray,
-    batch: dict[str, Any],
-    out: Output,
-    side: int,
-) -> Explorer:
-    """The explorer of some (group, index), with pictures of at most `side` pixels; `indices` are in the batch."""
-    resolution = tuple(trained.model.resolution)
-    num_iterations, num_slots = out.attention_history.shape[1:3]
-    side = min(side, pixels.MAX_WEBP_SIDE // max(num_slots, num_iterations))
-    grid = trained.model.encoder.grid(resolution)
-    size, small_grid = pixels.bounded(*resolution, side), pixels.bounded(*grid, side)
-    colours = [f"rgb({r} {g} {b})" for r, g, b in pictures.PALETTE.tolist()]
+def build(history: History, scores: Scores, members: list[tuple[str, int]], seen: Seen, side: int) -> Explorer:
+    """The explorer of some (group, index), with pictures of at most `side` pixels."""
+    num_iterations, num_slots = np.asarray(seen.out.attention_history).shape[1:3]
+    side = min(side, images.MAX_WEBP_SIDE // max(num_slots, num_iterations))
+    size = images.bounded(*seen.batch["image"].shape[1:3], side)
+    small_grid = images.bounded(*seen.grid, side)
     settings = {
         "slots": num_slots,
         "iterations": num_iterations,
         "size": size,
         "grid": small_grid,
-        "colours": [colours[i % len(colours)] for i in range(num_slots)],
-        "masks": out.masks is not None,
-        "draws": out.components is not None,
+        "masks": seen.out.masks is not None,
+        "draws": seen.out.components is not None,
     }
-    drawn = record.task.panels(batch, out)
-    examples = []
+    drawn = history.task.panels(seen.batch, seen.out)
+    shown_ones = []
     for group, index in members:
-        position = int(np.flatnonzero(indices == index)[0])
-        one = jax.tree.map(lambda leaf, position=position: leaf[position], out)
-        truth = batch["segments"][position] if "segments" in batch else None
-        example = _panels(batch["image"][position], one, truth, grid, size, small_grid)
-        example |= {name: pixels.data_uri(images[position], False) for name, images in drawn.items()}
-        examples.append(example | {"index": index, "group": group} | _words(record, judgement, index, one, truth))
-    size = sum(len(v) for example in examples for v in example.values() if isinstance(v, str) and v.startswith("data:"))
-    return Explorer(settings, examples, size)
+        position = int(np.flatnonzero(seen.indices == index)[0])
+        example = _panels(seen, position, size, small_grid)
+        example |= {name: images.data_uri(pictures[position], False) for name, pictures in drawn.items()}
+        example |= _words(history, scores, index, seen, position)
+        shown_ones.append(example | {"index": index, "group": group})
+    uris = (v for example in shown_ones for v in example.values() if isinstance(v, str) and v.startswith("data:"))
+    return Explorer(settings, shown_ones, sum(map(len, uris)))
 
 
-def _panels(
-    image: np.ndarray,
-    out: Output,
-    truth: np.ndarray | None,
-    grid: tuple[int, int],
-    size: tuple[int, int],
-    small_grid: tuple[int, int],
-) -> dict[str, str | None]:
-    """Data URIs: `owner` holds the winning slot of each pixel, `attention` a row of tiles for each iteration."""
-    lossless = max(size) <= pixels.LOSSLESS_SIDE
+def _panels(seen: Seen, position: int, size: tuple[int, int], small_grid: tuple[int, int]) -> dict[str, Any]:
+    """Data URIs, and the slots' colours: `owner` holds the slot of each pixel, `attention` a row for each iteration."""
+    image, out = seen.batch["image"][position], jax.tree.map(lambda leaf: leaf[position], seen.out)
+    weights, lossless = seen.weights[position], max(size) <= images.LOSSLESS_SIDE
+    truth = seen.batch["segments"][position] if "segments" in seen.batch else None
+    owner = np.argmax(weights, 0)
+    known = truth if truth is not None and truth.shape == owner.shape else None  # attention may be coarser
+    palette = draw.matching_colours(owner, len(weights), known)
     attention = np.asarray(out.attention_history)
-    maps = attention.reshape(*attention.shape[:2], *grid)
+    maps = attention.reshape(*attention.shape[:2], *seen.grid)
     if not np.allclose(maps.sum(1), 1, atol=1e-2):  # normalised over inputs: each map by its own peak
         maps = maps / np.maximum(maps.max((2, 3), keepdims=True), 1e-12)
-    maps = _resized(pixels.to_levels(maps), small_grid)
-    weights = out.masks if out.masks is not None else attention[-1].reshape(-1, *grid)
-    levels, owner = pixels.to_levels(weights), np.argmax(weights, 0).astype(np.uint8)
+    maps = _resized(images.to_levels(maps), small_grid)
     panels = {
-        "input": pixels.data_uri(pixels.resize(pictures.to_uint8(image), size), lossless),
-        "attention": pixels.data_uri(pixels.sheet(maps), max(small_grid) <= pixels.LOSSLESS_SIDE),
-        "masks": pixels.data_uri(pixels.sheet(_resized(levels[None], size)), lossless),
-        "owner": pixels.data_uri(pixels.resize(owner, size, smooth=False), True),
+        "colours": palette.tolist(),
+        "input": images.data_uri(images.resize(draw.to_uint8(image), size), lossless),
+        "attention": images.data_uri(images.sheet(maps), max(small_grid) <= images.LOSSLESS_SIDE),
+        "weights": images.data_uri(images.sheet(_resized(images.to_levels(weights)[None], size)), lossless),
+        "owner": images.data_uri(images.resize(owner.astype(np.uint8), size, smooth=False), True),
     }
     if out.reconstruction is not None:
-        reconstruction = pixels.resize(pictures.to_uint8(out.reconstruction), size)
-        panels["reconstruction"] = pixels.data_uri(reconstruction, lossless)
+        panels["reconstruction"] = images.data_uri(images.resize(draw.to_uint8(out.reconstruction), size), lossless)
     if out.components is not None:
-        cut_out = np.concatenate([pictures.to_uint8(out.components), levels[..., None]], -1)
-        panels["slots"] = pixels.data_uri(pixels.sheet(_resized(cut_out[None], size)), lossless)
+        masks = np.asarray(out.masks)
+        of_masks = palette[masks.argmax(0)]
+        panels["masks"] = images.data_uri(images.resize(of_masks, size, smooth=False), True)
+        cut_out = np.concatenate([draw.to_uint8(out.components), images.to_levels(masks)[..., None]], -1)
+        panels["slots"] = images.data_uri(images.sheet(_resized(cut_out[None], size)), lossless)
     if truth is not None:
-        coloured = pixels.resize(pictures.colour_segments(truth, background=True), size, smooth=False)
-        panels["truth"] = pixels.data_uri(coloured, True)
+        coloured = draw.colour_segments(truth, background=True)
+        panels["truth"] = images.data_uri(images.resize(coloured, size, smooth=False), True)
     return panels
 
 
@@ -140,20 +147,20 @@ def _resized(tiles: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """uint8 tiles [rows, columns, h, w(, c)] at another size."""
     if tiles.shape[2:4] == size:
         return tiles
-    return np.stack([np.stack([pixels.resize(tile, size) for tile in row]) for row in tiles])
+    return np.stack([np.stack([images.resize(tile, size) for tile in row]) for row in tiles])
 
 
-def _words(
-    record: Record, judgement: Judgement, index: int, out: Output, truth: np.ndarray | None
-) -> dict[str, str | list]:
+def _words(history: History, scores: Scores, index: int, seen: Seen, position: int) -> dict[str, str | list]:
     """The picture's figures, and for each slot what it claims, for those who listen rather than look."""
-    scores = judgement.scores["slots"]
-    pairs = [(title(name, record.task), shown(float(scores[name][index]))) for name in judgement.figures]
+    figures = scores.images["slots"]
+    names = headlines(scores.shown, history.task) or scores.shown
+    pairs = [(title(name, history.task), shown(float(figures[name][index]))) for name in names]
     words: dict[str, str | list] = {"figures": [f"{name} {value}" for name, value in pairs]}
     words["rank"] = pairs[0][1] if pairs else str(index)
-    if out.masks is not None:
-        owner = np.argmax(out.masks, 0)
-        words["claims"] = [describe(owner == k, truth) for k in range(len(out.masks))]
+    if seen.out.masks is not None:
+        truth = seen.batch["segments"][position] if "segments" in seen.batch else None
+        owner = np.argmax(seen.weights[position], 0)
+        words["claims"] = [describe(owner == k, truth) for k in range(seen.weights.shape[1])]
     return words
 
 

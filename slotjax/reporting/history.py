@@ -6,17 +6,16 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from slotjax.config import disk
 from slotjax.errors import UserError
-from slotjax.reporting import titles as figures
+from slotjax.reporting.titles import number
 from slotjax.system.console import duration
 from slotjax.system.reading import read_bytes
-from slotjax.tasks import TASKS
+from slotjax.tasks import TASKS, Task
 from slotjax.training.metrics_log import read_metrics
 
 Row = dict[str, Any]
@@ -25,8 +24,8 @@ MAX_FIGURES = 200  # each is a chart
 
 
 @dataclass(frozen=True)
-class Record:
-    """A workdir, read.
+class History:
+    """A run's directory, read.
 
     Attributes:
       rows: the lines of metrics.jsonl; empty where there is no such file.
@@ -39,7 +38,7 @@ class Record:
     broken_lines: int
 
     @property
-    def task(self) -> ModuleType:
+    def task(self) -> Task:
         return TASKS[self.config.model.name]
 
     @property
@@ -69,17 +68,17 @@ class Record:
 
     def curve(self, name: str) -> list[tuple[int, float]]:
         """(step, value) of a figure wherever it is a finite number."""
-        pairs = ((row["step"], figures.number(row.get(name))) for row in self.rows)
+        pairs = ((row["step"], number(row.get(name))) for row in self.rows)
         return [(step, value) for step, value in pairs if value is not None]
 
     @property
     def took(self) -> str | None:
         """The time between the first and the last line, for people; pauses between sessions count."""
-        times = [time for row in self.rows if (time := figures.number(row.get("time"))) is not None]
+        times = [time for row in self.rows if (time := number(row.get("time"))) is not None]
         return duration(max(times) - min(times)) if len(times) > 1 else None
 
 
-def read(workdir: Path) -> Record:
+def read(workdir: Path) -> History:
     """Reads what is there.
 
     Raises:
@@ -97,7 +96,7 @@ def read(workdir: Path) -> Record:
         raise UserError(
             f"{workdir}: neither metrics nor a checkpoint in it yet; train with --workdir {workdir} until its first log"
         )
-    return Record(workdir, config, rows, broken)
+    return History(workdir, config, rows, broken)
 
 
 def read_rows(path: Path) -> tuple[list[Row], int]:

@@ -1,27 +1,30 @@
 """How the best checkpoint scores on every held-out image, and how clustering the pixels scores on the same ones."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import flax.linen as nn
 import jax
 import numpy as np
 
 from slotjax.errors import UserError
-from slotjax.reporting.history import Record
+from slotjax.models import Model
+from slotjax.reporting.history import History
 from slotjax.reporting.titles import number, ordered
-from slotjax.training.evaluation import Figures, Score, build_clustering_score, build_score, collect
+from slotjax.tasks import Figures, Task
+from slotjax.training.evaluation import Score, build_clustering_score, build_score, collect
 from slotjax.training.feed import SceneFeed, StoredFeed, open_feed
 from slotjax.training.restore import restore_state
 
 METHODS = {"slots": "Slot Attention", "kmeans": "k-means on colour", "soft_kmeans": "soft k-means on colour"}
+ALIKE = 5e-4  # figures that differ by less read the same
 
 
 @dataclass(frozen=True)
 class Trained:
-    """The best checkpoint, and the images it is judged on."""
+    """The best checkpoint, and the images it is scored on."""
 
-    model: nn.Module
+    model: Model
     params: Any
     step: int
     feed: SceneFeed | StoredFeed
@@ -32,46 +35,61 @@ class Trained:
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """Figures of every image by method ("slots" first), {figure: [n]}, and their means.
+class Scores:
+    """What the held-out images score by each method, of which "slots" comes first.
 
-    `figures` are the per-image ones that the model has for at least one image, in the order in which they are shown.
+    Attributes:
+      images: {method: {figure: [n, ...]}}.
+      means: {method: {figure: mean}}.
+      shown: the figures that the model has for at least one image, in the order in which they are shown.
     """
 
-    scores: dict[str, Figures]
-    summaries: dict[str, dict[str, Any]]
-
-    @property
-    def figures(self) -> list[str]:
-        slots = self.scores["slots"]
-        return [name for name in ordered(slots) if slots[name].ndim == 1 and np.isfinite(slots[name]).any()]
+    images: dict[str, Figures]
+    means: dict[str, dict[str, Any]]
+    shown: list[str]
 
     @property
     def has_masks(self) -> bool:
-        return number(self.summaries["slots"].get("ari")) is not None
+        return number(self.means["slots"].get("ari")) is not None
 
 
-def open_trained(record: Record) -> Trained:
+def open_trained(history: History) -> Trained:
     """The best checkpoint of a run and its held-out images.
 
     Raises:
       UserError: no checkpoint, a damaged one, or data that is no longer there.
     """
-    model, state = restore_state(record.config, record.workdir, best=True)
-    return Trained(model, state.best_params, int(state.step), open_feed(record.config))
+    model, state = restore_state(history.config, history.workdir, best=True)
+    return Trained(model, state.best_params, int(state.step), open_feed(history.config))
 
 
-def judge(record: Record, trained: Trained) -> Judgement:
+def score(history: History, trained: Trained) -> Scores:
     """Scores everything in one pass over the held-out images, which may be costly to draw."""
     feed, parts = trained.feed, {}
-    scores: dict[str, Score] = {"slots": build_score(record.config, trained.model, feed.num_true)}
-    if feed.num_true is not None and hasattr(record.task, "segmentation_scores"):
-        clusters = record.config.model.num_slots
-        scores |= {name: build_clustering_score(name, clusters, feed.num_true) for name in ("kmeans", "soft_kmeans")}
+    ways: dict[str, Score] = {"slots": build_score(history.config, trained.model, feed.num_true)}
+    if feed.num_true is not None:
+        clusters = history.config.model.num_slots
+        ways |= {name: build_clustering_score(name, clusters, feed.num_true) for name in history.task.BASELINES}
     for batch in feed.eval_batches():
-        for name, score in scores.items():
-            parts.setdefault(name, []).append(collect(score, trained.params, [batch]))
+        for name, way in ways.items():
+            parts.setdefault(name, []).append(collect(way, trained.params, [batch]))
     if not parts:
-        raise UserError(f"data.eval_images={record.config.data.eval_images}: no held-out image to score")
-    whole = {name: {key: np.concatenate([p[key] for p in some]) for key in some[0]} for name, some in parts.items()}
-    return Judgement(whole, {name: record.task.summary(figures) for name, figures in whole.items()})
+        raise UserError(f"data.eval_images={history.config.data.eval_images}: no held-out image to score")
+    images = {name: {key: np.concatenate([p[key] for p in some]) for key in some[0]} for name, some in parts.items()}
+    return gathered(images, history.task)
+
+
+def gathered(images: Mapping[str, Figures], task: Task) -> Scores:
+    """The scores of single images and their means; soft k-means is left out where it says what k-means does."""
+    means = {name: task.summary(figures) for name, figures in images.items()}
+    if {"kmeans", "soft_kmeans"} <= means.keys() and alike(means["kmeans"], means["soft_kmeans"]):
+        del means["soft_kmeans"]
+    slots = images["slots"]
+    shown = [name for name in ordered(slots, task) if slots[name].ndim == 1 and np.isfinite(slots[name]).any()]
+    return Scores({name: images[name] for name in means}, means, shown)
+
+
+def alike(some: dict[str, Any], others: dict[str, Any]) -> bool:
+    """Whether two methods' means read the same."""
+    pairs = ((number(some[name]), number(others.get(name))) for name in some)
+    return all(a == b if a is None or b is None else abs(a - b) < ALIKE for a, b in pairs)

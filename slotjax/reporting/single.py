@@ -8,168 +8,173 @@ from ml_collections import ConfigDict
 
 from slotjax.config import disk, schema
 from slotjax.errors import UserError
-from slotjax.reporting import curves, page
-from slotjax.reporting import scoring as judge
-from slotjax.reporting import titles as figures
-from slotjax.reporting.examples import Gallery
+from slotjax.reporting import curves, page, scoring
+from slotjax.reporting.examples import Examples
 from slotjax.reporting.explorer import Explorer, explore
-from slotjax.reporting.history import Record, labels
-from slotjax.system.version import VERSION as __version__
+from slotjax.reporting.history import History, labels
+from slotjax.reporting.scoring import METHODS, Scores, Trained
+from slotjax.reporting.titles import columns, headlines, higher_is_better, number, shown, title
+from slotjax.system.console import number as counted
+from slotjax.system.version import VERSION
 
-BOUNDED = ("fg_ari", "ari", "miou")  # at most 1, and drawn from 0 to 1
-COLOURS = {name: i for i, name in enumerate(judge.METHODS)}
+COLOURS = {name: i for i, name in enumerate(METHODS)}
 
 
 @dataclass
 class Seen:
     """What could be found out from the checkpoint; whatever is None is explained in `notes`."""
 
-    trained: judge.Trained | None = None
-    judgement: judge.Judgement | None = None
-    gallery: Gallery | None = None
+    trained: Trained | None = None
+    scores: Scores | None = None
+    examples: Examples | None = None
     explorer: Explorer | None = None
     notes: list[str] = field(default_factory=list)
 
 
-def build(record: Record) -> tuple[str, list[str]]:
+def build(history: History) -> tuple[str, list[str]]:
     """The page, and what it has to say about what is missing or odd."""
-    seen = look(record)
-    notes = [*missing(record), *seen.notes]
+    seen = look(history)
+    notes = [*missing(history), *seen.notes]
+    ranked_by = seen.examples.ranked_by if seen.examples else None
     html = page.render(
         "run.html",
-        name=labels([record.workdir])[0],
-        record=record,
-        version=__version__,
-        tiles=tiles(record, seen),
+        name=labels([history.workdir])[0],
+        history=history,
+        version=VERSION,
+        tiles=tiles(history, seen),
         notes=notes,
         seen=seen,
         explorer=for_script(seen.explorer),
-        resolution=tuple(record.config.model.resolution),
-        ranked_by=seen.gallery and seen.gallery.ranked_by and figures.title(seen.gallery.ranked_by, record.task),
-        lower_is_better=bool(seen.gallery and seen.gallery.ranked_by in figures.LOWER_IS_BETTER),
-        charts=charts(record, seen),
-        table=table(record, seen),
-        histograms=histograms(record, seen),
-        config=config_rows(record.config),
+        resolution=tuple(history.config.model.resolution),
+        ranked_by=ranked_by and title(ranked_by, history.task),
+        lower_is_better=bool(ranked_by and not higher_is_better(ranked_by)),
+        charts=charts(history, seen),
+        table=table(history, seen),
+        histograms=histograms(history, seen),
+        config=config_rows(history.config),
     )
     return html, notes
 
 
-def look(record: Record) -> Seen:
+def look(history: History) -> Seen:
     """Everything that needs the checkpoint; a part that fails leaves a note, and the others stand."""
     seen = Seen()
     try:
-        seen.trained = judge.open_trained(record)
-        seen.judgement = judge.judge(record, seen.trained)
-        seen.gallery, seen.explorer = explore(record, seen.trained, seen.judgement)
+        seen.trained = scoring.open_trained(history)
+        seen.scores = scoring.score(history, seen.trained)
+        seen.examples, seen.explorer = explore(history, seen.trained, seen.scores)
     except UserError as error:
         seen.notes.append(f"No pictures or scores of single images: {error}")
-    if seen.judgement:
-        seen.notes += remarks(record, seen.judgement)
+    if seen.scores:
+        seen.notes += remarks(history, seen.scores)
     return seen
 
 
-def remarks(record: Record, judgement: judge.Judgement) -> list[str]:
+def remarks(history: History, scores: Scores) -> list[str]:
     """What the scores alone would not say."""
-    summary, said = judgement.summaries["slots"], []
-    if hasattr(record.task, "segmentation_scores") and not judgement.has_masks:
+    summary, said = scores.means["slots"], []
+    if history.task.BASELINES and not scores.has_masks:
         said.append("The held-out images have no masks: no FG-ARI, ARI or mIoU, and no baselines; MSE ranks them.")
     empty = summary["num_images"] - summary.get("num_with_objects", summary["num_images"])
-    if judgement.has_masks and empty:
+    if scores.has_masks and empty:
         said.append(f"{empty} of {summary['num_images']} held-out images show no object: they have no FG-ARI or mIoU.")
-    suspicion = record.task.suspicion(summary)
+    suspicion = history.task.suspicion(summary)
     return said + ([suspicion] if suspicion else [])
 
 
-def missing(record: Record) -> list[str]:
+def missing(history: History) -> list[str]:
     """What the metrics lack."""
-    said, steps = [], record.config.train.num_steps
-    if not record.rows:
+    said, steps = [], history.config.train.num_steps
+    if not history.rows:
         said.append("No metrics.jsonl: no curves.")
-    elif not record.evaluations:
-        said.append(f"Not evaluated yet: the first evaluation comes at step {record.config.train.eval_every}.")
-    if record.rows and record.last_step < steps:
-        said.append(f"Not finished: at step {record.last_step} of {steps}.")
-    if record.broken_lines:
-        lines = "1 line" if record.broken_lines == 1 else f"{record.broken_lines} lines"
+    elif not history.evaluations:
+        said.append(f"Not evaluated yet: the first evaluation comes at step {history.config.train.eval_every}.")
+    if history.rows and history.last_step < steps:
+        said.append(f"Not finished: at step {history.last_step} of {steps}.")
+    if history.broken_lines:
+        lines = counted(history.broken_lines, "line")
         said.append(f"{lines} of metrics.jsonl could not be read, as when a run is killed while writing; left out.")
-    odd = sum(isinstance(row["loss"], float) and figures.number(row["loss"]) is None for row in record.training)
-    return said + ([f"The loss was not finite at {odd} logged steps."] if odd else [])
+    odd = sum(isinstance(row["loss"], float) and number(row["loss"]) is None for row in history.training)
+    return said + ([f"The loss was not finite at {counted(odd, 'logged step')}."] if odd else [])
 
 
-def tiles(record: Record, seen: Seen) -> list[tuple[str, str, str]]:
+def tiles(history: History, seen: Seen) -> list[tuple[str, str, str]]:
     """The figures one looks for first: (title, value, what it is)."""
-    source = seen.judgement.summaries["slots"] if seen.judgement else (record.best or {})
-    shown = [
-        (figures.title(name, record.task), figures.shown(source[name]), "held-out images")
-        for name in figures.columns([source])
+    source = seen.scores.means["slots"] if seen.scores else (history.best or {})
+    shown_first = [
+        (title(name, history.task), shown(source[name]), "held-out images")
+        for name in headlines(columns([source], history.task), history.task)
     ]
-    rates = [value for _, value in record.curve("images_per_second") if value > 0]
+    rates = [value for _, value in history.curve("images_per_second") if value > 0]
     if rates:
-        shown.append(("Images per second", figures.shown(float(np.median(rates))), "median while training"))
-    if record.took:
-        shown.append(("Time", record.took, f"for {record.last_step:,} steps"))
-    return shown
+        shown_first.append(("Images per second", shown(float(np.median(rates))), "median while training"))
+    if history.took:
+        shown_first.append(("Time", history.took, f"for {history.last_step:,} steps"))
+    return shown_first
 
 
-def charts(record: Record, seen: Seen) -> list[dict[str, Any]]:
+def is_bounded(name: str) -> bool:
+    """Whether the figure is at most 1, and drawn from 0 to 1."""
+    return name.endswith(("ari", "miou", "mbo"))
+
+
+def charts(history: History, seen: Seen) -> list[dict[str, Any]]:
     """Loss, held-out figures and speed over steps, with the baselines' level where there is one."""
-    names = ["loss", *figures.columns(record.evaluations), "images_per_second"]
+    names = ["loss", *columns(history.evaluations, history.task), "images_per_second"]
     drawn = []
     for name in names:
-        points = record.curve(name)
+        points = history.curve(name)
         if name == "images_per_second":
             points = [point for point in points if point[1] > 0]  # the first line after compiling has no speed yet
         if points:
-            drawn.append(_chart(name, points, record, seen))
+            drawn.append(_chart(name, points, history, seen))
     return drawn
 
 
-def _chart(name: str, points: curves.Points, record: Record, seen: Seen) -> dict[str, Any]:
-    label, levels = curves.in_words(figures.title(name, record.task), points, figures.shown), []
-    summaries = seen.judgement.summaries if seen.judgement else {}
-    for method, summary in summaries.items():
-        value = figures.number(summary.get(name))
+def _chart(name: str, points: curves.Points, history: History, seen: Seen) -> dict[str, Any]:
+    label, levels = curves.in_words(title(name, history.task), points, shown), []
+    for method, means in (seen.scores.means if seen.scores else {}).items():
+        value = number(means.get(name))
         if method != "slots" and value is not None:
             levels.append((value, COLOURS[method]))
-            label += f"; {judge.METHODS[method]} {figures.shown(value)}"
-    marked = record.best["step"] if record.best and name in figures.columns([record.best]) else None
-    chart = curves.Chart(label, [curves.Line(points)], levels=levels, marked=marked, unit_range=name in BOUNDED)
-    last = f"{figures.shown(points[-1][1])} at step {points[-1][0]:,}"
-    return {"title": figures.title(name, record.task), "last": last, "svg": curves.draw_chart(chart)}
+            label += f"; {METHODS[method]} {shown(value)}"
+    marked = history.best["step"] if history.best and name in columns([history.best], history.task) else None
+    chart = curves.Chart(label, [curves.Line(points)], levels=levels, marked=marked, unit_range=is_bounded(name))
+    last = f"{shown(points[-1][1])} at step {points[-1][0]:,}"
+    return {"title": title(name, history.task), "last": last, "svg": curves.draw_chart(chart)}
 
 
-def table(record: Record, seen: Seen) -> dict[str, Any] | None:
+def table(history: History, seen: Seen) -> dict[str, Any] | None:
     """Means over the held-out images, a row for each method."""
-    if not seen.judgement:
+    if not seen.scores:
         return None
-    summaries = seen.judgement.summaries
-    names = figures.columns([summaries["slots"]])
+    means = seen.scores.means
+    names = columns([means["slots"]], history.task)
     rows = [
-        (judge.METHODS[method], COLOURS[method], [figures.shown(summary.get(name), 4) for name in names])
-        for method, summary in summaries.items()
+        (METHODS[method], COLOURS[method], [shown(some.get(name), 4) for name in names])
+        for method, some in means.items()
     ]
-    return {"titles": [figures.title(name, record.task) for name in names], "rows": rows}
+    return {"titles": [title(name, history.task) for name in names], "rows": rows}
 
 
-def histograms(record: Record, seen: Seen) -> list[dict[str, Any]]:
+def histograms(history: History, seen: Seen) -> list[dict[str, Any]]:
     """How the single images score, for each figure."""
-    if not seen.judgement:
+    if not seen.scores:
         return []
     drawn = []
-    for name in seen.judgement.figures:
-        values = {COLOURS[method]: scores[name] for method, scores in seen.judgement.scores.items() if name in scores}
+    for name in seen.scores.shown:
+        values = {COLOURS[method]: some[name] for method, some in seen.scores.images.items() if name in some}
         values = {colour: array for colour, array in values.items() if np.isfinite(array).any()}
-        title = figures.title(name, record.task)
-        low, median, high = np.nanquantile(seen.judgement.scores["slots"][name], (0.1, 0.5, 0.9)).tolist()
-        text = f"median {figures.shown(median)}; 8 of 10 images between {figures.shown(low)} and {figures.shown(high)}"
-        svg = curves.draw_histogram(values, f"{title} of single images: {text}", title)
-        drawn.append({"title": title, "text": text, "svg": svg})
+        what = title(name, history.task)
+        low, median, high = np.nanquantile(seen.scores.images["slots"][name], (0.1, 0.5, 0.9)).tolist()
+        text = f"median {shown(median)}; 8 of 10 images between {shown(low)} and {shown(high)}"
+        svg = curves.draw_histogram(values, f"{what} of single images: {text}", what)
+        drawn.append({"title": what, "text": text, "svg": svg})
     return drawn
 
 
 def for_script(explorer: Explorer | None) -> dict[str, Any] | None:
-    """What the script reads; the inputs stand in the page already, as the gallery's pictures."""
+    """What the script reads; the inputs stand in the page already, as the pictures to choose from."""
     if explorer is None:
         return None
     left_out = ("input", "group")

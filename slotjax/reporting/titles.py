@@ -1,34 +1,39 @@
-"""The figures a report shows: their order, their titles, and which way is better."""
+"""What a report calls figures, which of them it shows, and which way is better."""
 
 import math
 from collections.abc import Iterable, Mapping
-from types import ModuleType
 from typing import Any
 
-# In the order in which they are shown and, for the first that a run has, ranked by. A task adds to it by `TITLES`.
-TITLES = {"fg_ari": "FG-ARI", "ari": "ARI", "miou": "foreground mIoU", "mse": "MSE"}
+from slotjax.tasks import Task
+
 TRAINING = {"loss": "Training loss", "images_per_second": "Images per second"}
 LOWER_IS_BETTER = ("mse", "loss", "set_loss")
+LEFT_OUT = ("num_", "attention_", "slot_", "mask_")  # counts, and what only `slotjax.evaluate` tells
 
 
-def title(name: str, task: ModuleType | None = None) -> str:
-    """What people call a figure; a name that nobody titled is shown as it is."""
-    known = TITLES | TRAINING | dict(getattr(task, "TITLES", {}))
-    return known.get(name, name.replace("_", " "))
+def title(name: str, task: Task) -> str:
+    """What people call a figure; a name that the task has no title for is shown as it is."""
+    return (TRAINING | dict(task.TITLES)).get(name, name.replace("_", " "))
 
 
 def higher_is_better(name: str) -> bool:
     return name not in LOWER_IS_BETTER
 
 
-def ordered(names: Iterable[str]) -> list[str]:
-    """Known figures first, in their order, then the others in the order given; counts ("num_...") are no figures.
+def ordered(names: Iterable[str], task: Task) -> list[str]:
+    """The figures that are shown: the task's in its order, which ranks by the first, then others in the order given."""
+    names = [name for name in dict.fromkeys(names) if not name.startswith(LEFT_OUT) and name not in ("step", "time")]
+    return [name for name in task.TITLES if name in names] + [name for name in names if name not in task.TITLES]
 
-    Those of attention are left to `slotjax.evaluate`: the page is about what the decoder draws.
-    """
-    left_out = ("num_", "attention_", "slot_")
-    names = [name for name in dict.fromkeys(names) if not name.startswith(left_out) and name not in ("step", "time")]
-    return [name for name in TITLES if name in names] + [name for name in names if name not in TITLES]
+
+def columns(rows: Iterable[Mapping[str, Any]], task: Task) -> list[str]:
+    """The figures that at least one of the rows has a number for, in order."""
+    return ordered((name for row in rows for name, value in row.items() if number(value) is not None), task)
+
+
+def headlines(names: Iterable[str], task: Task) -> list[str]:
+    """Of some figures those that one looks for first."""
+    return [name for name in names if name in task.HEADLINES]
 
 
 def number(value: Any) -> float | None:
@@ -48,8 +53,3 @@ def shown(value: Any, digits: int = 3) -> str:
     if abs(value) < 10**-digits:
         return f"{value:.1g}"
     return f"{value:.0f}" if 100 <= abs(value) < 1e6 else f"{value:.{digits}g}"
-
-
-def columns(rows: Iterable[Mapping[str, Any]]) -> list[str]:
-    """The figures that at least one of the rows has a number for, in order."""
-    return ordered(name for row in rows for name, value in row.items() if number(value) is not None)

@@ -1,8 +1,11 @@
 """Compiled programs kept between runs, so that only the first one waits for the compiler."""
 
+import glob
 import os
+import re
 import stat
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ from slotjax.system.paths import user_cache
 MAX_BYTES = 2**30  # least recently used programs go beyond this
 COMPILED, FOUND = "/jax/core/compile/backend_compile_duration", "/jax/compilation_cache/cache_hits"  # JAX's names
 MIN_SECONDS = 0.3  # what compiles faster is not worth a file
+DAMAGED = re.compile(r"Error reading persistent compilation cache entry for '([^'/]+)'")  # JAX's words
 
 
 def keep_compiled_programs() -> None:
@@ -30,6 +34,24 @@ def keep_compiled_programs() -> None:
     _set("jax_compilation_cache_max_size", MAX_BYTES)
     _set("jax_persistent_cache_min_compile_time_secs", MIN_SECONDS)
     _set("jax_persistent_cache_min_entry_size_bytes", 0)
+    replace_damaged(Path(os.environ["JAX_COMPILATION_CACHE_DIR"]))
+
+
+def replace_damaged(folder: Path) -> None:
+    """Has what JAX cannot read give way to what it compiles instead.
+
+    JAX warns of an entry that a full disk or a killed process left cut short, but never writes over one. From now on
+    its warning removes the entry, and is not shown.
+    """
+    show = warnings.showwarning
+
+    def remove(message: Warning | str, *rest: Any) -> None:
+        if not (found := DAMAGED.match(str(message))):
+            return show(message, *rest)
+        for entry in folder.glob(f"{glob.escape(found[1])}-*-cache"):
+            entry.unlink(missing_ok=True)
+
+    warnings.showwarning = remove  # ty: ignore[invalid-assignment]  # fewer parameters than may be given by name
 
 
 def make_private(folder: Path) -> str | None:

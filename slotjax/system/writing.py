@@ -3,14 +3,18 @@
 import json
 import os
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
+
+_unfinished: set[Path] = set()
 
 
 @contextmanager
 def whole(path: Path, *, durable: bool = False) -> Generator[BinaryIO]:
     """A file to write, which takes the place of `path` when the block ends, and goes away if it fails.
+
+    What is no regular file, such as /dev/null, is written to as it is; of a link, what it points to is replaced.
 
     Args:
       durable: wait until the disk has it, so that not even a power cut leaves half of it.
@@ -18,20 +22,36 @@ def whole(path: Path, *, durable: bool = False) -> Generator[BinaryIO]:
     Raises:
       OSError: it cannot be written; `filename` is `path`.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    if path.exists() and not path.is_file():
+        with path.open("wb") as file:
+            yield file
+        return
+    target = path.resolve()
+    partial = target.with_name(f".{target.name[:100]}.{os.getpid()}.partial")
+    _unfinished.add(partial)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("wb") as file:
             yield file
             if durable:
                 file.flush()
                 os.fsync(file.fileno())
-        partial.replace(path)
+        partial.replace(target)
     except BaseException as error:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
         if isinstance(error, OSError):
             error.filename = str(path)
         raise
+    finally:
+        _unfinished.discard(partial)
+
+
+def abandon() -> None:
+    """Removes what is being written, for a process that ends at once."""
+    for partial in tuple(_unfinished):
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, content: bytes, *, durable: bool = False) -> None:

@@ -36,6 +36,7 @@ class Task(Protocol):
     Attributes:
       LOSSES: {loss: weight} by default; a loss that weighs nothing can be given a weight in a config.
       TARGETS: what training needs of a batch besides the model's inputs; "objects" is a dict of arrays of its own.
+      HEADLINES: the figures that one looks for first.
       BASELINES: methods of clustering pixels that it can be compared with.
       TITLES: {figure: what people call it}, in the order in which they are shown.
       NEXT: what to run after training, to be formatted with the workdir.
@@ -43,6 +44,7 @@ class Task(Protocol):
 
     LOSSES: Mapping[str, float]
     TARGETS: tuple[str, ...]
+    HEADLINES: tuple[str, ...]
     BASELINES: tuple[str, ...]
     TITLES: Mapping[str, str]
     NEXT: tuple[str, ...]

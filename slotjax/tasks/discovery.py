@@ -18,11 +18,13 @@ from slotjax.tasks.base import Batch, Condition, Figures, Summary
 
 LOSSES = {"mse": 1.0, "chroma": 0.0, "expected": 0.0, "entropy": 0.0}
 TARGETS = ()
+HEADLINES = ("posterior_fg_ari", "fg_ari", "mse")
 BASELINES = ("kmeans", "soft_kmeans")
 NEXT = ("slotjax.evaluate --workdir {workdir}", "slotjax.segment --workdir {workdir} IMAGE...")
-POSTERIOR = {"posterior_fg_ari": "FG-ARI", "posterior_ari": "ARI", "posterior_miou": "foreground mIoU"}
-MASKS = {"fg_ari": "FG-ARI of the masks", "ari": "ARI of the masks", "miou": "foreground mIoU of the masks"}
-ATTENTION = {name.replace("posterior", "attention"): f"{title} of attention" for name, title in POSTERIOR.items()}
+MEASURES = {"fg_ari": "FG-ARI", "ari": "ARI", "miou": "foreground mIoU"}
+POSTERIOR = {f"posterior_{name}": f"{title} of the responsibilities" for name, title in MEASURES.items()}
+MASKS = {name: f"{title} of the masks" for name, title in MEASURES.items()}
+ATTENTION = {f"attention_{name}": f"{title} of attention" for name, title in MEASURES.items()}
 # Of the masks, as in the literature; the mean best overlap has no matching: one slot may serve several objects.
 OVERLAP = {"mbo": "mBO of the masks"}
 TITLES = POSTERIOR | MASKS | OVERLAP | {"mse": "MSE"} | ATTENTION
@@ -182,17 +184,17 @@ def table(result: Mapping[str, Any], further: Mapping[str, Mapping[str, Any]]) -
     for name, title in TITLES.items():
         value = result.get(name)
         if value is not None:
-            lines.append(f"  {title:28} {value:.4f}")
+            lines.append(f"  {title:36} {value:.4f}")
         elif name in ("fg_ari", "ari", "miou", "mse"):
-            lines.append(f"  {title:28} {'-' if name == 'mse' else 'no masks'}")
-    lines.append(f"  {'images':28} {result['num_images']}, of which {result['num_with_objects']} have objects in view")
+            lines.append(f"  {title:36} {'-' if name == 'mse' else 'no masks'}")
+    lines.append(f"  {'images':36} {result['num_images']}, of which {result['num_with_objects']} have objects in view")
     return "\n".join(lines)
 
 
 def pictures(model: Model, params: Any, batch: Batch, keys: jax.Array) -> np.ndarray:
     """A row for each image: input, reconstruction, true and found segments, and every slot on its own."""
     out = jitted_apply(model, params, batch["image"], keys)
-    return draw.contact_sheet(batch["image"], out, batch.get("segments"))
+    return draw.sheet(batch["image"], out, batch.get("segments"))
 
 
 def panels(batch: Batch, out: Output) -> dict[str, np.ndarray]:

@@ -21,6 +21,7 @@ from slotjax.tasks.base import Batch, Condition, Figures, Summary
 
 LOSSES = {"set": 1.0}
 TARGETS = ("objects",)
+HEADLINES = ("ap_inf", "ap_1", "set_loss")
 BASELINES = ()
 NEXT = ("slotjax.evaluate --workdir {workdir}",)
 AP = {f"ap_{threshold:g}": threshold for threshold in THRESHOLDS}  # ap_inf, ap_1, ap_0.5, ap_0.25, ap_0.125
@@ -139,7 +140,7 @@ def suspicion(summary: Mapping[str, Any]) -> str | None:
 def pictures(model: Model, params: Any, batch: Batch, keys: jax.Array) -> np.ndarray:
     """A row for each image: the picture, the true objects drawn on it, and the predicted ones."""
     predictions = jitted_apply(model, params, batch["image"], keys).predictions
-    return draw.contact_sheet(batch["image"], predictions, batch["objects"])
+    return draw.sheet(batch["image"], predictions, batch["objects"])
 
 
 def panels(batch: Batch, out: Output) -> dict[str, np.ndarray]:

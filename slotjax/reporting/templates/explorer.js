@@ -6,9 +6,9 @@
   const find = (id) => document.getElementById(id);
   const thumbs = [...document.querySelectorAll(".thumb")];
   const slots = [...Array(settings.slots).keys()];
-  const rgb = settings.colours.map((colour) => colour.match(/\d+/g).map(Number));
   const state = { picture: null, lit: null, kept: null, iteration: settings.iterations };
 
+  const css = (slot) => `rgb(${state.picture.colours[slot].join(" ")})`;
   const load = async (uri) => {
     const image = new Image();
     image.src = uri;
@@ -46,7 +46,7 @@
   // Hides the input where a slot's weights [h * w] are low, and tints it where they are high, so that black shows too.
   const glow = (weights, h, w, slot) => paint(h, w, (i) => {
     const part = weights[i] / 255, tint = 0.38 * part, dim = 0.85 * (1 - part), alpha = tint + dim;
-    return [0, 1, 2].map((c) => (tint * rgb[slot][c] + dim * 14) / alpha).concat(255 * alpha);
+    return [0, 1, 2].map((c) => (tint * state.picture.colours[slot][c] + dim * 14) / alpha).concat(255 * alpha);
   });
 
   // The border of the pixels that a slot wins, on a canvas already drawn.
@@ -61,7 +61,7 @@
         if (!is(x - 1, y)) line(x, y, x, y + 1);
         if (!is(x + 1, y)) line(x + 1, y, x + 1, y + 1);
       }
-    for (const [colour, thickness] of [["#000", 6], [settings.colours[slot], 3]]) {
+    for (const [colour, thickness] of [["#000", 6], [css(slot), 3]]) {
       context.strokeStyle = colour;
       context.lineWidth = thickness;
       context.stroke(edges);
@@ -73,22 +73,22 @@
     if (!picture) return;
     const shown = find("input");
     if (lit === null) show(shown, picture.input);
-    else outline(show(shown, picture.input, glow(picture.masks[lit], height, width, lit)), picture.owner, lit);
-    shown.setAttribute("aria-label", lit === null ? "Input" : `Input, lit where slot ${lit + 1} is`);
-    shown.dataset.lit = lit === null ? "" : lit + 1;
+    else outline(show(shown, picture.input, glow(picture.weights[lit], height, width, lit)), picture.owner, lit);
+    shown.setAttribute("aria-label", lit === null ? "Input" : `Input, lit where slot ${lit} is`);
+    shown.dataset.lit = lit ?? "";
 
     const faded = (k) => (lit === null || lit === k ? 255 : 60);
-    show(find("found"), paint(height, width, (i) => [...rgb[picture.owner[i]], faded(picture.owner[i])]));
+    show(find("found"), paint(height, width, (i) => [...picture.colours[picture.owner[i]], faded(picture.owner[i])]));
     find("found").setAttribute("aria-label", "Found segments, each in its slot's colour");
 
     const maps = picture.attention[iteration - 1];
     if (lit === null)
       show(find("attention"), paint(rows, columns, (i) => {
         const total = slots.reduce((sum, k) => sum + maps[k][i], 0) || 1;
-        return [0, 1, 2].map((c) => slots.reduce((sum, k) => sum + maps[k][i] * rgb[k][c], 0) / total).concat(255);
+        return [0, 1, 2].map((c) => slots.reduce((sum, k) => sum + maps[k][i] * picture.colours[k][c], 0) / total).concat(255);
       }));
     else show(find("attention"), picture.input, glow(maps[lit], rows, columns, lit));
-    const whose = lit === null ? "of all slots, mixed by their colours" : `of slot ${lit + 1}`;
+    const whose = lit === null ? "of all slots, mixed by their colours" : `of slot ${lit}`;
     find("attention").setAttribute("aria-label", `Attention ${whose}, iteration ${iteration}`);
 
     for (const card of document.querySelectorAll(".slot")) {
@@ -96,7 +96,7 @@
       card.classList.toggle("lit", k === lit);
       card.setAttribute("aria-pressed", k === state.kept);
     }
-    find("status").textContent = lit === null ? "" : `Slot ${lit + 1}${picture.claims ? " " + picture.claims[lit] : ""}.`;
+    find("status").textContent = lit === null ? "" : `Slot ${lit}${picture.claims ? " " + picture.claims[lit] : ""}.`;
   };
 
   const drawCards = () => {
@@ -104,7 +104,9 @@
     for (const text of document.querySelectorAll(".iteration")) text.textContent = iteration;
     find("iteration-shown").textContent = `${iteration} of ${settings.iterations}`;
     for (const card of document.querySelectorAll(".slot")) {
-      const k = Number(card.dataset.slot), drawn = card.querySelector(".draws");
+      const k = Number(card.dataset.slot);
+      card.style.setProperty("--slot", css(k));
+      const drawn = card.querySelector(".draws");
       if (drawn) {
         drawn.width = width * zoom;
         drawn.height = height * zoom;
@@ -131,17 +133,18 @@
 
   const choose = async (thumb) => {
     const example = examples.find((one) => one.index === Number(thumb.dataset.index));
-    const sheets = await Promise.all(["attention", "masks", "owner"].map((name) => load(example[name]).then(pixels)));
-    const [attention, masks, owner] = sheets;
+    const sheets = await Promise.all(["attention", "weights", "owner"].map((name) => load(example[name]).then(pixels)));
+    const [attention, weights, owner] = sheets;
     state.picture = {
       input: thumb.querySelector("img"),
       slots: example.slots && (await load(example.slots)),
       attention: [...Array(settings.iterations).keys()].map((t) => slots.map((k) => tile(attention, t, k, rows, columns))),
-      masks: slots.map((k) => tile(masks, 0, k, height, width)),
+      weights: slots.map((k) => tile(weights, 0, k, height, width)),
+      colours: example.colours,
       owner: tile(owner, 0, 0, height, width),
       claims: example.claims,
     };
-    for (const name of ["reconstruction", "truth", "predicted"]) if (find(name)) find(name).src = example[name];
+    for (const name of ["reconstruction", "truth", "predicted", "masks"]) if (find(name)) find(name).src = example[name];
     for (const other of thumbs) other.setAttribute("aria-pressed", other === thumb);
     find("picture-name").textContent = `Held-out image ${example.index}`;
     find("picture-figures").textContent = example.figures.join(" · ");
@@ -153,10 +156,9 @@
     button.type = "button";
     button.className = "slot";
     button.dataset.slot = k;
-    button.style.setProperty("--slot", settings.colours[k]);
     const draws = settings.draws ? '<canvas class="draws" role="img" aria-label="what it draws"></canvas>' : "";
     const attends = '<canvas class="attends" role="img" aria-label="where it attends"></canvas>';
-    button.innerHTML = `<b>Slot ${k + 1}</b><span class="views">${draws}${attends}</span><small></small>`;
+    button.innerHTML = `<b><i class="key"></i>Slot ${k}</b><span class="views">${draws}${attends}</span><small></small>`;
     button.addEventListener("pointerenter", () => light(k));
     button.addEventListener("pointerleave", () => light(state.kept));
     button.addEventListener("focus", () => light(k));
