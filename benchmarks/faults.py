@@ -21,11 +21,11 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from slotjax import configuration
+from slotjax.config import disk
 from slotjax.training import manifest
 from slotjax.training.checkpoint import Checkpoints
-from slotjax.training.logging import read_metrics
-from slotjax.training.run import restore_state
+from slotjax.training.metrics_log import read_metrics
+from slotjax.training.restore import restore_state
 
 ROOT = Path(__file__).parent.parent
 STEPS = 300
@@ -73,7 +73,7 @@ def finish(workdir: Path) -> tuple[int, str]:
 
 def difference(workdir: Path, whole: Path) -> str:
     """What the run lost against one without a fault: "nothing", or what differs."""
-    config = configuration.load(whole / "config.json")
+    config = disk.load(whole / "config.json")
     ours, theirs = (jax.tree.leaves(restore_state(config, folder)[1]) for folder in (workdir, whole))
     if not all(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True)):
         return "the final state differs"
@@ -169,7 +169,7 @@ def second_run(workdir: Path, whole: Path) -> tuple[int, int, str]:
 
 def full_disk(workdir: Path, whole: Path) -> tuple[int, int, str]:
     """A disk of a few MiB that fills while the run goes on; then there is room again."""
-    with disk(workdir, "size=6m"):
+    with small_disk(workdir, "size=6m"):
         run = workdir / "run"
         process = start(run)
         wait_for_progress(run, process)
@@ -182,7 +182,7 @@ def full_disk(workdir: Path, whole: Path) -> tuple[int, int, str]:
 
 def read_only(workdir: Path, whole: Path) -> tuple[int, int, str]:
     """A disk that cannot be written when the run shall go on."""
-    with disk(workdir, "size=64m"):
+    with small_disk(workdir, "size=64m"):
         run = Path(shutil.copytree(whole, workdir / "run"))
         shutil.rmtree(run / "checkpoints" / str(STEPS))
         mount("remount,ro", workdir)
@@ -199,7 +199,7 @@ def after(run: Path, whole: Path, told: bool, said: str) -> tuple[int, int, str]
 
 
 @contextlib.contextmanager
-def disk(place: Path, options: str) -> Generator[None]:
+def small_disk(place: Path, options: str) -> Generator[None]:
     place.mkdir()
     mount(options, place)
     try:

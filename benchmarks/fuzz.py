@@ -16,8 +16,8 @@ import traceback
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-INSTRUMENTED = ["slotjax.system.reading", "slotjax.data", "slotjax.configuration", "slotjax.weights", "slotjax.models"]
-LIBRARIES = ["PIL", "zipfile", "json", "numpy.lib._format_impl"]
+INSTRUMENTED = ["slotjax.system.reading", "slotjax.data", "slotjax.config", "slotjax.weights", "slotjax.models"]
+LIBRARIES = ["PIL", "json", "safetensors"]
 SLOW = 5.0  # seconds of the processor; of the clock a busy machine takes many more
 LIMITS = ["-timeout=100", "-report_slow_units=100", "-rss_limit_mb=3000", "-max_len=30000"]
 

@@ -9,17 +9,19 @@ things too.
 """
 
 import argparse
-import json
 import statistics
-import subprocess
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import matplotlib
 import numpy as np
-from step import CLOCKS, FOLDER, load, machine
+import textbook
+from tables import table
+from timing import CLOCKS, FOLDER, at_least, clocked, in_turns, machine
+from workers import Worker
 
 import slotjax
 from slotjax import cli
@@ -43,49 +45,51 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--torch-python")
     parser.add_argument("--figure", type=Path, default=Path("growth.png"))
     options = parser.parse_args(arguments)
-    for name in (*MIDDLE, "rounds"):
-        for value in np.ravel(getattr(options, name)):
-            if value < 1:
-                raise UserError(f"--{name}={value}: must be at least 1")
+    at_least(options, 1, [*MIDDLE, "rounds"])
     if not options.figure.parent.is_dir():
         raise UserError(f"--figure={options.figure}: no folder {options.figure.parent}; make it first")
     print(machine())
-    forms = {"slotjax": folded, "plain": unfolded}
+    forms: dict[str, Callable] = {"slotjax": partial(folded, options), "plain": partial(unfolded, options)}
     if options.torch_python:
-        forms["slot-attention (PyPI)"] = TorchCore(options.torch_python, options.clock)
+        command = [options.torch_python, str(FOLDER / "torch_core.py"), options.clock]
+        peer = Worker("--torch-python: slot-attention", command)
+        print(peer.first)
+        forms["slot-attention (PyPI)"] = lambda **sizes: partial(peer.seconds, sizes | {"dim": DIM, "hidden": HIDDEN})
     else:
         print("no PyPI module: name an interpreter that has it by --torch-python")
     print(f"batch {MIDDLE['batch']}, {MIDDLE['tokens']} tokens, {MIDDLE['slots']} slots, ", end="")
     print(f"{MIDDLE['iterations']} iterations, but for what is named; {options.clock} clock\n")
-    print(
-        f"| | | {' | '.join(f'{name} ms' for name in forms)} | others / slotjax |\n" + "| --- " * (len(forms) + 3) + "|"
-    )
-    results = {axis: measure(axis, getattr(options, axis), forms, options) for axis in MIDDLE}
+    results = {axis: measure(axis, forms, options) for axis in MIDDLE}
+    rows = [[axis, *row] for axis, found in results.items() for row in compared(found)]
+    print(table(["", "", *(f"{name} ms" for name in forms), "others / slotjax"], rows))
     print_cost(results["tokens"])
     draw(results, options.figure)
     print(f"\nwrote {options.figure}")
 
 
-def measure(axis: str, values: list[int], forms: dict[str, Callable], options) -> dict[str, dict[int, float]]:
-    """Median seconds of every form at every value; prints a line for each."""
-    results = {name: {} for name in forms}
-    for value in sorted(values):
+def measure(axis: str, forms: dict[str, Callable], options: argparse.Namespace) -> dict[str, dict[int, float]]:
+    """Median seconds of every form at every value of an axis."""
+    results: dict[str, dict[int, float]] = {name: {} for name in forms}
+    for value in sorted(getattr(options, axis)):
         runs = {name: form(**MIDDLE | {axis: value}) for name, form in forms.items()}
-        seconds = {name: [] for name in forms}
         for run in runs.values():
-            run(CLOCKS[options.clock])  # compiles
-        for _ in range(options.rounds):
-            for name, run in runs.items():
-                seconds[name].append(run(CLOCKS[options.clock]))
-        for name in forms:
-            results[name][value] = statistics.median(seconds[name])
-        medians = [results[name][value] for name in forms]
-        ratios = ", ".join(f"{other / medians[0]:.1f}" for other in medians[1:])
-        print(f"| {axis} | {value} | {' | '.join(f'{1e3 * x:.1f}' for x in medians)} | {ratios} |", flush=True)
+            run()  # compiles
+        for name, seconds in in_turns(runs, options.rounds).items():
+            results[name][value] = statistics.median(seconds)
     return results
 
 
-def folded(**sizes: int) -> Callable[[Callable], float]:
+def compared(results: dict[str, dict[int, float]]) -> list[list[str]]:
+    """A row for each value: milliseconds of every form, and how many times slotjax's the others take."""
+    rows = []
+    for value, own in results["slotjax"].items():
+        medians = [seconds[value] for seconds in results.values()]
+        ratios = ", ".join(f"{other / own:.1f}" for other in medians[1:])
+        rows.append([str(value), *(f"{1e3 * x:.1f}" for x in medians), ratios])
+    return rows
+
+
+def folded(options: argparse.Namespace, **sizes: int) -> Callable[[], float]:
     """slotjax's core."""
     params, inputs, noise = example(**sizes)
 
@@ -94,19 +98,18 @@ def folded(**sizes: int) -> Callable[[Callable], float]:
         slots = start["mu"] + jnp.exp(start["log_sigma"]) * noise
         return (slotjax.slot_attention(params, inputs, slots, sizes["iterations"])[0] ** 2).mean()
 
-    return timed(loss, params, inputs)
+    return both_ways(loss, params, inputs, options)
 
 
-def unfolded(**sizes: int) -> Callable[[Callable], float]:
+def unfolded(options: argparse.Namespace, **sizes: int) -> Callable[[], float]:
     """The textbook's module, with the same parameters."""
     params, inputs, noise = example(**sizes)
-    textbook = load(FOLDER / "textbook.py")
     module = textbook.SlotAttention(sizes["slots"], DIM, HIDDEN, sizes["iterations"], jnp.float32)
 
     def loss(params, inputs):
         return (module.apply({"params": params}, inputs, noise) ** 2).mean()
 
-    return timed(loss, textbook.attention_from_slotjax(params), inputs)
+    return both_ways(loss, textbook.attention_from_slotjax(params), inputs, options)
 
 
 def example(batch: int, tokens: int, slots: int, iterations: int):
@@ -119,52 +122,18 @@ def example(batch: int, tokens: int, slots: int, iterations: int):
     return module.init(rngs, inputs)["params"], inputs, noise
 
 
-def timed(loss: Callable, params, inputs) -> Callable[[Callable], float]:
-    """Seconds, by a clock, of the loss and its gradients in parameters and inputs."""
+def both_ways(loss: Callable, params, inputs, options: argparse.Namespace) -> Callable[[], float]:
+    """Seconds of the loss and its gradients in parameters and inputs."""
     function = jax.jit(jax.value_and_grad(loss, (0, 1)))
-
-    def run(clock: Callable) -> float:
-        start = clock()
-        jax.block_until_ready(function(params, inputs))
-        return clock() - start
-
-    return run
-
-
-class TorchCore:
-    """`benchmarks/torch_core.py` in an interpreter that has the module."""
-
-    def __init__(self, python: str, clock: str):
-        pipe = subprocess.PIPE
-        command = [python, str(FOLDER / "torch_core.py"), clock]
-        try:
-            self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
-        except OSError as error:
-            raise UserError(f"--torch-python={python}: {error.strerror}; take a Python with slot-attention") from None
-        print(self._read())
-
-    def __call__(self, **sizes: int) -> Callable[[Callable], float]:
-        def run(clock: Callable) -> float:
-            del clock  # the process has its own
-            self.process.stdin.write(json.dumps(sizes | {"dim": DIM, "hidden": HIDDEN}) + "\n")
-            self.process.stdin.flush()
-            return self._read()
-
-        return run
-
-    def _read(self):
-        line = self.process.stdout.readline()
-        if not line:
-            last = (self.process.stderr.read().strip().splitlines() or ["it ended without a word"])[-1]
-            raise UserError(f"--torch-python={self.process.args[0]}: slot-attention failed: {last}")
-        return json.loads(line)
+    return clocked(lambda: function(params, inputs), CLOCKS[options.clock])
 
 
 def print_cost(results: dict[str, dict[int, float]]) -> None:
     """What a token more costs, from the smallest number of tokens to the largest."""
-    first, *_, last = results["slotjax"]
+    first, last = (end(results["slotjax"]) for end in (min, max))
     if first == last:
         return
+    print()
     for name, seconds in results.items():
         cost = (seconds[last] - seconds[first]) / (last - first) / MIDDLE["batch"]
         print(f"{name}: {1e6 * cost:.2f} microseconds for each further token of each image")

@@ -1,53 +1,56 @@
-"""What run directories say, as a JSON-like dict: figures, steps, minutes, devices."""
+"""What run directories say, as a JSON-like dict: figures, steps, minutes, devices; and how that reads in tables."""
 
 import json
-import runpy
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ml_collections import ConfigDict
-from stretches import ROOT, STRETCHES, Experiment, progress, stretches, write_json
+from stretches import progress, stretches
+from timing import recipe
 
-from slotjax import configuration
+from slotjax.config import disk
 from slotjax.reporting import history
-from slotjax.reporting.settings import FAILED_BELOW
+from slotjax.reporting.settings import spread
 from slotjax.reporting.titles import number
+from slotjax.system.writing import write_json
 from slotjax.tasks import TASKS
 from slotjax.training.run import MAY_CHANGE
 
 PAUSE = 30  # times the usual time between two lines of metrics.jsonl: in between nothing was trained
 LEFT_OUT = ("attention_", "set_loss")  # figures for slotjax.evaluate
+FAILED_BELOW = {"posterior_fg_ari": 0.9}  # a run that ends below has not learnt to tell objects apart
+BLANK = ""
+SEED_COLUMNS = ("steps", "minutes of training", "minutes in all")  # what `seed_cells` ends with
 
 Measured = dict[str, Any]
 
 
-def measure(experiment: Experiment) -> Measured | None:
-    """What the run directories of an experiment say; None where there are none."""
-    folders = {int(path.name.removeprefix("seed_")): path for path in experiment.folder.glob("seed_[0-9]*")}
-    records = {seed: history.read(folders[seed]) for seed in sorted(folders) if (progress(folders[seed]) or (0,))[0]}
-    if not records:
+def measure(folder: Path, config: str, changes: Sequence[str] = ()) -> Measured | None:
+    """What the directories `folder/seed_N` say of a config's runs; None where there are none."""
+    folders = {int(path.name.removeprefix("seed_")): path for path in folder.glob("seed_[0-9]*")}
+    found = {seed: history.read(folders[seed]) for seed in sorted(folders) if (progress(folders[seed]) or (0,))[0]}
+    if not found:
         return None
-    config = next(iter(records.values())).config
+    own = next(iter(found.values())).config
     return {
-        "task": config.model.name,
-        "images": config.data.eval_images,
-        "changed": sorted({line for found in records.values() for line in changed(experiment, found)}),
-        "together": (experiment.folder / STRETCHES).exists(),
-        "runs": {str(seed): measure_run(found) for seed, found in records.items()},
-        "clustering": {path.stem: json.loads(path.read_text()) for path in experiment.folder.glob("clustering/*.json")},
+        "config": config,
+        "changes": list(changes),
+        "task": own.model.name,
+        "images": own.data.eval_images,
+        "differs": sorted({line for one in found.values() for line in differences(one, config, changes)}),
+        "runs": {str(seed): measure_run(one) for seed, one in found.items()},
+        "beside": {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("beside/*.json"))},
     }
 
 
-def measure_run(found: history.History) -> Measured:
+def measure_run(found: history.Record) -> Measured:
     """One run: the figures of its last step, none before it is there, and what it took."""
-    last, steps = found.last_step, found.config.train.num_steps
+    steps = found.config.train.num_steps
     ends = [row for row in found.evaluations if row["step"] >= steps]
-    commands = stretches(found.workdir) or stretches(found.workdir.parent)
-    minutes = minutes_at(found.rows)
+    commands, minutes = stretches(found.workdir), minutes_at(found.rows)
     return {
-        "step": last,
+        "step": found.last_step,
         "steps": steps,
         "figures": {name: number(ends[-1].get(name)) for name in titles(found.config.model.name)} if ends else None,
         "minutes": minutes[1][-1] if minutes else None,
@@ -72,28 +75,28 @@ def minutes_at(rows: Iterable[Mapping[str, Any]]) -> tuple[list[int], list[float
     return steps.astype(int).tolist(), (np.cumsum([pace * steps[0], *seconds]) / 60).tolist()
 
 
-def changed(experiment: Experiment, found: history.History) -> list[str]:
-    """Where a run's config is not the one that the experiment names, "field: the run's / the config's"."""
-    named = named_config(experiment.config)
-    stated = {change.partition("=")[0] for change in experiment.changes}
-    different = configuration.differences(found.config, configuration.completed(named))
-    ignored = ({"seed", "train.num_seeds", *MAY_CHANGE} - {"train.num_steps"}) | stated
-    return [line for line in different if line.partition(":")[0] not in ignored]
+def differences(found: history.Record, config: str, changes: Sequence[str]) -> list[str]:
+    """Where a run's config is not the one that is named, "field: the run's / the config's"."""
+    ignored = {"seed", *MAY_CHANGE} - {"train.num_steps"}
+    lines = disk.differences(found.config, recipe(config, *changes))
+    return [line for line in lines if line.partition(":")[0] not in ignored]
 
 
-def named_config(name: str) -> ConfigDict:
-    """The config of "configs/clevr.py:bf16", say."""
-    path, _, variants = name.partition(":")
-    return runpy.run_path(str(ROOT / path))["get_config"](variants)
+def keep(measured: Mapping[str, Measured | None], names: Mapping[str, tuple], path: Path) -> dict[str, Measured]:
+    """Adds what was measured to the file, and returns all of it: runs whose directories are elsewhere stay.
 
-
-def keep(measured: Mapping[str, Measured | None], path: Path) -> dict[str, Measured]:
-    """Adds what was measured to the file, and returns all of it: runs whose directories are elsewhere stay."""
+    Args:
+      names: {name: (config, changes)}; what was measured of others, which no command makes any more, goes.
+    """
     known = json.loads(path.read_text()) if path.exists() else {}
     known |= {name: found for name, found in measured.items() if found}
-    if known:
-        write_json(known, path)
+    known = {name: found for name, found in known.items() if names.get(name) == made_by(found)}
+    write_json(path, known, indent=1)
     return known
+
+
+def made_by(found: Measured) -> tuple[str, tuple[str, ...]]:
+    return found["config"], tuple(found["changes"])
 
 
 def titles(task: str) -> dict[str, str]:
@@ -107,9 +110,43 @@ def finals(found: Measured | None, name: str) -> list[float | None]:
     return [run["figures"].get(name) for run in runs if run["figures"]]
 
 
-def failures(found: Measured) -> str | None:
-    """How many finished runs failed, and by which rule; None for a task that has no rule."""
-    values, limit = finals(found, "fg_ari"), FAILED_BELOW["fg_ari"]
-    if "fg_ari" not in titles(found["task"]) or not values:
-        return None
-    return f"{sum(value is None or value < limit for value in values)} of {len(values)} (FG-ARI below {limit})"
+def failures(found: Measured | None) -> str:
+    """How many finished runs failed; "" for none, or for a task that has no rule."""
+    for name, limit in FAILED_BELOW.items():
+        values = finals(found, name)
+        if found and values and name in titles(found["task"]):
+            return f"{sum(value is None or value < limit for value in values)} of {len(values)}"
+    return BLANK
+
+
+def shown(value: float | None) -> str:
+    return BLANK if value is None else f"{value:.3f}"
+
+
+def mean(values: Sequence[float | None]) -> str:
+    """Mean and sample standard deviation."""
+    found = spread(values)
+    if found is None:
+        return BLANK
+    return f"{found.mean:.3f}" + ("" if found.deviation is None else f" ± {found.deviation:.3f}")
+
+
+def seed_cells(one: Measured | None, names: Sequence[str]) -> list[str]:
+    """A run's figures, steps and minutes; what is not there yet is blank."""
+    if one is None:
+        return [*[BLANK] * len(names), "not measured yet", BLANK, BLANK]
+    minutes = [BLANK if one[name] is None else f"{one[name]:.1f}" for name in ("minutes", "minutes_in_all")]
+    if one["figures"] is None:
+        return [*[BLANK] * len(names), f"step {one['step']:,} of {one['steps']:,}", *minutes]
+    return [*(shown(one["figures"].get(name)) for name in names), f"{one['steps']:,}", *minutes]
+
+
+def conditions(measured: Collection[Measured]) -> str:
+    """Where runs were trained and on how many images they were scored, in sentences."""
+    devices = sorted({one for found in measured for run in found["runs"].values() for one in run["machines"]})
+    images = sorted({found["images"] for found in measured})
+    where = "; ".join(devices) or "a device that was not recorded"
+    said = f"On {where}; scored on {' or '.join(f'{count:,}' for count in images)} held-out images."
+    if differs := sorted({line for found in measured for line in found["differs"]}):
+        said += f" Not as the config has it (run / config): {'; '.join(differs)}."
+    return said

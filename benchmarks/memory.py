@@ -1,6 +1,6 @@
 """How much memory a training step takes: python benchmarks/memory.py [--resolutions 32 64] [--batch 2]
 
-The paper's CLEVR6 model over resolution, number of slots, iterations and rematerialisation of the decoder: bytes per
+The paper's CLEVR6 model over resolution, number of slots, iterations and rematerialisation of the decoder: memory per
 image of the compiled step (arguments, outputs and work space, less what does not grow with the batch), and what
 `slotjax.training.memory` estimates from tracing alone. Then the attention core over its iterations with
 gradient="all" and "last": work space, milliseconds of value and gradient, and of the latter alone. Nothing but this
@@ -9,78 +9,63 @@ last part is run.
 
 import argparse
 import statistics
-import time
 from itertools import product
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from step import FOLDER, load, machine
+from tables import table
+from timing import at_least, clocked, in_turns, machine, recipe
 
 import slotjax
 from slotjax import cli
 from slotjax.errors import UserError
-from slotjax.tasks import discovery
 from slotjax.training.memory import bytes_per_image
+from slotjax.training.objective import build_objective
 from slotjax.training.optimizer import build_optimizer
 from slotjax.training.parallel import Parallel
-from slotjax.training.run import initial_state
+from slotjax.training.restore import initial_state
 from slotjax.training.step import Step
+
+MIB = 2**20
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--variant", help="of configs/clevr.py: tiny, say, or bf16")
+    parser.add_argument("--config", default="configs/clevr.py", help="FILE[:VARIANT] of object discovery")
     parser.add_argument("--resolutions", type=int, nargs="+", default=[64, 128])
     parser.add_argument("--slots", type=int, nargs="+", default=[7, 11])
     parser.add_argument("--iterations", type=int, nargs="+", default=[3])
     parser.add_argument("--batch", type=int, default=8, help="images; memory is taken from this batch and half of it")
     parser.add_argument("--depths", type=int, nargs="+", default=[3, 6, 12, 24], help="iterations of the core alone")
     parser.add_argument("--tokens", type=int, default=4096, help="of the core alone")
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args(arguments)
-    check(options)
-    print(machine())
-    print("\n| resolution | slots | iterations | remat | MiB an image | estimate | ratio |\n" + "| --- " * 7 + "|")
-    for size, slots, iterations, remat in product(
-        options.resolutions, options.slots, options.iterations, (False, True)
-    ):
-        config = read_config(options.variant, size, slots, iterations, remat)
-        compiled, estimate = compiled_bytes(config, options.batch), traced_bytes(config)
-        print(f"| {size} | {slots} | {iterations} | {'yes' if remat else 'no'} ", end="")
-        print(f"| {compiled / 2**20:.1f} | {estimate / 2**20:.1f} | {estimate / compiled:.2f} |", flush=True)
-    print(f"\nthe core, {options.tokens} tokens, batch 4; backward is what value and gradient take beyond the value\n")
-    print("| iterations | gradient | work space MiB | value and gradient, ms | backward, ms |\n" + "| --- " * 5 + "|")
-    for gradient, depth in product(("all", "last"), options.depths):
-        space, both, forward = core(depth, gradient, options.tokens, options.repeats)
-        times = f"{1e3 * both:.1f} | {1e3 * (both - forward):.1f}"
-        print(f"| {depth} | {gradient} | {space / 2**20:.2f} | {times} |", flush=True)
-
-
-def check(options: argparse.Namespace) -> None:
-    """Raises a `UserError` for a flag that cannot work."""
+    at_least(options, 1, ["slots", "iterations", "depths", "tokens", "rounds"])
     if options.batch < 2 or options.batch % 2:
         raise UserError(f"--batch={options.batch}: take an even number, 2 at least")
-    for size in options.resolutions:
-        if size < 16 or size % 16:
-            raise UserError(f"--resolutions={size}: the decoder doubles 4 times; take multiples of 16")
-    for name in ("slots", "iterations", "depths", "tokens", "repeats"):
-        for value in np.ravel(getattr(options, name)):
-            if value < 1:
-                raise UserError(f"--{name}={value}: must be at least 1")
-
-
-def read_config(variant: str | None, size: int, slots: int, iterations: int, remat: bool):
-    config = load(FOLDER.parent / "configs" / "clevr.py").get_config(variant)
-    config.model.update(resolution=(size, size), num_slots=slots, num_iterations=iterations)
-    config.model.decoder.remat = remat
-    return config
+    print(f"{machine()}\n")
+    rows = []
+    for size, slots, iterations, remat in product(options.resolutions, options.slots, options.iterations, (0, 1)):
+        sizes = f"model.resolution=({size},{size})", f"model.num_slots={slots}", f"model.num_iterations={iterations}"
+        config = recipe(options.config, *sizes, f"model.remat={bool(remat)}")
+        compiled, estimate = compiled_bytes(config, options.batch) / MIB, traced_bytes(config) / MIB
+        cells = f"{compiled:.1f}", f"{estimate:.1f}", f"{estimate / compiled:.2f}"
+        rows.append([str(size), str(slots), str(iterations), "yes" if remat else "no", *cells])
+    print(table(["resolution", "slots", "iterations", "remat", "MiB an image", "estimate", "ratio"], rows))
+    print(f"\nthe core, {options.tokens} tokens, batch 4; backward is what value and gradient take beyond the value\n")
+    rows = [
+        [str(depth), gradient, *core(depth, gradient, options.tokens, options.rounds)]
+        for gradient, depth in product(("all", "last"), options.depths)
+    ]
+    print(table(["iterations", "gradient", "work space MiB", "value and gradient, ms", "backward, ms"], rows))
 
 
 def compiled_bytes(config, batch: int) -> float:
     """Peak bytes that each further image adds to the compiled step."""
     model = slotjax.build_model(config.model)
-    step = Step(discovery.build_loss(model, config.train), build_optimizer(config.train), jax.random.key(0))
+    objective = build_objective(model, config.train.losses)
+    step = Step(objective, build_optimizer(config.train), jax.random.key(0))
     state = jax.eval_shape(lambda: initial_state(config, model))
 
     def peak(count: int) -> int:
@@ -97,12 +82,11 @@ def traced_bytes(config) -> int:
     """What training would reckon with."""
     model = slotjax.build_model(config.model)
     params = jax.eval_shape(lambda: initial_state(config, model).params)
-    example = {"image": jax.ShapeDtypeStruct((*model.resolution, 3), jnp.float32)}
-    return bytes_per_image(discovery.build_loss(model, config.train), params, example)
+    return bytes_per_image(build_objective(model, config.train.losses), params, model.inputs)
 
 
-def core(iterations: int, gradient: str, tokens: int, repeats: int) -> tuple[int, float, float]:
-    """Bytes of work space of the core's value and gradient, and seconds of both and of the value: 7 slots of 64."""
+def core(iterations: int, gradient: str, tokens: int, rounds: int) -> list[str]:
+    """MiB of work space of the core's value and gradient, ms of both, and beyond the value alone: 7 slots of 64."""
     rng = np.random.default_rng(0)
     inputs, slots = (jnp.asarray(rng.normal(size=(4, n, 64)), jnp.float32) for n in (tokens, 7))
     module = slotjax.SlotAttention()
@@ -111,18 +95,13 @@ def core(iterations: int, gradient: str, tokens: int, repeats: int) -> tuple[int
     def value(params, inputs, slots):
         return (slotjax.slot_attention(params, inputs, slots, iterations, gradient=gradient)[0] ** 2).mean()
 
-    functions = (jax.value_and_grad(value, (0, 1)), value)
-    both, forward = (jax.jit(run).lower(params, inputs, slots).compile() for run in functions)
-    seconds = {both: [], forward: []}
-    for run in seconds:
-        jax.block_until_ready(run(params, inputs, slots))
-    for _ in range(repeats):
-        for run, taken in seconds.items():
-            start = time.perf_counter()
-            jax.block_until_ready(run(params, inputs, slots))
-            taken.append(time.perf_counter() - start)
-    size = both.memory_analysis().temp_size_in_bytes
-    return size, statistics.median(seconds[both]), statistics.median(seconds[forward])
+    functions = {"both": jax.value_and_grad(value, (0, 1)), "value": value}
+    compiled = {name: jax.jit(run).lower(params, inputs, slots).compile() for name, run in functions.items()}
+    runs = {name: clocked(lambda run=run: run(params, inputs, slots)) for name, run in compiled.items()}
+    in_turns(runs, 1)
+    both, alone = (1e3 * statistics.median(seconds) for seconds in in_turns(runs, rounds).values())
+    space = compiled["both"].memory_analysis().temp_size_in_bytes
+    return [f"{space / MIB:.2f}", f"{both:.1f}", f"{both - alone:.1f}"]
 
 
 if __name__ == "__main__":

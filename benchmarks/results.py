@@ -1,4 +1,4 @@
-"""The published results: trains the runs, and writes docs/results.md from what lies in their directories.
+"""The published results: trains the recipes, and writes docs/results.md from what lies in their directories.
 
     python benchmarks/results.py RUN... [--minutes 10] [--seeds 0-9] [--workdir runs/results] [--tiny]
     python benchmarks/results.py --report-only
@@ -10,64 +10,64 @@ Figures of directories that are on another machine stay as docs/results.json has
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from curves import draw
-from measured import Measured, failures, finals, keep, measure, named_config, titles
-from stretches import Deadline, Experiment, add_flags, conclude, progress, read_flags, run, train, with_variant
-from tables import BLANK, SEED_COLUMNS, conditions, mean, seed_cells, shown, table, write
+import sigma
+from measured import BLANK, SEED_COLUMNS, Measured, conditions, failures, finals, keep, mean, measure, seed_cells, shown
+from measured import titles as titles_of
+from stretches import Deadline, Program, add_flags, conclude, of_seeds, read_flags, train, with_variant
+from tables import table
+from timing import recipe
 
-from slotjax import cli, configuration
+from slotjax import cli
+from slotjax.config import disk
 from slotjax.errors import UserError
-from slotjax.reporting.settings import spread
+from slotjax.system.writing import write_json, write_text
+from slotjax.tasks import discovery
 from slotjax.tasks.set_prediction import PAPER
+from slotjax.training.evaluation import build_clustering_score, collect
+from slotjax.training.feed import open_feed
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A row of the paper's tables, or a run of our own.
+    """A recipe.
 
     Attributes:
       paper: mean and standard deviation of Locatello et al., 2020, tables 1 and 3, by figure.
     """
 
     config: str
-    changes: tuple[str, ...] = ()
-    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
-    together: bool = False
+    seeds: tuple[int, ...] = (0, 1, 2)
     paper: dict[str, tuple[float, float | None]] = field(default_factory=dict)
 
 
+FIVE = (0, 1, 2, 3, 4)  # as many as in the paper
+CLEVR6, MULTI_DSPRITES, TETROMINOES = ({"fg_ari": pair} for pair in ((0.988, 0.003), (0.913, 0.003), (0.995, 0.002)))
+CLEVR_SET: dict[str, tuple[float, float | None]] = {name: (ap, None) for name, ap in PAPER.items()}
 RUNS = {
-    "clevr6": Entry("configs/clevr.py:bf16", together=True, paper={"fg_ari": (0.988, 0.003)}),
-    "multi_dsprites": Entry("configs/multi_dsprites.py", together=True, paper={"fg_ari": (0.913, 0.003)}),
-    "tetrominoes": Entry("configs/tetrominoes.py", together=True, paper={"fg_ari": (0.995, 0.002)}),
-    "clevr_set": Entry("configs/clevr_set.py", together=True, paper={name: (ap, None) for name, ap in PAPER.items()}),
-    "clevr6_brief": Entry("configs/clevr.py:bf16,brief", seeds=(0,)),
-    "multi_dsprites_brief": Entry("configs/multi_dsprites.py:brief", seeds=(0,)),
-    "tetrominoes_brief": Entry("configs/tetrominoes.py:brief", seeds=(0,)),
-    "quick": Entry("configs/quick.py", seeds=tuple(range(10))),
-    "quick_learned": Entry("configs/quick.py:learned", seeds=(0, 1, 2)),
-    "tetrominoes_quick": Entry("configs/tetrominoes.py:quick", seeds=(0, 1, 2)),
-    "tetrominoes_hyper": Entry("configs/tetrominoes.py:quick,hyper", seeds=(0, 1, 2)),
-    "multi_dsprites_quick": Entry("configs/multi_dsprites.py:quick", seeds=(0, 1, 2)),
-    "clevr6_quick": Entry("configs/clevr.py:quick", seeds=(0, 1, 2)),
-    "clevr10_quick": Entry("configs/clevr.py:clevr10,quick,relative", seeds=(0, 1, 2)),
-    "clevr6_refined": Entry("configs/clevr.py:quick,relative,refine", seeds=(0, 1, 2)),
-    "clevr10_refined": Entry("configs/clevr.py:clevr10,quick,relative,refine", seeds=(0, 1, 2)),
-    "clevr6_longer": Entry("configs/clevr.py:quick,relative,longer", seeds=(0, 1)),
-    "clevr6_hyper": Entry("configs/clevr.py:quick,relative,hyper", seeds=(0,)),
-    "clevr10_hyper": Entry("configs/clevr.py:clevr10,quick,relative,hyper", seeds=(0,)),
-    "clevr_set_quick": Entry("configs/clevr_set.py:quick", seeds=(0, 1, 2)),
+    "quick": Entry("configs/quick.py", tuple(range(10))),
+    "tetrominoes": Entry("configs/tetrominoes.py:small", paper=TETROMINOES),
+    "multi_dsprites": Entry("configs/multi_dsprites.py:small", paper=MULTI_DSPRITES),
+    "clevr6": Entry("configs/clevr.py:small", paper=CLEVR6),
+    "clevr10": Entry("configs/clevr.py:clevr10,small"),
+    "clevr_set": Entry("configs/clevr_set.py:small"),
+    # The paper's own models and schedules, for a GPU.
+    "tetrominoes_paper": Entry("configs/tetrominoes.py", FIVE, TETROMINOES),
+    "multi_dsprites_paper": Entry("configs/multi_dsprites.py", FIVE, MULTI_DSPRITES),
+    "clevr6_paper": Entry("configs/clevr.py:bf16", FIVE, CLEVR6),
+    "clevr_set_paper": Entry("configs/clevr_set.py", FIVE, CLEVR_SET),
 }
-HEADLINES = {"object_discovery": ("fg_ari",), "set_prediction": tuple(PAPER)}  # by task: what the first table shows
-CLUSTERING = {  # file: title, and what slotjax.evaluate takes
-    "kmeans": ("k-means on colour", "kmeans", 0),
-    "kmeans_1": ("k-means on colour and position (weight 1)", "kmeans", 1),
-    "kmeans_2": ("k-means on colour and position (weight 2)", "kmeans", 2),
-    "soft_kmeans": ("soft k-means on colour", "soft_kmeans", 0),
+HEADLINES = {  # by task: what the first tables show
+    "object_discovery": (*discovery.POSTERIOR, *discovery.MASKS),
+    "set_prediction": tuple(PAPER),
+}
+CLUSTERING = {  # what pixels alone give: title, method, how much place counts
+    "kmeans": ("k-means on colour", "kmeans", 0.0),
+    "kmeans_place": ("k-means on colour and place", "kmeans", 1.0),
+    "soft_kmeans": ("soft k-means on colour", "soft_kmeans", 0.0),
 }
 HEAD = """# Results
 
@@ -75,8 +75,10 @@ HEAD = """# Results
 
 `python benchmarks/results.py --report-only` writes this page from the directories of the runs (and from results.json,
 which keeps what directories on other machines said); no figure is typed in. Each run is scored once, after its last
-step, on held-out images that are the same for every seed: the last evaluation, not the best one. Spread is the sample's
-standard deviation over seeds; a seed whose FG-ARI ends below 0.9 counts as failed, and stays in the mean.
+step, on held-out images that are the same for every seed: the last evaluation, not the best one. FG-ARI, ARI and
+foreground mIoU are of the segments that a slot is responsible for (`slotjax.responsibilities`, the argmax); "of the
+masks" they are of the argmax of the decoder's masks, the paper's protocol. Spread is the sample's standard deviation
+over seeds; a seed whose FG-ARI ends below 0.9 counts as failed, and stays in the mean.
 Minutes of training are between the lines of metrics.jsonl, evaluations included and long pauses left out; minutes in
 all are of the whole commands, over all stretches, with starting, compiling, saving and the report. The paper is
 Locatello et al., 2020, which trains on the original data sets; here scenes are rendered while training, unless a config
@@ -93,69 +95,86 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise UserError(f"RUN {unknown[0]}: choose among {', '.join(RUNS)}")
     if not flags.runs and not flags.report_only:
         raise UserError(f"RUN is missing: choose among {', '.join(RUNS)}, or give --report-only")
-    experiments = {name: experiment(name, flags) for name in RUNS}
-    chosen = [experiments[name] for name in flags.runs]
-    programs = [program for one in chosen for program in one.programs()]
     if flags.report_only:
-        report(experiments, flags.docs)
+        report(flags)
         return 0
     deadline = Deadline(flags.minutes)
+    programs = [program for name in flags.runs for program in programs_of(name, flags)]
     wrong = train(programs, deadline)
-    complete = all([cluster(one, deadline) for one in chosen])
-    report(experiments, flags.docs)
+    complete = all([beside(flags.workdir / name, deadline) for name in flags.runs])
+    report(flags)
     return conclude(programs, wrong, ["benchmarks/results.py", *(argv or sys.argv[1:])], complete)
 
 
-def experiment(name: str, flags: argparse.Namespace) -> Experiment:
-    """The entry as the flags have it."""
-    entry = RUNS[name]
-    config = with_variant(entry.config, "tiny") if flags.tiny else entry.config
-    together = entry.together if flags.together is None else flags.together
-    return Experiment(flags.workdir / name, config, entry.changes, flags.seeds or entry.seeds, together)
+def config_of(name: str, flags: argparse.Namespace) -> str:
+    return with_variant(RUNS[name].config, "tiny") if flags.tiny else RUNS[name].config
 
 
-def cluster(experiment: Experiment, deadline: Deadline) -> bool:
-    """Scores clustering of the same images' pixels, once; whether all of it is there, or none is to be had."""
-    directory = next((path for path in sorted(experiment.folder.glob("seed_[0-9]*")) if progress(path)), None)
-    if directory is None or configuration.load(directory / "config.json").model.name != "object_discovery":
+def programs_of(name: str, flags: argparse.Namespace) -> list[Program]:
+    """A run's commands, as the flags have it."""
+    return of_seeds(flags.workdir / name, config_of(name, flags), (), flags.seeds or RUNS[name].seeds)
+
+
+def beside(folder: Path, deadline: Deadline) -> bool:
+    """Scores what the same held-out images give otherwise, once; whether all of it is there, or none is to be had."""
+    done = [path for path in sorted(folder.glob("seed_[0-9]*")) if Program(path, "").finished]
+    if not done or recipe_of(done[0]).model.name != "object_discovery":
         return True
-    for name, (title, method, weight) in CLUSTERING.items():
-        output = (experiment.folder / "clustering" / f"{name}.json").absolute()
-        if output.exists():
+    feed, config = open_feed(recipe_of(done[0])), recipe_of(done[0])
+    if feed.num_true is None:
+        return True  # data without masks
+    jobs: dict[str, Callable[[], dict]] = {"sigma": lambda: sigma.own_curve(done[0])}
+    for name, (_, method, weight) in CLUSTERING.items():
+        score = build_clustering_score(method, config.model.num_slots, feed.num_true, weight)
+        jobs[name] = lambda score=score: discovery.summary(collect(score, None, feed.eval_batches()))
+    for name, job in jobs.items():
+        if (folder / "beside" / f"{name}.json").exists():
             continue
         if deadline.passed:
             return False
-        print(f"{experiment.folder}: {title}", flush=True)
-        output.parent.mkdir(exist_ok=True)
-        flags = ("--method", method, "--position-weight", str(weight), "--output", str(output))
-        try:
-            run("-m", "slotjax.evaluate", "--workdir", str(directory.absolute()), *flags)
-        except UserError as error:  # data without masks, say: the runs' own figures are still worth a table
-            print(f"note: {error}")
-            break
+        print(f"{folder}: {name}", flush=True)
+        write_json(folder / "beside" / f"{name}.json", job())
     return True
 
 
-def report(experiments: dict[str, Experiment], docs: Path) -> None:
-    """Writes results.md, results.json and the curves."""
-    measured = keep({name: measure(one) for name, one in experiments.items()}, docs / "results.json")
-    for name, one in experiments.items():
-        draw(name, one.folder, docs / "figures" / f"results_{name}.png")
-    sections = [section(name, measured.get(name), docs) for name in RUNS]
-    write("\n".join([HEAD, overview(measured), *sections]), docs / "results.md")
+def recipe_of(workdir: Path):
+    return disk.load_valid(workdir / "config.json")
 
 
-def overview(measured: dict[str, Measured]) -> str:
-    """What the paper says beside what was measured."""
-    rows = []
-    for name, entry in RUNS.items():
-        found, task = measured.get(name), named_config(entry.config).model.name
-        for i, figure in enumerate(HEADLINES[task]):
-            done, paper = finals(found, figure), entry.paper.get(figure)
-            cells = [mean(done) or "not measured yet", str(len(done)), (found and failures(found)) or BLANK]
-            link = f"[{name}](#{name})" if i == 0 else BLANK
-            rows.append([link, titles(task)[figure], published(paper), *cells])
-    return table(["run", "figure", "paper", "here", "seeds", "failed"], rows) + "\n"
+def report(flags: argparse.Namespace) -> None:
+    """Writes results.md and results.json."""
+    configs = {name: config_of(name, flags) for name in RUNS}
+    found = {name: measure(flags.workdir / name, config) for name, config in configs.items()}
+    measured = keep(found, {name: (config, ()) for name, config in configs.items()}, flags.docs / "results.json")
+    sections = [section(name, config, measured.get(name)) for name, config in configs.items()]
+    write_text(flags.docs / "results.md", "\n".join([HEAD, *overviews(configs, measured), *sections]))
+    print(f"wrote {flags.docs / 'results.md'}")
+
+
+def overviews(configs: dict[str, str], measured: dict[str, Measured]) -> list[str]:
+    """For each task what was measured, beside what the paper says."""
+    rows: dict[str, list] = {task: [] for task in HEADLINES}
+    for name, config in configs.items():
+        task, found, paper = recipe(config).model.name, measured.get(name), RUNS[name].paper
+        done = finals(found, "mse") if task == "object_discovery" else finals(found, HEADLINES[task][0])
+        figures = [mean(finals(found, figure)) for figure in HEADLINES[task]]
+        said = ", ".join(published(pair) for pair in paper.values()) or BLANK
+        cells = [f"[{name}](#{name})", str(len(done)) if done else "not measured yet", minutes(found), *figures]
+        rows[task].append([*cells, said, failures(found)])
+    return [overview(task, rows[task]) for task in HEADLINES]
+
+
+def overview(task: str, rows: list[list[str]]) -> str:
+    paper = "paper: FG-ARI of the masks" if task == "object_discovery" else "paper"
+    titles = [titles_of(task)[figure] for figure in HEADLINES[task]]
+    return table(["run", "seeds", "minutes", *titles, paper, "failed"], rows) + "\n"
+
+
+def minutes(found: Measured | None) -> str:
+    """What a seed took on average."""
+    took = [run["minutes_in_all"] for run in (found or {"runs": {}})["runs"].values() if run["figures"]]
+    took = [value for value in took if value is not None]
+    return f"{sum(took) / len(took):.0f}" if took else BLANK
 
 
 def published(figure: tuple[float, float | None] | None) -> str:
@@ -165,35 +184,31 @@ def published(figure: tuple[float, float | None] | None) -> str:
     return f"{value:.3f}" + ("" if deviation is None else f" ± {deviation:.3f}")
 
 
-def section(name: str, found: Measured | None, docs: Path) -> str:
+def section(name: str, config: str, found: Measured | None) -> str:
     """A run: how it was made, every seed, and what all have in common."""
-    entry = RUNS[name]
-    command = f"`python benchmarks/results.py {name}` trains `{entry.config}`"
-    command += f" with {', '.join(entry.changes)}" if entry.changes else ""
+    command = f"`python benchmarks/results.py {name}` trains `{config}`"
     if found is None:
         return f"## {name}\n\n{command}: not measured yet.\n"
-    lines = [f"## {name}\n", f"{command}. {conditions([found])}\n", seeds_table(entry, found), ""]
-    if failed := failures(found):
-        lines.append(f"Failed: {failed}.\n")
-    if (docs / "figures" / f"results_{name}.png").exists():
-        lines.append(f"![{name}: held-out figures over steps and over minutes](figures/results_{name}.png)\n")
+    lines = [f"## {name}\n", f"{command}. {conditions([found])}\n", seeds_table(name, found), ""]
+    if curve := found["beside"].get("sigma"):
+        lines += ["Segments of the responsibilities over sigma, one seed:\n", sigma.curve_table(curve), ""]
     return "\n".join(lines)
 
 
-def seeds_table(entry: Entry, found: Measured) -> str:
-    """A row for each seed, their mean and median, the paper's figures, and what clustering finds."""
-    names, rows = titles(found["task"]), []
-    for seed in sorted({*map(str, entry.seeds), *found["runs"]}, key=int):
-        rows.append([seed, *seed_cells(found["runs"].get(seed), list(names))])
-    rows.append(["mean ± std", *(mean(finals(found, figure)) for figure in names), BLANK, BLANK, BLANK])
-    medians = [middle.median if (middle := spread(finals(found, figure))) else None for figure in names]
-    rows.append(["median", *map(shown, medians), BLANK, BLANK, BLANK])
-    if entry.paper:
-        rows.append(["paper", *(published(entry.paper.get(figure)) for figure in names), BLANK, BLANK, BLANK])
+def seeds_table(name: str, found: Measured) -> str:
+    """A row for each seed, their mean, the paper's figures, and what clustering finds."""
+    titles, paper, rows = titles_of(found["task"]), RUNS[name].paper, []
+    for seed in sorted({*map(str, RUNS[name].seeds), *found["runs"]}, key=int):
+        rows.append([seed, *seed_cells(found["runs"].get(seed), list(titles))])
+    rest = [BLANK] * len(SEED_COLUMNS)
+    rows.append(["mean ± std", *(mean(finals(found, figure)) for figure in titles), *rest])
+    if paper:
+        rows.append(["paper", *(published(paper.get(figure)) for figure in titles), *rest])
     for key, (title, *_) in CLUSTERING.items():
-        if scored := found["clustering"].get(key):
-            rows.append([title, *(shown(scored.get(figure)) for figure in names), BLANK, BLANK, BLANK])
-    return table(["seed", *names.values(), *SEED_COLUMNS], rows)
+        if scored := found["beside"].get(key):
+            segments = {name: shown(scored.get(name.removeprefix("posterior_"))) for name in discovery.POSTERIOR}
+            rows.append([title, *(segments.get(figure, BLANK) for figure in titles), *rest])
+    return table(["seed", *titles.values(), *SEED_COLUMNS], rows)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,12 @@
 """Training in stretches of machine time: the same command goes on where the last one had to stop.
 
-Every run has its directory, `FOLDER/seed_N`; a finished one is not trained again. How long the commands took, and
-where, is written to `stretches.json` beside what they trained.
+A finished run is not trained again. How long its commands took, and where, is written to `stretches.json` beside what
+they trained.
 """
 
 import argparse
 import functools
 import json
-import os
 import platform
 import shlex
 import signal
@@ -18,74 +17,54 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from slotjax import configuration
-from slotjax.errors import EXIT_STOPPED, UserError
-from slotjax.training.logging import read_metrics
+from timing import ROOT, cores, processor
 
-ROOT = Path(__file__).parent.parent
+from slotjax.config import disk
+from slotjax.errors import EXIT_STOPPED, UserError
+from slotjax.system.writing import write_json
+from slotjax.training.metrics_log import read_metrics
+
 STRETCHES = "stretches.json"
-WRITTEN_EVERY = 5  # seconds: what a kill takes from the record
 FINE = (0, EXIT_STOPPED, -signal.SIGTERM)  # the last: stopped while the finished run's report was drawn
 
 
 @dataclass(frozen=True)
-class Experiment:
-    """One config from several seeds.
+class Program:
+    """One train.py command, and the run directory that it writes.
 
     Attributes:
       config: as train.py takes it, "configs/clevr.py:bf16".
       changes: further fields, ("train.num_steps=1000", ...).
-      together: seeds side by side in one program, which a GPU has room for, or one after another.
     """
 
-    folder: Path
+    workdir: Path
     config: str
     changes: tuple[str, ...] = ()
-    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
-    together: bool = False
 
-    def programs(self) -> "list[Program]":
-        """The train.py commands."""
-        if not self.together or len(self.seeds) == 1:
-            return [self._program((seed,), self.folder / f"seed_{seed}") for seed in self.seeds]
-        if self.seeds != tuple(range(self.seeds[0], self.seeds[0] + len(self.seeds))):
-            raise UserError(f"--seeds {self.seeds}: side by side they have to follow one another; or add --no-together")
-        return [self._program(self.seeds, self.folder, f"train.num_seeds={len(self.seeds)}")]
-
-    def _program(self, seeds: tuple[int, ...], workdir: Path, *changes: str) -> "Program":
-        fields = (*self.changes, f"seed={seeds[0]}", *changes)
-        command = ("train.py", "--config", self.config, *(f"--config.{field}" for field in fields))
-        runs = tuple(self.folder / f"seed_{seed}" for seed in seeds)
-        return Program((*command, "--workdir", str(workdir.absolute())), workdir, runs)
-
-
-@dataclass(frozen=True)
-class Program:
-    """One command and the run directories that it writes."""
-
-    command: tuple[str, ...]
-    workdir: Path
-    runs: tuple[Path, ...]
+    @property
+    def command(self) -> list[str]:
+        fields = [f"--config.{change}" for change in self.changes]
+        return ["train.py", "--config", self.config, *fields, "--workdir", str(self.workdir.absolute())]
 
     @property
     def finished(self) -> bool:
-        return all(finished(run) for run in self.runs)
+        """Whether the run was scored after its last step."""
+        found = progress(self.workdir)
+        rows = read_metrics(self.workdir / "metrics.jsonl")
+        return found is not None and any("num_images" in row and row["step"] >= found[1] for row in rows)
 
 
-def progress(run: Path) -> tuple[int, int] | None:
+def of_seeds(folder: Path, config: str, changes: Sequence[str], seeds: Sequence[int]) -> list[Program]:
+    """One config from several seeds."""
+    return [Program(folder / f"seed_{seed}", config, (*changes, f"seed={seed}")) for seed in seeds]
+
+
+def progress(workdir: Path) -> tuple[int, int] | None:
     """The last step that a run directory tells of, and how many there shall be; None where there is no run."""
-    if not (run / "config.json").exists():
+    if not (workdir / "config.json").exists():
         return None
-    rows = read_metrics(run / "metrics.jsonl")
-    return max((row["step"] for row in rows), default=0), configuration.load(run / "config.json").train.num_steps
-
-
-def finished(run: Path) -> bool:
-    """Whether the run was scored after its last step."""
-    found = progress(run)
-    return found is not None and any(
-        "num_images" in row and row["step"] >= found[1] for row in read_metrics(run / "metrics.jsonl")
-    )
+    rows = read_metrics(workdir / "metrics.jsonl")
+    return max((row["step"] for row in rows), default=0), disk.load(workdir / "config.json").train.num_steps
 
 
 class Deadline:
@@ -122,7 +101,7 @@ def train(programs: Sequence[Program], deadline: Deadline) -> list[str]:
 
 def stretch(program: Program, deadline: Deadline) -> int:
     """Runs the command to its end, or to the deadline, at which it is asked to save; its exit code."""
-    record = {"started": time.strftime("%Y-%m-%d %H:%M:%S %z"), "seconds": 0.0} | machine()
+    record = {"started": time.strftime("%Y-%m-%d %H:%M:%S %z")} | machine()
     past, start, asked = stretches(program.workdir), time.monotonic(), False
     # In a session of its own, so that a Ctrl-C reaches it once, from here: a second signal would keep it from saving.
     process = subprocess.Popen([sys.executable, *program.command], cwd=ROOT, start_new_session=True)
@@ -131,53 +110,35 @@ def stretch(program: Program, deadline: Deadline) -> int:
             if deadline.passed and not asked:
                 process.terminate()
                 asked = True
-            if time.monotonic() - start > record["seconds"] + WRITTEN_EVERY:
-                record["seconds"] = round(time.monotonic() - start, 1)
-                write_json([*past, record], program.workdir / STRETCHES)
             time.sleep(0.2)
     finally:
         process.terminate()
         process.wait()
-    record["seconds"] = round(time.monotonic() - start, 1)
-    if program.workdir.exists():  # a refused command leaves none
-        write_json([*past, record], program.workdir / STRETCHES)
+        if program.workdir.exists():  # a refused command leaves none
+            record["seconds"] = round(time.monotonic() - start, 1)
+            write_json(program.workdir / STRETCHES, [*past, record])
     return process.returncode
 
 
 def stretches(workdir: Path) -> list[dict]:
     """What the commands of a run took so far; [] where nobody kept record."""
-    try:
-        return json.loads((workdir / STRETCHES).read_text())
-    except FileNotFoundError:
-        return []
+    path = workdir / STRETCHES
+    return json.loads(path.read_text()) if path.exists() else []
 
 
-PROBE = """
-import json, jax
-devices = jax.devices()
-print(json.dumps([devices[0].platform, devices[0].device_kind, len(devices), jax.__version__]))
-"""
+PROBE = "import json, jax; d = jax.devices(); print(json.dumps([d[0].platform, d[0].device_kind, len(d)]))"
 
 
 @functools.cache
 def machine() -> dict[str, str]:
     """The device and the versions, from a process of its own: this one leaves the device alone."""
-    out = run("-c", PROBE).splitlines()[-1]
-    kind, name, count, version = json.loads(out)
+    import jax
+
+    kind, name, count = json.loads(run("-c", PROBE).splitlines()[-1])
     device = f"{count} x {name}"
     if kind == "cpu":
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        device = f"{cores} core{'s' if cores != 1 else ''} ({processor()})"
-    return {"device": device, "versions": f"jax {version}, Python {platform.python_version()}"}
-
-
-def processor() -> str:
-    """The CPU's name where the system tells it, else its kind."""
-    path = Path("/proc/cpuinfo")
-    for line in path.read_text().splitlines() if path.exists() else []:
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.machine()
+        device = f"{cores()} core{'s' * (cores() > 1)} ({processor()})"
+    return {"device": device, "versions": f"jax {jax.__version__}, Python {platform.python_version()}"}
 
 
 def run(*command: str) -> str:
@@ -188,21 +149,10 @@ def run(*command: str) -> str:
     return result.stdout
 
 
-def write_json(value: object, path: Path) -> None:
-    """Whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".partial")
-    temporary.write_text(json.dumps(value, indent=1) + "\n")
-    temporary.replace(path)
-
-
 def add_flags(parser: argparse.ArgumentParser, workdir: str) -> None:
     """What every command that trains in stretches takes."""
     parser.add_argument("--minutes", type=float, help="stop after so long; the same command goes on")
     parser.add_argument("--seeds", help="so many, from 0 on, or from A to B: 3, or 0-9")
-    parser.add_argument(
-        "--together", action=argparse.BooleanOptionalAction, help="seeds side by side in one program, for a GPU"
-    )
     parser.add_argument("--workdir", type=Path, default=Path(workdir), help=f"of all run directories; {workdir}")
     parser.add_argument("--docs", type=Path, help="where the tables go; docs, or with --tiny the workdir")
     parser.add_argument("--tiny", action="store_true", help="every config's tiny variant, to try the command")
@@ -240,9 +190,9 @@ def with_variant(config: str, variant: str) -> str:
 
 def conclude(programs: Sequence[Program], wrong: Sequence[str], command: Sequence[str], complete: bool = True) -> int:
     """Says how far each run is, and how to go on where training, or what else there is to do, is not complete."""
-    for directory in (directory for program in programs for directory in program.runs):
-        found = progress(directory)
-        print(f"{directory}: {f'step {found[0]:,} of {found[1]:,}' if found else 'not started'}")
+    for program in programs:
+        found = progress(program.workdir)
+        print(f"{program.workdir}: {f'step {found[0]:,} of {found[1]:,}' if found else 'not started'}")
     for line in wrong:
         print(f"error: {line}", file=sys.stderr)
     if complete and all(program.finished for program in programs):

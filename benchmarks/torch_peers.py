@@ -4,35 +4,29 @@ import argparse
 import json
 import subprocess
 import tempfile
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from timing import FOLDER, noise_batch
 from workers import Worker
 
 import slotjax
-
-FOLDER = Path(__file__).parent
-
-
-def pictures(config) -> np.ndarray:
-    shape = (config.train.batch_size, *config.model.resolution, 3)
-    return np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
+from slotjax.weights import flatten
 
 
 def example(config):
     """slotjax's initial parameters, pictures, and the noise that slots start from."""
-    model, images = slotjax.build_model(config.model), pictures(config)
+    model, images = slotjax.build_model(config.model), noise_batch(config)["image"]
     params = jax.jit(slotjax.init, static_argnums=0)(model, jax.random.key(0), images)
     noise = np.random.default_rng(1).normal(size=(len(images), config.model.num_slots, config.model.slot_dim))
     return params, images, noise.astype(np.float32)
 
 
-def our_reconstruction(config, params, images, noise) -> jax.Array:
+def our_output(config, params, images, noise) -> slotjax.Output:
     start = params["attention"]["initializer"]
     slots = start["mu"] + jnp.exp(start["log_sigma"]) * noise
-    return slotjax.apply(slotjax.build_model(config.model), params, images, initial_slots=slots).reconstruction
+    return slotjax.apply(slotjax.build_model(config.model), params, images, initial_slots=slots)
 
 
 def relative(ours, theirs) -> float:
@@ -43,13 +37,12 @@ def relative(ours, theirs) -> float:
 def torch_peer(name: str, config, options: argparse.Namespace, **settings) -> Worker:
     """`benchmarks/torch_worker.py` with our weights; prints how far its reconstruction is from ours."""
     params, images, noise = example(config)
-    weights = {"/".join(p.key for p in path): x for path, x in jax.tree_util.tree_leaves_with_path(params)}
     with tempfile.NamedTemporaryFile(suffix=".npz") as file:
-        np.savez(file, images=images, noise=noise, **weights)
+        np.savez(file, images=images, noise=noise, **flatten(params))
         file.flush()
         settings |= {"peer": str(options.torch_peer), "data": file.name, "steps": options.steps, "clock": options.clock}
         worker = Worker(name, [options.torch_python, str(FOLDER / "torch_worker.py"), json.dumps(settings)])
-    reconstruction = our_reconstruction(config, params, images, noise)
+    reconstruction = our_output(config, params, images, noise).reconstruction
     error = relative(np.float32(worker.first["reconstruction"]).reshape(reconstruction.shape), reconstruction)
     version = worker.first["version"]
     print(f"largest difference, {name} - slotjax: reconstruction {error:.1e} (torch {version})", flush=True)

@@ -17,7 +17,12 @@ import numpy as np
 
 from slotjax import cli
 from slotjax.training import parallel
-from slotjax.training.run import initial_state, open_run
+from slotjax.training.run import open_run
+
+try:
+    from slotjax.training.restore import initial_state
+except ImportError:  # where it was before
+    from slotjax.training.run import initial_state
 
 
 def main() -> None:

@@ -3,25 +3,24 @@
 Each in a process of its own, the step of COMMIT, which is unpacked into a temporary folder, and that of this working
 tree take turns, each with its own config, as its own `train.py` would run it, without the rendering of scenes. Prints
 both losses of the first step, from the same parameters, pictures and noise, which are equal where both compute the
-same, then medians, spreads, and the median over the rounds of their ratio.
+same, then medians, spreads, and the median over the rounds of their ratio. Where a recipe had another name, say so:
+
+    python benchmarks/versions.py 410dc3c --config configs/quick.py --config-then configs/quick.py:learned
 """
 
 import argparse
-import io
-import statistics
-import subprocess
 import sys
-import tarfile
 import tempfile
 from pathlib import Path
 
-from step import machine
+from house import unpack
+from tables import table
+from timing import FOLDER, ROOT, TIMES, at_least, in_turns, machine, ratio, times
 from workers import Worker
 
 from slotjax import cli
 from slotjax.errors import UserError
 
-FOLDER = Path(__file__).parent
 HERE = "this tree"
 
 
@@ -30,65 +29,45 @@ def main(arguments: list[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         then, parameters = Path(folder, "tree"), Path(folder, "parameters.npz")
         unpack(options.commit, then)
-        trees = {options.commit: then, HERE: FOLDER.parent}
-        workers = [start(name, tree, parameters, options) for name, tree in trees.items()]
-        seconds = {worker.name: [] for worker in workers}
-        for _ in range(options.rounds):
-            for worker in workers:
-                seconds[worker.name].append(worker.seconds())
+        workers = [
+            start(options.commit, then, options.config_then, options.steps, parameters),
+            start(HERE, ROOT, options.config, options.steps, parameters),
+        ]
+        seconds = in_turns({worker.name: worker.seconds for worker in workers}, options.rounds)
         for worker in workers:
             worker.close()
-    print(f"\n{options.config}; {options.rounds} rounds of {options.steps} steps\n")
-    print_table(seconds, options.commit)
+    print(f"\n{machine()}\n{options.config}; {options.rounds} rounds of {options.steps} steps\n")
+    rows = [[name, *times(took), f"{ratio(seconds[options.commit], took):.2f}"] for name, took in seconds.items()]
+    print(table(["step of", *TIMES, f"{options.commit} / it"], rows))
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("commit", metavar="COMMIT", help="that this working tree is compared with")
-    parser.add_argument("--config", default="configs/quick.py", help="of object discovery, in both; with its variants")
+    parser.add_argument("--config", default="configs/quick.py", help="of object discovery, FILE[:VARIANT]")
+    parser.add_argument("--config-then", metavar="CONFIG", help="what COMMIT called it; the same by default")
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--steps", type=int, default=10, help="in a round")
     options = parser.parse_args(arguments)
-    for name in ("rounds", "steps"):
-        if getattr(options, name) < 1:
-            raise UserError(f"--{name}={getattr(options, name)}: must be at least 1")
-    if not config_file(FOLDER.parent, options).is_file():
-        raise UserError(f"--config={options.config}: no such file in {FOLDER.parent}")
+    options.config_then = options.config_then or options.config
+    at_least(options, 1, ["rounds", "steps"])
+    check_config(HERE, ROOT, options.config)
     return options
 
 
-def config_file(tree: Path, options: argparse.Namespace) -> Path:
-    return tree / options.config.partition(":")[0]
+def check_config(name: str, tree: Path, config: str) -> None:
+    if not (tree / config.partition(":")[0]).is_file():
+        raise UserError(f"--config={config}: {name} has no such file")
 
 
-def unpack(commit: str, folder: Path) -> None:
-    """Puts the files of a commit of this repository into a folder."""
-    command = ["git", "-C", str(FOLDER.parent), "archive", "--format=tar", f"{commit}^{{commit}}"]
-    packed = subprocess.run(command, capture_output=True, check=False)
-    if packed.returncode:
-        raise UserError(f"COMMIT {commit}: this repository has none of that name; `git log --oneline` lists them")
-    with tarfile.open(fileobj=io.BytesIO(packed.stdout)) as archive:
-        archive.extractall(folder, filter="data")
-
-
-def start(name: str, tree: Path, parameters: Path, options: argparse.Namespace) -> Worker:
+def start(name: str, tree: Path, config: str, steps: int, parameters: Path) -> Worker:
     """The step of a tree, compiled; prints what it runs on, and its first loss."""
-    if not config_file(tree, options).is_file():
-        raise UserError(f"--config={options.config}: {name} has no such file")
-    command = [sys.executable, str(FOLDER / "version_worker.py")]
-    command += [options.config, str(options.steps), str(parameters)]
+    check_config(name, tree, config)
+    command = [sys.executable, str(FOLDER / "version_worker.py"), config, str(steps), str(parameters)]
     worker = Worker(name, command, cwd=tree, env={"PYTHONPATH": str(tree)})
     devices, loss = worker.first["devices"], worker.first["loss"]
     print(f"{name}: {devices} device{'s' * (devices > 1)}, loss of the first step {loss:.6f}", flush=True)
     return worker
-
-
-def print_table(seconds: dict[str, list[float]], commit: str) -> None:
-    print(f"{machine()}\n\n| step of | median ms | min to max | {commit} / it |\n| --- | --- | --- | --- |")
-    for name, values in seconds.items():
-        ratio = statistics.median(a / b for a, b in zip(seconds[commit], values, strict=True))
-        spread = f"{1e3 * min(values):.1f} to {1e3 * max(values):.1f}"
-        print(f"| {name} | {1e3 * statistics.median(values):.1f} | {spread} | {ratio:.2f} |")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Processes that take training steps when told to, so that code of different environments is timed turn by turn."""
+"""Processes that time something when told to, so that code of different environments takes turns."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from slotjax.errors import UserError
 
 
 class Worker:
-    """A process that first prints what it is, as JSON, and then, for every line that it reads, a step's seconds.
+    """A process that first prints what it is, and then, for every line that it reads, seconds; all of it as JSON.
 
     Attributes:
       name: in tables, and in the message where it fails.
@@ -29,11 +29,11 @@ class Worker:
             )
         except OSError as error:
             raise UserError(f"{command[0]}: {error.strerror}; name an interpreter that runs") from None
-        self.first: dict[str, Any] = self._read()
+        self.first: Any = self._read()
 
-    def seconds(self) -> float:
-        """Of a step, taken now."""
-        self.process.stdin.write("step\n")
+    def seconds(self, what: Any = None) -> float:
+        """That it takes now; `what`, JSON-like, tells one that has several things to time which."""
+        self.process.stdin.write(json.dumps(what) + "\n")
         self.process.stdin.flush()
         return self._read()
 

@@ -10,21 +10,22 @@ import io
 import json
 import os
 import re
+import struct
 import tempfile
-import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
 
-import golden
 import jax
 import numpy as np
 import tfrecord_files
+from helpers import config_of
 from PIL import Image
+from safetensors.numpy import save
 
-from slotjax import configuration
-from slotjax import weights as loading
+from slotjax import weights
 from slotjax.api import init
+from slotjax.config import disk, schema
 from slotjax.data import pictures, schemas, tf_example, tfrecords
 from slotjax.errors import UserError
 from slotjax.models import build_model
@@ -74,13 +75,11 @@ def fuzz_config(content: bytes) -> None:
     path = file("config.json", content)
 
     def read() -> None:
-        config = configuration.load(path)
-        configuration.differences(config, configuration.defaults())
-        config = configuration.load_valid(path)
+        config = disk.load(path)
+        disk.differences(config, schema.defaults())
+        config = disk.load_valid(path)
         if config.model.resolution[0] * config.model.resolution[1] <= 2**14:  # larger ones take their time
-            model = build_model(config.model)
-            images = jax.ShapeDtypeStruct((1, *model.resolution, 3), "float32")
-            jax.eval_shape(lambda images: init(model, jax.random.key(0), images), images)
+            shapes(build_model(config.model))
 
     attempt(path, read)
 
@@ -93,43 +92,31 @@ def fuzz_pictures(content: bytes) -> None:
 
 
 def fuzz_weights(content: bytes) -> None:
-    """0: a file as it is; 1: an array's member of an archive; 2: the JSON of a file whose arrays are fine."""
+    """0: a file as it is; 1: the JSON of its header, before numbers; 2: the config of a file whose arrays are fine."""
     kind, rest = content[:1], content[1:]
     if kind == b"\1":
-        rest = archive({"x.npy": rest})
+        rest = struct.pack("<Q", len(rest)) + rest + bytes(64)
     elif kind == b"\2":
-        text = npy(np.array(rest.decode("latin-1")))
-        rest = archive({**arrays(), "config.json.npy": text})
-    path = file("x.npz", rest)
-    attempt(path, lambda: loading.load_weights(path))
+        rest = save(arrays(), {weights.CONFIG: rest.decode("latin-1")})
+    path = file("x.safetensors", rest)
+    attempt(path, lambda: weights.load(path))
 
 
-def npy(array: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    np.lib.format.write_array(buffer, array, allow_pickle=False)
-    return buffer.getvalue()
-
-
-def archive(members: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", compression) as opened:
-        for name, content in members.items():
-            opened.writestr(zipfile.ZipInfo(name), content, compression)
-    return buffer.getvalue()
+def shapes(model) -> dict:
+    """Of a model's parameters, which are not computed."""
+    images = jax.ShapeDtypeStruct((1, *model.inputs["image"].shape), "float32")
+    return jax.eval_shape(lambda images: init(model, jax.random.key(0), images), images)
 
 
 def config() -> dict:
-    return json.loads(json.dumps(golden.load_config_file("quick").get_config("tiny").to_dict()))
+    return json.loads(config_of("quick:tiny").to_json())
 
 
 @functools.cache
-def arrays() -> dict[str, bytes]:
-    """The members of a file of weights for `config`, but for its config."""
-    model = build_model(config()["model"])
-    images = jax.ShapeDtypeStruct((1, *model.resolution, 3), "float32")
-    shapes = jax.eval_shape(lambda images: init(model, jax.random.key(0), images), images)
-    flat = loading.flatten(shapes, leaf=lambda leaf: np.zeros(leaf.shape, leaf.dtype))
-    return {f"{name}.npy": npy(array) for name, array in flat.items()}
+def arrays() -> dict[str, np.ndarray]:
+    """What a file of weights for `config` holds."""
+    zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes(build_model(config()["model"])))
+    return weights.flatten(zeros)
 
 
 def tfrecord_seeds() -> list[bytes]:
@@ -143,8 +130,8 @@ def tfrecord_seeds() -> list[bytes]:
 
 
 def config_seeds() -> list[bytes]:
-    names = (("quick", "tiny"), ("clevr", "tiny"), ("clevr_set", "quick"), ("folder", "tiny"))
-    return [json.dumps(golden.load_config_file(n).get_config(v).to_dict()).encode() for n, v in names]
+    names = ("quick:tiny", "clevr:small,tiny", "clevr_set:small", "folder:tiny")
+    return [config_of(name).to_json().encode() for name in names]
 
 
 def picture_seeds() -> list[bytes]:
@@ -176,8 +163,8 @@ def picture_seeds() -> list[bytes]:
 
 def weight_seeds() -> list[bytes]:
     text = json.dumps(config())
-    members = {**arrays(), "config.json.npy": npy(np.array(text))}
-    return [b"\0" + archive(members), b"\1" + npy(np.ones((2, 3), np.float32)), b"\2" + text.encode()]
+    header = {"__metadata__": {weights.CONFIG: text}, "x": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}}
+    return [b"\0" + save(arrays(), {weights.CONFIG: text}), b"\1" + json.dumps(header).encode(), b"\2" + text.encode()]
 
 
 def resealed(png: bytes) -> bytes:

@@ -3,17 +3,17 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from helpers import ROOT
 
-ROOT = Path(__file__).parents[1]
 THIRTY_STEPS = """
 import sys
 from pathlib import Path
 import jax
 from configs.quick import get_config
-from slotjax.training.run import initial_state, open_run
+from slotjax.training.restore import initial_state
+from slotjax.training.run import open_run
 
 config = get_config("tiny")
 config.cores = "devices"

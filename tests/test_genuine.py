@@ -6,9 +6,11 @@ import jax
 import numpy as np
 import pytest
 from benchmark_runs import module
+from helpers import config_of, images_of
+from PIL import Image
 
 import slotjax
-from slotjax.weights import save_weights
+from slotjax import weights
 
 pytestmark = pytest.mark.usefixtures("as_commands_do")
 
@@ -23,24 +25,37 @@ def test_the_bootstrap_interval_is_the_normal_one_for_many_images():
 
 
 def test_genuine_scenes_get_every_slot_that_has_a_learned_start():
-    learned_slots, get_config = module("genuine").learned_slots, config_file("clevr").get_config
-    learned, more, gaussian = (
-        slotjax.build_model(get_config(variants).model) for variants in ("quick", "quick,clevr10", "tiny")
-    )
-    assert (learned_slots(learned), learned_slots(more), learned_slots(gaussian)) == (7, 11, None)
+    names = ("clevr:small", "clevr:small,clevr10", "clevr:tiny")
+    found = [module("genuine").learned_slots(slotjax.build_model(config_of(name).model)) for name in names]
+    assert found == [7, 11, None]
+
+
+@pytest.fixture
+def untrained(tmp_path):
+    """A file of weights."""
+    config = config_of("clevr:tiny")
+    model = slotjax.build_model(config.model)
+    params = slotjax.init(model, jax.random.key(0), images_of(model))
+    weights.save(tmp_path / "model.safetensors", config.to_dict(), params)
+    return tmp_path / "model.safetensors"
 
 
 @pytest.mark.slow
-def test_genuine_scenes_are_scored_with_both_numbers_of_slots(tmp_path, shared_data, capsys):
-    config = config_of("clevr:tiny")
-    model = slotjax.build_model(config.model)
-    params = slotjax.init(model, jax.random.key(0), np.zeros((1, 32, 32, 3), np.float32))
-    save_weights(tmp_path / "model.npz", config.to_dict(), params)
-    sample = tmp_path / "sample.tfrecords"
+def test_genuine_scenes_are_scored_with_both_numbers_of_slots(untrained, shared_data, capsys):
+    sample, figure = untrained.with_name("sample.tfrecords"), untrained.with_name("a.png")
     shutil.copy(shared_data / "clevr_with_masks_sample.tfrecords", sample)
-    module("genuine").main(
-        ["--weights", str(tmp_path / "model.npz"), "--sample", str(sample), "--figure", str(tmp_path / "a.png")]
-    )
-    assert (tmp_path / "a.png").stat().st_size > 5000
+    flags = ["--weights", str(untrained), "--sample", str(sample), "--sigma", "--figure", str(figure)]
+    module("genuine").main(flags)
     out = capsys.readouterr().out
     assert "| any number | 11 | 64 | " in out and "| at most 6 | 7 | " in out
+    assert "FG-ARI (95% interval)" in out and "FG-ARI of the masks (95% interval)" in out
+    with Image.open(figure) as picture:
+        assert picture.height > 6 * 32  # a row for each scene
+
+
+@pytest.mark.slow
+def test_over_sigma_responsibilities_go_from_the_pictures_to_the_masks(untrained, monkeypatch):
+    sigma = module("sigma")
+    monkeypatch.setattr(sigma, "SIGMAS", (0.01, 1e4))
+    curve = sigma.own_curve(untrained, images=4)
+    assert curve["10000.0"] == curve["masks"] != curve["0.01"]

@@ -1,6 +1,5 @@
 """A long run stays as it is: no growth of memory, open files or threads, and nothing compiled again."""
 
-import importlib
 import os
 import threading
 from pathlib import Path
@@ -23,8 +22,7 @@ def resident() -> int:
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads Linux' /proc")
 def test_two_thousand_steps_stay_flat(tmp_path, monkeypatch):
-    config = importlib.import_module("configs.quick").get_config("tiny")
-    config.train.update(num_steps=STEPS, log_every=10, eval_every=200, checkpoint_every=100)
+    config = tiny("quick", num_steps=STEPS, log_every=10, eval_every=200, checkpoint_every=100)
     compiled: list[int] = []
     seen: dict[int, tuple[int, int, int]] = {}
     step = 0
@@ -33,7 +31,7 @@ def test_two_thousand_steps_stay_flat(tmp_path, monkeypatch):
         if event == "/jax/core/compile/backend_compile_duration":
             compiled.append(step)
 
-    advance = Logger.advance
+    advance = Progress.advance
 
     def look(self, at):
         nonlocal step
@@ -43,7 +41,7 @@ def test_two_thousand_steps_stay_flat(tmp_path, monkeypatch):
             seen[at] = (resident(), len(os.listdir("/proc/self/fd")), threading.active_count())
 
     jax.monitoring.register_event_duration_secs_listener(count)
-    monkeypatch.setattr(Logger, "advance", look)
+    monkeypatch.setattr(Progress, "advance", look)
     try:
         train(config, tmp_path)
     finally:

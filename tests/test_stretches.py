@@ -34,7 +34,8 @@ def program(tmp_path, monkeypatch):
     script, run = tmp_path / "train.py", written(tmp_path / "run", "quick", 0, [], steps=40)
     (run / "metrics.jsonl").unlink()
     script.write_text(SAVES_WHEN_ASKED)
-    return stretches.Program((str(script), str(run)), run, (run,))
+    monkeypatch.setattr(stretches.Program, "command", property(lambda self: [str(script), str(self.workdir)]))
+    return stretches.Program(run, "configs/quick.py")
 
 
 def test_training_stops_at_the_deadline_and_goes_on(program, capsys):
@@ -64,12 +65,10 @@ def test_a_signal_stops_training_as_the_deadline_does(program):
 
 def test_a_run_that_fails_is_told_and_the_others_go_on(program):
     stretches = module("stretches")
-    broken = stretches.Program(
-        ("-c", "import sys; sys.exit(2)"), program.workdir.parent / "broken", (program.workdir.parent,)
-    )
+    broken = stretches.Program(program.workdir.parent / "broken", "configs/quick.py")  # has no folder to write to
     wrong = stretches.train([broken, program], stretches.Deadline(None))
     assert program.finished
-    assert len(wrong) == 1 and "broken: train.py ended with code 2" in wrong[0]
+    assert len(wrong) == 1 and "broken: train.py ended with code 1" in wrong[0]
 
 
 def test_seeds_are_counted_or_named():
@@ -77,56 +76,51 @@ def test_seeds_are_counted_or_named():
     assert read_seeds("3") == (0, 1, 2) and read_seeds("4-6") == (4, 5, 6) and read_seeds("3-3") == (3,)
 
 
-def test_one_program_for_all_seeds_or_one_for_each(tmp_path):
-    Experiment = module("stretches").Experiment
-    alone = Experiment(tmp_path / "x", "configs/quick.py", ("train.num_steps=7",), (3, 4)).programs()
-    assert [program.workdir.name for program in alone] == ["seed_3", "seed_4"]
-    assert alone[1].command[:5] == (
-        "train.py", "--config", "configs/quick.py", "--config.train.num_steps=7", "--config.seed=4",
-    )  # fmt: skip
-    (together,) = Experiment(tmp_path / "x", "configs/quick.py", (), (3, 4), together=True).programs()
-    assert "--config.seed=3" in together.command and "--config.train.num_seeds=2" in together.command
-    assert together.workdir == tmp_path / "x" and together.runs == tuple(program.workdir for program in alone)
-    (single,) = Experiment(tmp_path / "x", "configs/quick.py", (), (3,), together=True).programs()
-    assert single == Experiment(tmp_path / "x", "configs/quick.py", (), (3,)).programs()[0]
-    with pytest.raises(UserError, match="--no-together"):
-        Experiment(tmp_path / "x", "configs/quick.py", (), (3, 5), together=True).programs()
+def test_each_seed_has_a_command_of_its_own(tmp_path):
+    first, second = module("stretches").of_seeds(tmp_path / "x", "configs/quick.py", ("train.num_steps=7",), (3, 4))
+    assert first.workdir == tmp_path / "x" / "seed_3"
+    fields = ["--config.train.num_steps=7", "--config.seed=4"]
+    assert second.command == [
+        "train.py", "--config", "configs/quick.py", *fields, "--workdir", str(tmp_path / "x" / "seed_4"),
+    ]  # fmt: skip
 
 
 def test_finished_means_scored_after_the_last_step(tmp_path):
     stretches = module("stretches")
     run = written(tmp_path / "run", "quick", 0, [0.5, 0.5], steps=20)
-    assert stretches.finished(run) and stretches.progress(run) == (20, 20)
+    program = stretches.Program(run, "configs/quick.py")
+    assert program.finished and stretches.progress(run) == (20, 20)
     lines = (run / "metrics.jsonl").read_text().splitlines()
     (run / "metrics.jsonl").write_text("\n".join(lines[:-1]) + "\n")
-    assert not stretches.finished(run) and stretches.progress(run) == (20, 20)
+    assert not program.finished and stretches.progress(run) == (20, 20)
     assert stretches.progress(tmp_path) is None
 
 
 @pytest.mark.slow
 def test_stopped_and_gone_on_with_for_real(tmp_path, monkeypatch, capfd):
     """Training stops in time, saves, and the same command ends it, with its table and the baselines."""
-    results = module("results")
+    results, stretches = module("results"), module("stretches")
     run = tmp_path / "tiny" / "quick" / "seed_0"
 
     class Early(results.Deadline):
         """Stops the run as soon as it has written something down."""
 
-        passed = property(lambda self: (results.progress(run) or (0,))[0] > 0)
+        passed = property(lambda self: (stretches.progress(run) or (0,))[0] > 0)
 
     changes = tuple(f"train.{name}=600" for name in ("num_steps", "eval_every", "checkpoint_every"))
-    entry = results.Entry("configs/quick.py", changes)
-    monkeypatch.setattr(results, "RUNS", {"quick": entry})
+    of_seeds = stretches.of_seeds
+    monkeypatch.setattr(results, "of_seeds", lambda folder, config, _, seeds: of_seeds(folder, config, changes, seeds))
     flags = ["quick", "--tiny", "--seeds", "1", "--workdir", str(tmp_path)]
     with monkeypatch.context() as early:
         early.setattr(results, "Deadline", Early)
         assert results.main(flags) == EXIT_STOPPED
-    stopped = results.progress(run)[0]
+    stopped = stretches.progress(run)[0]
     assert 0 < stopped < 600 and (run / "checkpoints").exists()
     assert "go on with: python benchmarks/results.py quick --tiny" in capfd.readouterr().out
-    assert "| 0 |  |  |  |  | step " in (tmp_path / "tiny" / "results.md").read_text()
+    assert "| step " in section((tmp_path / "tiny" / "results.md").read_text(), "quick")
     assert results.main(flags) == 0
-    assert "continuing after step" in capfd.readouterr().out
+    assert "continuing after step" in capfd.readouterr().err
     own = section((tmp_path / "tiny" / "results.md").read_text(), "quick")
     last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
-    assert f"| 0 | {last['fg_ari']:.3f} | {last['ari']:.3f} |" in own and "| soft k-means on colour | " in own
+    assert f"| 0 | {last['posterior_fg_ari']:.3f} | {last['posterior_ari']:.3f} |" in own
+    assert "| soft k-means on colour | " in own and "over sigma" in own and "600 / 6" in own

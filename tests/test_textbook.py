@@ -1,27 +1,21 @@
 """The textbook model of the benchmarks is slotjax's: equal parameters give equal outputs and gradients."""
 
-import importlib.util
-
 import golden
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from benchmark_runs import module
+from helpers import config_of
 
 import slotjax
-from slotjax.losses import reconstruction_loss
-
-
-def load_benchmark(name: str):
-    spec = importlib.util.spec_from_file_location(name, golden.ROOT / "benchmarks" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+from slotjax.losses.reconstruction import mse
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("as_commands_do")
 def test_equal_parameters_give_equal_outputs_and_gradients():
-    textbook = load_benchmark("textbook")
+    textbook = module("textbook")
     config = config_of("clevr").model
     config.update(resolution=(16, 16), num_slots=3, slot_dim=8, mlp_dim=12)
     config.encoder.update(channels=(8,) * 4, mlp_dim=8)
@@ -37,7 +31,7 @@ def test_equal_parameters_give_equal_outputs_and_gradients():
     def our_loss(params):
         start = params["attention"]["initializer"]
         out = slotjax.apply(ours, params, images, initial_slots=start["mu"] + jnp.exp(start["log_sigma"]) * noise)
-        return reconstruction_loss(out.reconstruction, images).mean(), out.reconstruction
+        return mse(out).mean(), out.reconstruction
 
     def their_loss(params):
         params = textbook.from_slotjax(params)

@@ -12,6 +12,8 @@ from ml_collections import ConfigDict, config_flags
 
 from slotjax.config.check import complete
 from slotjax.errors import UserError
+from slotjax.models.build import MODELS, declared
+from slotjax.nn.initializers import INITIALIZERS
 
 WANTED: dict[Any, str] = {
     bool: "True or False",
@@ -34,14 +36,19 @@ def read_config(path: Path, variants: str) -> ConfigDict:
 
 def override(config: ConfigDict, arguments: list[str]) -> None:
     """Sets fields from `--config.FIELD=VALUE`, each to a value of the type it has; completes parts that change."""
-    for argument in arguments:
-        name = argument.partition("=")[0]
+    before = config.copy_and_resolve_references()
+    for argument in list(arguments):
+        name, _, value = argument.partition("=")
         if argument.startswith("-") and not name.startswith("--config."):
             raise UserError(
                 f"{name}: no such flag; there are --config, --config.FIELD=VALUE, --workdir and --distributed"
             )
         if argument.startswith("-"):
             check_field(config, name.removeprefix("--config."))
+        *sections, field = name.removeprefix("--config.").split(".")
+        if hasattr(ConfigDict, field):  # "update", say: absl would find the method of that name
+            reduce(getitem, sections, config)[field] = value
+            arguments = [other for other in arguments if other is not argument]
     values = flags.FlagValues()
     config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=["train.py", *arguments])
     try:
@@ -50,7 +57,21 @@ def override(config: ConfigDict, arguments: list[str]) -> None:
         raise UserError(in_words(config, str(error).splitlines()[0])) from None
     if rest:
         raise UserError(f"{rest[0]!r}: not a flag; write --config.FIELD=VALUE")
+    forget(config, before)
     complete(config)
+
+
+def forget(config: ConfigDict, before: ConfigDict) -> None:
+    """Of the model's parts that have another name than before, drops the fields that only the former part has."""
+    model = config.get("model", {})
+    kinds = MODELS[model.name].parts | {"initializer": INITIALIZERS} if model.get("name") in MODELS else {}
+    for part, known in kinds.items():
+        name, old = model[part].name, before.model[part]
+        if name != old.name and name in known:
+            for field in set(old) - {"name", *declared(known[name])}:
+                if model[part][field] == old[field]:  # else it was asked for, and is refused
+                    with config.unlocked():
+                        del model[part][field]
 
 
 def in_words(config: ConfigDict, message: str) -> str:
