@@ -7,9 +7,10 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from slotjax.training.logging import Logger
+from helpers import tiny
 
 from slotjax.training.loop import train
+from slotjax.training.progress import Progress
 
 STEPS, SETTLED = 2000, 600
 MOST_GROWTH = 24 * 2**20  # bytes over the 1,400 steps: less than 20 KiB a step, for what allocators keep

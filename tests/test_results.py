@@ -113,7 +113,8 @@ def test_every_row_of_the_ablation_is_a_config_that_can_be_trained():
 
 def test_the_ablation_trains_first_seeds_first(tmp_path):
     of_seeds = module("stretches").of_seeds
-    programs = [of_seeds(tmp_path / name, "configs/quick.py", (), seeds) for name, seeds in (("a", (0, 1)), ("b", (0,)))]
+    wanted = (("a", (0, 1)), ("b", (0,)))
+    programs = [of_seeds(tmp_path / name, "configs/quick.py", (), seeds) for name, seeds in wanted]
     order = [program.workdir.relative_to(tmp_path).as_posix() for program in module("ablation").by_seed(programs)]
     assert order == ["a/seed_0", "b/seed_0", "a/seed_1"]
 

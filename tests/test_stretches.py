@@ -7,7 +7,7 @@ import time
 import pytest
 from benchmark_runs import module, section, written
 
-from slotjax.errors import EXIT_STOPPED, UserError
+from slotjax.errors import EXIT_STOPPED
 
 pytestmark = pytest.mark.usefixtures("as_commands_do")
 
