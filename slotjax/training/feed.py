@@ -33,9 +33,12 @@ def open_feed(config: ConfigDict) -> "SceneFeed | StoredFeed":
     return feed
 
 
-def needed(config: ConfigDict) -> tuple[str, ...]:
-    """The entries of a batch that training needs: what the model takes, and what its task compares with."""
-    return (*build_model(config.model).inputs, *TASKS[config.model.name].TARGETS)
+def needed(config: ConfigDict) -> tuple[tuple[str, ...], tuple[int, int]]:
+    """The entries of a batch that training needs, what the model takes and what its task compares with; and the
+    height and width of its pictures."""
+    inputs = build_model(config.model).inputs
+    height, width, _ = inputs["image"].shape
+    return (*inputs, *TASKS[config.model.name].TARGETS), (height, width)
 
 
 class SceneFeed:
@@ -48,8 +51,8 @@ class SceneFeed:
     """
 
     def __init__(self, config: ConfigDict):
-        self.config, self.fields = config, needed(config)
-        self.scene = bind(config.data.name, config.data.options, tuple(config.model.resolution))
+        self.config, (self.fields, resolution) = config, needed(config)
+        self.scene = bind(config.data.name, config.data.options, resolution)
         shape = jax.eval_shape(self.scene, jax.random.key(0))
         self.example: Batch = {"image": shape.image, "segments": shape.segments, "objects": shape.objects}
         self.num_true: int | None = shape.objects["present"].shape[0] + 1
@@ -126,8 +129,7 @@ class StoredFeed:
     def __init__(self, config: ConfigDict):
         from slotjax.data import stored  # brings readers that scenes do without
 
-        self.config, self.fields = config, needed(config)
-        resolution = tuple(config.model.resolution)
+        self.config, (self.fields, resolution) = config, needed(config)
         self.train = stored.open_stored(config.data, resolution, "train")
         self.eval = stored.open_stored(config.data, resolution, "eval")
         self.example: Batch = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), self.eval[0])
