@@ -52,7 +52,14 @@ def score(name: str) -> None:
 
 def table() -> str:
     """One row for each set of weights: both segmentations, and the paper's FG-ARI."""
-    titles = ("data", "weights", "pictures, slots", "FG-ARI / ARI / mIoU of responsibilities", "of masks", "paper: FG-ARI")
+    titles = (
+        "data",
+        "weights",
+        "pictures, slots",
+        "FG-ARI / ARI / mIoU of responsibilities",
+        "of masks",
+        "paper: FG-ARI",
+    )
     rows = [f"| {' | '.join(titles)} |", "| --- " * len(titles) + "|", *map(row, weights.packaged_names())]
     return "\n".join(rows) + "\n"
 

@@ -12,27 +12,7 @@ from slotjax.config.variants import apply_variants, bf16, experiment, stored, ti
 
 
 def get_config(variants: str | None = None) -> ConfigDict:
-    model = {
-        "resolution": (128, 128),
-        "num_slots": 7,
-        "slot_dim": 64,
-        "mlp_dim": 128,
-        "encoder": {
-            "name": "cnn",
-            "channels": (64, 64, 64, 64),
-            "kernels": (5, 5, 5, 5),
-            "strides": (1, 1, 1, 1),
-            "mlp_dim": 64,
-        },
-        "decoder": {
-            "name": "spatial_broadcast",
-            "channels": (64, 64, 64, 64, 64),
-            "kernels": (5, 5, 5, 5, 5),
-            "strides": (2, 2, 2, 2, 1),
-            "last_kernel": 3,
-        },
-    }
-    config = experiment(model, cores="devices", data={"name": "clevr"})
+    config = experiment(recipes.paper_model((128, 128), 7), cores="devices", data={"name": "clevr"})
     config.data.options = ConfigDict({"min_objects": 3, "max_objects": 6})
     kinds = {"tfds": stored("clevr_tfds", max_objects=6), "masks": stored("clevr_with_masks", max_objects=6)}
     return apply_variants(config, variants, kinds | {"clevr10": clevr10, "bf16": bf16, "small": small, "tiny": tiny})

@@ -8,25 +8,14 @@ reads TFDS `clevr`; `masks` reads CLEVR-with-masks TFRecords (`--config.data.pat
 
 from ml_collections import ConfigDict
 
+from slotjax.config import recipes
 from slotjax.config.variants import apply_variants, bf16, experiment, stored, tiny
 
 
 def get_config(variants: str | None = None) -> ConfigDict:
-    model = {
-        "name": "set_prediction",
-        "resolution": (128, 128),
-        "num_slots": 10,
-        "slot_dim": 64,
-        "mlp_dim": 128,
-        "encoder": {
-            "name": "cnn",
-            "channels": (64, 64, 64, 64),
-            "kernels": (5, 5, 5, 5),
-            "strides": (1, 2, 2, 1),
-            "mlp_dim": 64,
-        },
-        "head": {"name": "mlp", "hidden": (64,)},
-    }
+    model = recipes.paper_model((128, 128), 10, strides=(1, 2, 2, 1))
+    del model["decoder"]
+    model |= {"name": "set_prediction", "head": {"name": "mlp", "hidden": (64,)}}
     config = experiment(model, cores="devices", data={"name": "clevr", "crop": "none"})
     config.data.options = ConfigDict({"min_objects": 3, "max_objects": 10, "crop": False})
     config.train.update(batch_size=512, num_steps=150_000, warmup_steps=1_000, decay_steps=50_000)

@@ -11,26 +11,7 @@ from slotjax.config.variants import apply_variants, experiment, tiny
 
 
 def get_config(variants: str | None = None) -> ConfigDict:
-    model = {
-        "resolution": (64, 64),
-        "num_slots": 7,
-        "slot_dim": 64,
-        "mlp_dim": 128,
-        "encoder": {
-            "name": "cnn",
-            "channels": (64, 64, 64, 64),
-            "kernels": (5, 5, 5, 5),
-            "strides": (2, 1, 1, 1),
-            "mlp_dim": 64,
-        },
-        "decoder": {
-            "name": "spatial_broadcast",
-            "channels": (64, 64, 64, 64),
-            "kernels": (5, 5, 5, 5),
-            "strides": (2, 2, 2, 1),
-            "last_kernel": 3,
-        },
-    }
+    model = recipes.paper_model((64, 64), 7, strides=(2, 1, 1, 1), decoder=(2, 2, 2, 1))
     config = experiment(model, cores="devices", data={"name": "folder", "eval_images": 0})
     config.train.update(num_steps=100_000, warmup_steps=5_000, eval_every=2_500)
     return apply_variants(config, variants, {"small": small, "tiny": tiny})

@@ -12,7 +12,8 @@ from slotjax.config.variants import apply_variants, bf16, experiment, stored, ti
 
 
 def get_config(variants: str | None = None) -> ConfigDict:
-    config = experiment(recipes.sprites_model((64, 64), 6), cores="devices", data={"name": "multi_dsprites"})
+    model = recipes.paper_model((64, 64), 6, width=32, decoder=(1, 1, 1))
+    config = experiment(model, cores="devices", data={"name": "multi_dsprites"})
     config.data.options = ConfigDict({"variant": "colored_on_grayscale"})
     kinds = {"binarized": binarized, "colored_on_colored": colored_on_colored}
     sizes = {"bf16": bf16, "small": small, "tiny": tiny}

@@ -12,7 +12,8 @@ from slotjax.config.variants import apply_variants, bf16, experiment, stored, ti
 
 
 def get_config(variants: str | None = None) -> ConfigDict:
-    config = experiment(recipes.sprites_model((35, 35), 4), cores="devices", data={"name": "tetrominoes"})
+    model = recipes.paper_model((35, 35), 4, width=32, decoder=(1, 1, 1))
+    config = experiment(model, cores="devices", data={"name": "tetrominoes"})
     choices = {"tfrecords": stored("tetrominoes_tfrecords"), "bf16": bf16, "small": small, "tiny": tiny}
     return apply_variants(config, variants, choices)
 

@@ -177,9 +177,10 @@ def _run(model: Any, params: Params, *arguments: Any, **options: Any) -> Any:
     return model.apply({"params": params}, *arguments, **options)
 
 
-def _picture(model: Model) -> tuple[int, ...]:
+def _picture(model: Model) -> tuple[int, int, int]:
     """The shape of one picture that the model takes, [h, w, c]."""
-    return next(iter(model.inputs.values())).shape
+    height, width, channels = next(iter(model.inputs.values())).shape
+    return height, width, channels
 
 
 def _check_images(model: Model, images: Any) -> jax.Array:

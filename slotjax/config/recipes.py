@@ -1,12 +1,24 @@
-"""What the files in `configs/` share: the paper's smaller model, and the recipe for two CPU cores."""
+"""What the files in `configs/` share: the paper's model, and the recipe for two CPU cores."""
 
 from typing import Any
 
 from ml_collections import ConfigDict
 
 
-def sprites_model(resolution: tuple[int, int], num_slots: int) -> dict[str, Any]:
-    """The paper's model of Tetrominoes and multi-dSprites (Locatello et al., 2020, appendix E.2)."""
+def paper_model(
+    resolution: tuple[int, int],
+    num_slots: int,
+    width: int = 64,
+    strides: tuple[int, ...] = (1, 1, 1, 1),
+    decoder: tuple[int, ...] = (2, 2, 2, 2, 1),
+) -> dict[str, Any]:
+    """The paper's model (Locatello et al., 2020, appendix E.2): 5 x 5 convolutions, and their transposes.
+
+    Args:
+      width: channels of all layers, and of the tokens.
+      strides: of the encoder's layers; decoder: of the decoder's, before its last, 3 x 3, layer.
+    """
+    layers = {"kernels": (5,) * len(decoder), "strides": decoder, "last_kernel": 3}
     return {
         "resolution": resolution,
         "num_slots": num_slots,
@@ -14,18 +26,12 @@ def sprites_model(resolution: tuple[int, int], num_slots: int) -> dict[str, Any]
         "mlp_dim": 128,
         "encoder": {
             "name": "cnn",
-            "channels": (32, 32, 32, 32),
-            "kernels": (5, 5, 5, 5),
-            "strides": (1, 1, 1, 1),
-            "mlp_dim": 32,
+            "channels": (width,) * len(strides),
+            "kernels": (5,) * len(strides),
+            "strides": strides,
+            "mlp_dim": width,
         },
-        "decoder": {
-            "name": "spatial_broadcast",
-            "channels": (32, 32, 32),
-            "kernels": (5, 5, 5),
-            "strides": (1, 1, 1),
-            "last_kernel": 3,
-        },
+        "decoder": {"name": "spatial_broadcast", "channels": (width,) * len(decoder), **layers},
     }
 
 

@@ -19,7 +19,7 @@ from slotjax.nn.heads import HEADS
 from slotjax.nn.initializers import INITIALIZERS
 from slotjax.nn.positions import FRAMES, Frame
 
-Kinds = Mapping[str, Any]  # name -> class
+Kinds = dict[str, Any]  # name -> class
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 BY_NAME: dict[Any, Kinds] = {Frame: FRAMES, PlaceLayer: PLACE_LAYERS}  # small parts that a name says all about
@@ -31,7 +31,7 @@ class Kind:
     """What a model is made of, besides `SlotAttention`: its module, and which parts each of its fields can be."""
 
     module: type[Model]
-    parts: Mapping[str, Kinds]
+    parts: dict[str, Kinds]
 
 
 MODELS = {
@@ -80,7 +80,7 @@ def with_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
     kind = MODELS.get(fields["name"]) if isinstance(fields["name"], str) else None
     if kind is None:
         return fields
-    fields = defaults_of(SlotAttention) | defaults_of(kind.module) | fields
+    fields = defaults_of(SlotAttention, ("num_slots", "slot_dim")) | defaults_of(kind.module) | fields
     for name, kinds in (*kind.parts.items(), ("initializer", INITIALIZERS)):
         part = fields.get(name)
         if isinstance(part, Mapping) and isinstance(part.get("name"), str) and part["name"] in kinds:
