@@ -11,7 +11,7 @@ from timing import recipe
 
 from slotjax.config import disk
 from slotjax.reporting import history
-from slotjax.reporting.settings import spread
+from slotjax.reporting.settings import FAILED_BELOW, spread
 from slotjax.reporting.titles import number
 from slotjax.system.writing import write_json
 from slotjax.tasks import TASKS
@@ -19,7 +19,6 @@ from slotjax.training.run import MAY_CHANGE
 
 PAUSE = 30  # times the usual time between two lines of metrics.jsonl: in between nothing was trained
 LEFT_OUT = ("attention_", "set_loss")  # figures for slotjax.evaluate
-FAILED_BELOW = {"posterior_fg_ari": 0.9}  # a run that ends below has not learnt to tell objects apart
 BLANK = ""
 SEED_COLUMNS = ("steps", "minutes of training", "minutes in all")  # what `seed_cells` ends with
 
@@ -44,7 +43,7 @@ def measure(folder: Path, config: str, changes: Sequence[str] = ()) -> Measured 
     }
 
 
-def measure_run(found: history.Record) -> Measured:
+def measure_run(found: history.History) -> Measured:
     """One run: the figures of its last step, none before it is there, and what it took."""
     steps = found.config.train.num_steps
     ends = [row for row in found.evaluations if row["step"] >= steps]
@@ -75,7 +74,7 @@ def minutes_at(rows: Iterable[Mapping[str, Any]]) -> tuple[list[int], list[float
     return steps.astype(int).tolist(), (np.cumsum([pace * steps[0], *seconds]) / 60).tolist()
 
 
-def differences(found: history.Record, config: str, changes: Sequence[str]) -> list[str]:
+def differences(found: history.History, config: str, changes: Sequence[str]) -> list[str]:
     """Where a run's config is not the one that is named, "field: the run's / the config's"."""
     ignored = {"seed", *MAY_CHANGE} - {"train.num_steps"}
     lines = disk.differences(found.config, recipe(config, *changes))

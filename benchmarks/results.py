@@ -75,10 +75,10 @@ HEAD = """# Results
 
 `python benchmarks/results.py --report-only` writes this page from the directories of the runs (and from results.json,
 which keeps what directories on other machines said); no figure is typed in. Each run is scored once, after its last
-step, on held-out images that are the same for every seed: the last evaluation, not the best one. FG-ARI, ARI and
-foreground mIoU are of the segments that a slot is responsible for (`slotjax.responsibilities`, the argmax); "of the
-masks" they are of the argmax of the decoder's masks, the paper's protocol. Spread is the sample's standard deviation
-over seeds; a seed whose FG-ARI ends below 0.9 counts as failed, and stays in the mean.
+step, on held-out images that are the same for every seed: the last evaluation, not the best one. Two segmentations are
+scored: the argmax of the responsibilities (`slotjax.responsibilities`), and that of the decoder's masks, the paper's
+protocol. Spread is the sample's standard deviation over seeds; a seed whose FG-ARI of the responsibilities ends below
+0.9 counts as failed, and stays in the mean.
 Minutes of training are between the lines of metrics.jsonl, evaluations included and long pauses left out; minutes in
 all are of the whole commands, over all stretches, with starting, compiling, saving and the report. The paper is
 Locatello et al., 2020, which trains on the original data sets; here scenes are rendered while training, unless a config
@@ -165,7 +165,7 @@ def overviews(configs: dict[str, str], measured: dict[str, Measured]) -> list[st
 
 
 def overview(task: str, rows: list[list[str]]) -> str:
-    paper = "paper: FG-ARI of the masks" if task == "object_discovery" else "paper"
+    paper = "paper, FG-ARI of the masks" if task == "object_discovery" else "paper"
     titles = [titles_of(task)[figure] for figure in HEADLINES[task]]
     return table(["run", "seeds", "minutes", *titles, paper, "failed"], rows) + "\n"
 

@@ -1,4 +1,4 @@
-"""The tutorial runs from top to bottom, without a warning, whatever packaged model it is about, and draws its figures."""
+"""The tutorial runs from top to bottom, without a warning, of whatever packaged model, and draws its figures."""
 
 import re
 import runpy
