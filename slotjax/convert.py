@@ -1,11 +1,91 @@
 """Weights of the original TF2 implementation, for slotjax's models."""
 
+import os
+import re
 from collections.abc import Mapping
+from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
 
-from slotjax.errors import UserError
+from slotjax.errors import UserError, shown
+from slotjax.system.paths import given
+from slotjax.system.reading import read_bytes
+from slotjax.system.tensor_bundle import read_bundle
+
+_VARIABLE = "/.ATTRIBUTES/VARIABLE_VALUE"  # ends the names of what a checkpoint restores; others describe its objects
+_TRAINING = re.compile(r"optimizer/|.*/\.OPTIMIZER_SLOT/|(save_counter|global_step)$")
+_LAYER = re.compile(r"\b(encoder_cnn|decoder_cnn|mlp|mlp_classifier)/layer_with_weights-(?=\d+/)")
+_LAYERS = {"encoder_cnn": "conv", "decoder_cnn": "deconv", "mlp": "dense", "mlp_classifier": "dense"}
+_FILE = re.compile(r"(?<=.)\.(index|data-\d{5}-of-\d{5})$")
+_WANTED = (
+    "give the PREFIX of files PREFIX.index and PREFIX.data-00000-of-00001, or the directory of one checkpoint; "
+    "HDF5 files, SavedModels and checkpoints of TensorFlow 1 are not read"
+)
+_MAX_LIST_BYTES = 2**20
+
+
+def read_tf2(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """The weights in a checkpoint of the original's training programs, by the names that `from_tf2` takes.
+
+    What belongs to training, the optimizer's state and the counters, is left out; a variable that the original does
+    not have keeps its name in the checkpoint.
+
+    Args:
+      path: PREFIX, where PREFIX.index and PREFIX.data-00000-of-00001 are the files; or one of them; or a directory
+        that holds one checkpoint, or several and TensorFlow's list, which names the newest.
+
+    Returns:
+      Keras' layouts, in the types that are stored. TensorFlow is not needed.
+
+    Raises:
+      UserError: a file is missing, damaged or of another kind.
+    """
+    prefix = _prefix(given(path, "checkpoint"))
+    tensors = read_bundle(prefix)
+    variables = {key.removesuffix(_VARIABLE): array for key, array in tensors.items() if key.endswith(_VARIABLE)}
+    if not variables:
+        raise UserError(f"{prefix}.index: holds no objects of TensorFlow 2; {_WANTED}")
+    weights: dict[str, np.ndarray] = {}
+    for key, array in variables.items():
+        if _TRAINING.match(key):
+            continue
+        if (name := _name(key)) in weights:
+            raise UserError(f"{prefix}.index: two variables are {shown(name)}; give a checkpoint of the original's")
+        weights[name] = array
+    return weights
+
+
+def _name(key: str) -> str:
+    """`encoder_cnn/conv0/kernel` of `network/layer_with_weights-0/encoder_cnn/layer_with_weights-0/kernel`."""
+    name = key.removeprefix("network/layer_with_weights-0/")
+    return name if name == key else _LAYER.sub(lambda found: f"{found[1]}/{_LAYERS[found[1]]}", name)
+
+
+def _prefix(path: Path) -> Path:
+    """The prefix of the checkpoint that a path means; what its files hold is not looked at."""
+    prefix = path.with_name(_FILE.sub("", path.name)) if path.name else path
+    if os.path.isfile(f"{prefix}.index"):
+        return prefix
+    if path.is_dir():
+        return path / _newest(path)
+    raise UserError(f"{path}: {'no TensorFlow 2 checkpoint' if path.exists() else 'no such checkpoint'}; {_WANTED}")
+
+
+def _newest(directory: Path) -> str:
+    """The name of the only checkpoint in a directory, else of the one that TensorFlow's list there calls newest."""
+    names = [path.name.removesuffix(".index") for path in directory.glob("*.index")]
+    if len(names) == 1:
+        return names[0]
+    try:
+        text = read_bytes(directory / "checkpoint", _MAX_LIST_BYTES).decode(errors="replace")
+    except (OSError, ValueError):
+        text = ""
+    listed = re.match(r'model_checkpoint_path: "(.*)"', text)
+    if listed is None or Path(listed[1]).name not in names:
+        have = "several checkpoints and no list that names the newest" if names else "no TensorFlow 2 checkpoint"
+        raise UserError(f"{directory}: holds {have}; {_WANTED}")
+    return Path(listed[1]).name
 
 
 def from_tf2(weights: Mapping[str, np.ndarray]) -> dict:
@@ -46,7 +126,7 @@ class _Weights:
                 f"weights: {name!r} is missing; expected the original's names, encoder_cnn/conv0/kernel and so on"
             )
         array = self.arrays.pop(name)
-        if array.dtype.kind not in "fiu" or array.ndim not in axes or 0 in array.shape:
+        if not _is_real(array.dtype) or array.ndim not in axes or 0 in array.shape:
             raise UserError(f"weights: {name!r} is {array.dtype}{list(array.shape)}, unlike the original's")
         return jnp.asarray(array, jnp.float32)
 
@@ -67,7 +147,13 @@ class _Weights:
 
     def check_empty(self) -> None:
         if self.arrays:
-            raise UserError(f"weights: nothing in the model takes {', '.join(sorted(self.arrays))}")
+            names = sorted(self.arrays)
+            more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+            raise UserError(f"weights: nothing in the model takes {', '.join(names[:5])}{more}")
+
+
+def _is_real(dtype: np.dtype) -> bool:
+    return jnp.issubdtype(dtype, jnp.floating) or jnp.issubdtype(dtype, jnp.integer)  # bfloat16 too
 
 
 def _encoder(source: _Weights) -> dict:

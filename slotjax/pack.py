@@ -1,4 +1,8 @@
-"""python -m slotjax.pack --workdir DIR --output FILE.safetensors: a trained model as one small file."""
+"""A trained model as one small file.
+
+python -m slotjax.pack --workdir DIR --output FILE.safetensors
+python -m slotjax.pack --tf2 PREFIX --config configs/clevr.py --output FILE.safetensors
+"""
 
 import json
 from pathlib import Path
@@ -9,7 +13,12 @@ from slotjax.errors import UserError
 
 def main() -> None:
     parser = cli.Parser("pack", __doc__)
-    parser.add_argument("--workdir", metavar="DIR", required=True, type=cli.path, help="of a training run")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--workdir", metavar="DIR", type=cli.path, help="of a training run")
+    source.add_argument(
+        "--tf2", metavar="PREFIX", type=cli.path, help="of a checkpoint of the original program: PREFIX.index and data"
+    )
+    parser.add_argument("--config", metavar="FILE[:VARIANT]", help="with --tf2: the experiment whose model it is")
     parser.add_argument(
         "--output", metavar="FILE", required=True, type=cli.path, help="the file to write, ending in .safetensors"
     )
@@ -17,7 +26,12 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.output.suffix != ".safetensors":
         raise UserError(f"--output {arguments.output}: name a file that ends in .safetensors")
-    pack(arguments.workdir, arguments.output, half=arguments.half)
+    if (arguments.tf2 is None) != (arguments.config is None):
+        raise UserError("--tf2 and --config go together: a checkpoint of the original, and the config of its model")
+    if arguments.tf2:
+        pack_tf2(arguments.tf2, arguments.config, arguments.output, half=arguments.half)
+    else:
+        pack(arguments.workdir, arguments.output, half=arguments.half)
     print(f"wrote {arguments.output} ({arguments.output.stat().st_size / 2**20:.1f} MiB)")
     print(f"next: model, params = slotjax.load({json.dumps(str(arguments.output), ensure_ascii=False)})")
 
@@ -37,6 +51,35 @@ def pack(workdir: Path, output: Path, *, half: bool = False) -> None:
     if evaluation:
         check_own(evaluation["evaluation"], subject, workdir / "evaluation.json")
     save(output, subject.config.to_dict() | evaluation, params, half=half)
+
+
+def pack_tf2(prefix: Path, name: str, output: Path, *, half: bool = False) -> None:
+    """Writes the weights of a checkpoint of the original program with the config of the same model.
+
+    Args:
+      name: of the config, as in `configs/clevr.py:tfds`.
+
+    Raises:
+      UserError: no such config or checkpoint, weights of another model, or a file that cannot be written.
+    """
+    from slotjax import convert
+    from slotjax.config.check import validate
+    from slotjax.config.command_line import read_config
+    from slotjax.models import build_model
+    from slotjax.weights import check_parameters, save
+
+    path, _, variants = name.partition(":")
+    config = read_config(Path(path).expanduser(), variants)
+    validate(config)
+    weights = convert.read_tf2(prefix)
+    try:
+        params = convert.from_tf2(weights)
+        check_parameters(build_model(config.model), params)
+    except UserError as error:
+        raise UserError(
+            f"--tf2 {prefix}: {error}; give a checkpoint of the original and the --config of its model"
+        ) from None
+    save(output, config.to_dict(), params, half=half)
 
 
 def read_evaluation(workdir: Path) -> dict:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import tf2_files
 import tfrecord_files
 from helpers import config_of
 from PIL import Image
@@ -26,6 +27,7 @@ from safetensors.numpy import save
 from slotjax import weights
 from slotjax.api import init
 from slotjax.config import disk, schema
+from slotjax.convert import read_tf2
 from slotjax.data import pictures, schemas, tf_example, tfrecords
 from slotjax.errors import UserError
 from slotjax.models import build_model
@@ -100,6 +102,18 @@ def fuzz_weights(content: bytes) -> None:
         rest = save(arrays(), {weights.CONFIG: rest.decode("latin-1")})
     path = file("x.safetensors", rest)
     attempt(path, lambda: weights.load(path))
+
+
+def fuzz_checkpoints(content: bytes) -> None:
+    """0: an index as it is; 1: a block of a table whose checksums are right; 2: the entry of a tensor, likewise."""
+    kind, rest = content[:1], content[1:]
+    if kind == b"\1":
+        rest = tf2_files.table(rest)
+    elif kind == b"\2":
+        rest = tf2_files.table(tf2_files.block([tf2_files.header(), (f"x{tf2_files.VARIABLE}".encode(), rest)]))
+    file("ckpt.data-00000-of-00001", bytes(64))
+    path = file("ckpt.index", rest)
+    attempt(path.with_suffix(""), lambda: read_tf2(path.with_suffix("")))
 
 
 def shapes(model) -> dict:
@@ -178,9 +192,17 @@ def resealed(png: bytes) -> bytes:
     return b"".join(parts)
 
 
+def checkpoint_seeds() -> list[bytes]:
+    tensor = tf2_files.entry(f"x{tf2_files.VARIABLE}", bytes(24), (2, 3))
+    block = tf2_files.block([tf2_files.header(), tensor])
+    genuine = (tf2_files.FOLDER / "sharded-1.index").read_bytes()
+    return [b"\0" + genuine, b"\0" + tf2_files.table(block), b"\1" + block, b"\2" + tensor[1]]
+
+
 TARGETS: dict[str, tuple[Callable[[bytes], None], Callable[[], list[bytes]]]] = {
     "tfrecords": (fuzz_tfrecords, tfrecord_seeds),
     "config": (fuzz_config, config_seeds),
     "pictures": (lambda content: (fuzz_pictures(content), fuzz_pictures(resealed(content)))[0], picture_seeds),
     "weights": (fuzz_weights, weight_seeds),
+    "checkpoints": (fuzz_checkpoints, checkpoint_seeds),
 }

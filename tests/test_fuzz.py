@@ -76,6 +76,12 @@ def test_weights_of_any_kind(data):
     targets.fuzz_weights(seed[:1] + mutated(data, seed[1:]))
 
 
+@at_two_lengths(60, 3000)
+def test_checkpoints_of_any_kind(data):
+    seed = data.draw(st.sampled_from(SEEDS["checkpoints"]))
+    targets.fuzz_checkpoints(seed[:1] + mutated(data, seed[1:]))
+
+
 ODD = st.one_of(
     st.none(),
     st.booleans(),

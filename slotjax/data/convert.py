@@ -23,6 +23,7 @@ from slotjax.data import schemas, tf_example, tfrecords
 from slotjax.data.converted import FORMAT, INDEX, Converted
 from slotjax.errors import UserError
 from slotjax.system import derived
+from slotjax.system.checksum import masked_crc32c
 from slotjax.system.console import number, progress, say
 from slotjax.system.locks import locked
 from slotjax.system.paths import given
@@ -71,7 +72,7 @@ def fingerprint(files: Sequence[Path]) -> dict:
     checksums = []
     for path in files:
         with path.open("rb") as file:
-            checksums.append(tfrecords.masked_crc32c(file.read(2**20)))
+            checksums.append(masked_crc32c(file.read(2**20)))
     size = sum(path.stat().st_size for path in files)
     return {"bytes": size, "crc32c": checksums if len(files) > 1 else checksums[0]}
 

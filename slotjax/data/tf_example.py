@@ -9,8 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from slotjax.errors import UserError
-
-_MAX_FIELDS = 10_000  # of one message; the known data sets have up to 12, and one-byte strings are not counted
+from slotjax.system.protobuf import BYTES, Malformed, fields
 
 
 def parse_example(record: bytes, where: str) -> dict[str, np.ndarray]:
@@ -34,20 +33,16 @@ def parse_example(record: bytes, where: str) -> dict[str, np.ndarray]:
                     name, values = _parse_entry(record, entry_start, entry_end)
                     if values is not None:
                         features[name] = values
-    except _Malformed as error:
+    except Malformed as error:
         raise UserError(f"{where} is no tf.train.Example of a known data set ({error}): check data.path") from None
     return features
-
-
-class _Malformed(Exception):
-    pass
 
 
 def _parse_entry(buffer: bytes, start: int, end: int) -> tuple[str, np.ndarray | None]:
     """One entry of the map from names to features; None for a feature of another kind."""
     parts = {number: (begin, stop) for number, begin, stop in _fields(buffer, start, end)}
     if set(parts) != {1, 2}:
-        raise _Malformed("an entry is not a name and a feature")
+        raise Malformed("an entry is not a name and a feature")
     name = buffer[slice(*parts[1])].decode(errors="replace")
     kinds = list(_fields(buffer, *parts[2]))
     if len(kinds) != 1 or kinds[0][0] not in (1, 2):
@@ -55,8 +50,8 @@ def _parse_entry(buffer: bytes, start: int, end: int) -> tuple[str, np.ndarray |
     kind, begin, stop = kinds[0]
     try:
         return name, (_strings if kind == 1 else _floats)(buffer, begin, stop)
-    except _Malformed as error:
-        raise _Malformed(f"feature {name[:40]!r}: {error}") from None
+    except Malformed as error:
+        raise Malformed(f"feature {name[:40]!r}: {error}") from None
 
 
 def _strings(buffer: bytes, start: int, end: int) -> np.ndarray:
@@ -64,8 +59,8 @@ def _strings(buffer: bytes, start: int, end: int) -> np.ndarray:
     ones = _groups(buffer, start, end, b"\x0a\x01", 1)
     if ones is not None:
         return ones[:, 0].copy()
-    fields = list(_fields(buffer, start, end))
-    return np.concatenate([np.frombuffer(buffer, np.uint8, stop - begin, begin) for _, begin, stop in fields])
+    parts = list(_fields(buffer, start, end))
+    return np.concatenate([np.frombuffer(buffer, np.uint8, stop - begin, begin) for _, begin, stop in parts])
 
 
 def _floats(buffer: bytes, start: int, end: int) -> np.ndarray:
@@ -73,10 +68,10 @@ def _floats(buffer: bytes, start: int, end: int) -> np.ndarray:
     singles = _groups(buffer, start, end, b"\x0d", 4)
     if singles is not None:
         return singles.copy().view("<f4")[:, 0]
-    fields = list(_fields(buffer, start, end))
-    if any(number != 1 or (stop - begin) % 4 for number, begin, stop in fields):
-        raise _Malformed("it is no list of floats")
-    return np.concatenate([np.frombuffer(buffer, "<f4", (stop - begin) // 4, begin) for _, begin, stop in fields])
+    parts = list(_fields(buffer, start, end))
+    if any(number != 1 or (stop - begin) % 4 for number, begin, stop in parts):
+        raise Malformed("it is no list of floats")
+    return np.concatenate([np.frombuffer(buffer, "<f4", (stop - begin) // 4, begin) for _, begin, stop in parts])
 
 
 def _groups(buffer: bytes, start: int, end: int, tag: bytes, size: int) -> np.ndarray | None:
@@ -90,28 +85,10 @@ def _groups(buffer: bytes, start: int, end: int, tag: bytes, size: int) -> np.nd
 
 def _fields(buffer: bytes, start: int, end: int) -> Iterator[tuple[int, int, int]]:
     """The (number, start, end) of the length-delimited fields of a message; no other kind occurs in an Example."""
-    for _ in range(_MAX_FIELDS):
-        if start >= end:
-            return
-        tag, start = _varint(buffer, start, end)
-        if tag & 7 != 2:
-            raise _Malformed(f"unexpected wire type {tag & 7}")
-        length, start = _varint(buffer, start, end)
-        if length > end - start:
-            raise _Malformed("a length points beyond the end")
-        yield tag >> 3, start, start + length
-        start += length
-    raise _Malformed("too many fields")
-
-
-def _varint(buffer: bytes, start: int, end: int) -> tuple[int, int]:
-    value = 0
-    for position in range(start, min(end, start + 10)):
-        byte = buffer[position]
-        value |= (byte & 0x7F) << (7 * (position - start))
-        if byte < 0x80:
-            return value, position + 1
-    raise _Malformed("a number does not end")
+    for number, kind, begin, stop in fields(buffer, start, end):
+        if kind != BYTES:
+            raise Malformed(f"unexpected wire type {kind}")
+        yield number, begin, stop
 
 
 def example(features: dict[str, np.ndarray]) -> bytes:

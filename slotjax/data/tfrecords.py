@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from slotjax.errors import UserError
+from slotjax.system.checksum import masked_crc32c
 
 # The largest record of the known data sets has 3.3 MB; a longer one is damage, and nothing is allocated for it.
 MAX_RECORD_BYTES = 64 * 2**20
@@ -132,14 +133,6 @@ def _read_record(stream: "_Stream", where: str, check: bool) -> bytes | None:
     if check:
         _require(masked_crc32c(payload) == struct.unpack("<I", footer)[0], where, "has a wrong checksum")
     return payload
-
-
-def masked_crc32c(data: bytes) -> int:
-    """CRC32C, rotated and offset as TFRecord files hold it."""
-    import google_crc32c
-
-    crc = google_crc32c.value(data)
-    return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
 
 
 def frame(payload: bytes) -> bytes:
