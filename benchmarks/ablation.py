@@ -19,7 +19,6 @@ from tables import table
 from slotjax import cli
 from slotjax.errors import UserError
 from slotjax.system.writing import write_text
-from slotjax.tasks import discovery
 
 CONFIG = "configs/quick.py"
 ROWS: dict[str, tuple[str, str]] = {  # the changes, and why one would try them
@@ -76,7 +75,7 @@ responsibilities (`slotjax.responsibilities`), and that of the decoder's masks. 
 seeds; a seed whose FG-ARI of the responsibilities ends below 0.9 counts as failed, and stays in the mean. Minutes are
 as in [results.md](results.md).
 """
-FIGURES = (*discovery.POSTERIOR, *discovery.MASKS)
+FIGURES = tuple(f"{kind}{name}" for kind in ("posterior_", "") for name in ("fg_ari", "ari", "miou"))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

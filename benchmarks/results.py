@@ -61,7 +61,7 @@ RUNS = {
     "clevr_set_paper": Entry("configs/clevr_set.py", FIVE, CLEVR_SET),
 }
 HEADLINES = {  # by task: what the first tables show
-    "object_discovery": (*discovery.POSTERIOR, *discovery.MASKS),
+    "object_discovery": tuple(f"{kind}{name}" for kind in ("posterior_", "") for name in ("fg_ari", "ari", "miou")),
     "set_prediction": tuple(PAPER),
 }
 CLUSTERING = {  # what pixels alone give: title, method, how much place counts
@@ -206,7 +206,11 @@ def seeds_table(name: str, found: Measured) -> str:
         rows.append(["paper", *(published(paper.get(figure)) for figure in titles), *rest])
     for key, (title, *_) in CLUSTERING.items():
         if scored := found["beside"].get(key):
-            segments = {name: shown(scored.get(name.removeprefix("posterior_"))) for name in discovery.POSTERIOR}
+            segments = {
+                name: shown(scored.get(name.removeprefix("posterior_")))
+                for name in discovery.POSTERIOR
+                if name != "posterior_mbo"
+            }
             rows.append([title, *(segments.get(figure, BLANK) for figure in titles), *rest])
     return table(["seed", *titles.values(), *SEED_COLUMNS], rows)
 

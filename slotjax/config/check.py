@@ -26,7 +26,8 @@ def complete(config: ConfigDict) -> ConfigDict:
         train, name = config.get("train"), config.model.name
         if isinstance(train, ConfigDict) and isinstance(name, str) and name in TASKS:
             rates = dict.fromkeys((*MODELS[name].parts, "attention"), 1.0)
-            for field, values in (("losses", dict(TASKS[name].LOSSES)), ("learning_rates", rates)):
+            weights = dict.fromkeys(LOSSES, 0.0) | dict(TASKS[name].LOSSES)
+            for field, values in (("losses", weights), ("learning_rates", rates)):
                 if isinstance(train.get(field), ConfigDict):
                     train[field] = ConfigDict(values | train[field].to_dict())
     return config
@@ -78,13 +79,10 @@ def check_data(config: ConfigDict) -> None:
 
 
 def check_losses(config: ConfigDict) -> None:
-    """Raises a `UserError` for a loss that there is not, that this task has no use for, or without a weight."""
-    task = TASKS[config.model.name]
+    """Raises a `UserError` for a loss that there is not, or a weight that is none."""
     for name, weight in config.train.losses.items():
         where = f"train.losses.{name}"
         choose("train.losses", LOSSES, name)
-        if name not in task.LOSSES:
-            raise UserError(f"{where}={shown(weight)}: {config.model.name} has {', '.join(task.LOSSES)}")
         if isinstance(weight, tuple | list):
             check_points(where, weight)
         else:

@@ -34,7 +34,7 @@ class Task(Protocol):
     """A module: what models are trained for, how that is scored, and how it is drawn.
 
     Attributes:
-      LOSSES: {loss: weight} by default; a loss that weighs nothing can be given a weight in a config.
+      LOSSES: {loss: weight} by default; a config can give the others a weight.
       TARGETS: what training needs of a batch besides the model's inputs; "objects" is a dict of arrays of its own.
       HEADLINES: the figures that one looks for first.
       BASELINES: methods of clustering pixels that it can be compared with.

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import jax
@@ -16,19 +17,22 @@ from slotjax.losses.reconstruction import mse
 from slotjax.models import Model, Output
 from slotjax.tasks.base import Batch, Condition, Figures, Summary
 
-LOSSES = {"mse": 1.0, "chroma": 0.0, "expected": 0.0, "entropy": 0.0}
+LOSSES = {"mse": 1.0}
 TARGETS = ()
 HEADLINES = ("posterior_fg_ari", "fg_ari", "mse")
 BASELINES = ("kmeans", "soft_kmeans")
 NEXT = ("slotjax.evaluate --workdir {workdir}", "slotjax.segment --workdir {workdir} IMAGE...")
-MEASURES = {"fg_ari": "FG-ARI", "ari": "ARI", "miou": "foreground mIoU"}
-POSTERIOR = {f"posterior_{name}": f"{title} of the responsibilities" for name, title in MEASURES.items()}
-MASKS = {name: f"{title} of the masks" for name, title in MEASURES.items()}
-ATTENTION = {f"attention_{name}": f"{title} of attention" for name, title in MEASURES.items()}
-# Of the masks, as in the literature; the mean best overlap has no matching: one slot may serve several objects.
-OVERLAP = {"mbo": "mBO of the masks"}
-TITLES = POSTERIOR | MASKS | OVERLAP | {"mse": "MSE"} | ATTENTION
-SEGMENTATION = (*POSTERIOR, *MASKS, *OVERLAP)
+METRICS = {  # of segments: a title, (truth, found, num_true=, num_pred=) -> [b], and whether it is of objects alone
+    "fg_ari": ("FG-ARI", partial(metrics.adjusted_rand_index, ignore_background=True), True),
+    "ari": ("ARI", partial(metrics.adjusted_rand_index, ignore_background=False), False),
+    "miou": ("foreground mIoU", metrics.mean_iou, True),
+    "mbo": ("mBO", metrics.mean_best_overlap, True),
+}
+POSTERIOR = {f"posterior_{name}": f"{title} of the responsibilities" for name, (title, *_) in METRICS.items()}
+MASKS = {name: f"{title} of the masks" for name, (title, *_) in METRICS.items()}
+ATTENTION = {f"attention_{name}": f"{title} of attention" for name, (title, *_) in METRICS.items()}
+TITLES = POSTERIOR | MASKS | {"mse": "MSE"} | ATTENTION
+SEGMENTATION = (*POSTERIOR, *MASKS)
 HEALTH = ("slot_largest", "slot_distance", "mask_entropy")  # need no truth: do slots share the work, do masks decide
 SUSPICIOUS = (0.8, 0.4)  # FG-ARI above and mIoU below these: objects found, but not their outlines
 COLLAPSED = (0.98, 0.1)  # one slot's share of the pixels above, or the slots' distance below: see `collapse`
@@ -66,8 +70,6 @@ def scores(
         each = jax.vmap(lambda segments: segmentation_scores(truth, segments, num_true, num_slots))
         of_kinds = each(jnp.stack(list(found.values())))
         figures |= {f"{kind}{name}": x[i] for name, x in of_kinds.items() for i, kind in enumerate(found)}
-        overlap = metrics.mean_best_overlap(truth, found[""], num_true=num_true, num_pred=num_slots)
-        figures["mbo"] = jnp.where((truth > 0).any((1, 2)), overlap, jnp.nan)
     return figures
 
 
@@ -93,15 +95,13 @@ def attention_segments(attention: jax.Array, resolution: tuple[int, int]) -> jax
 
 
 def segmentation_scores(truth: jax.Array, predicted: jax.Array, num_true: int, num_pred: int) -> dict[str, jax.Array]:
-    """`fg_ari`, `ari`, `miou` [b] of predicted ids [b, h, w]; NaN for the foreground's where there is none."""
-    sizes = {"num_true": num_true, "num_pred": num_pred}
-    foreground = (truth > 0).any((1, 2))
-    fg_ari = metrics.adjusted_rand_index(truth, predicted, **sizes, ignore_background=True)
-    return {
-        "fg_ari": jnp.where(foreground, fg_ari, jnp.nan),
-        "ari": metrics.adjusted_rand_index(truth, predicted, **sizes, ignore_background=False),
-        "miou": jnp.where(foreground, metrics.mean_iou(truth, predicted, **sizes), jnp.nan),
-    }
+    """Each of `METRICS` [b] of predicted ids [b, h, w]; NaN for those of objects where there is none in view."""
+    objects = (truth > 0).any((1, 2))
+    figures = {}
+    for name, (_, metric, of_objects) in METRICS.items():
+        values = metric(truth, predicted, num_true=num_true, num_pred=num_pred)
+        figures[name] = jnp.where(objects, values, jnp.nan) if of_objects else values
+    return figures
 
 
 def summary(figures: Figures) -> Summary:
