@@ -14,6 +14,7 @@ from slotjax.config.variants import apply_variants, experiment, tiny
 
 def get_config(variants: str | None = None) -> ConfigDict:
     model = {
+        "name": "object_discovery",
         "resolution": (32, 32),
         "num_slots": 5,
         "slot_dim": 64,
@@ -32,8 +33,8 @@ def get_config(variants: str | None = None) -> ConfigDict:
     }
     config = experiment(model, cores="devices", data={"name": "sprites"})
     config.data.options = ConfigDict({"min_objects": 2, "max_objects": 4, "background": "black"})
-    config.train.update(batch_size=8, num_steps=12_000, learning_rate=1.5e-3, schedule="cosine", warmup_steps=200)
+    config.train.update(batch_size=8, num_steps=9_000, learning_rate=1.5e-3, schedule="cosine", warmup_steps=200)
     config.train.update(clip_norm=1.0, ema_decay=0.995, log_every=100, eval_every=1_000, checkpoint_every=1_000)
-    priced = {"entropy": ((3_000, 0.0), (3_001, 0.1)), "expected": ((9_000, 0.0), (9_001, 1.0))}
+    priced = {"entropy": ((3_000, 0.0), (3_001, 0.1)), "expected": ((7_000, 0.0), (7_001, 0.25))}
     config.train.losses = ConfigDict(priced)
     return apply_variants(config, variants, {"tiny": tiny})

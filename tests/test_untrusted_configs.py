@@ -79,7 +79,7 @@ def test_configs_of_no_run(tmp_path, field, value, message):
         disk.load_valid(path)
 
 
-MISSING = ["seed", "train", "train.schedule", "eval.batch_size", "data.options", "model", "model.name", "model.encoder"]
+MISSING = ["seed", "train", "data.name", "model", "model.name", "model.encoder"]
 MISSING += ["model.resolution", "model.num_slots", "model.slot_dim", "model.decoder", "model.decoder.name"]
 
 

@@ -23,7 +23,7 @@ def complete(config: ConfigDict) -> ConfigDict:
     model = config.get("model")
     if isinstance(model, ConfigDict):
         config.model = ConfigDict(with_defaults(model.to_dict()))
-        train, name = config.get("train"), config.model.name
+        train, name = config.get("train"), config.model.get("name")
         if isinstance(train, ConfigDict) and isinstance(name, str) and name in TASKS:
             rates = dict.fromkeys((*MODELS[name].parts, "attention"), 1.0)
             weights = dict.fromkeys(LOSSES, 0.0) | dict(TASKS[name].LOSSES)

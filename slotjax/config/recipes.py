@@ -20,6 +20,7 @@ def paper_model(
     """
     layers = {"kernels": (5,) * len(decoder), "strides": decoder, "last_kernel": 3}
     return {
+        "name": "object_discovery",
         "resolution": resolution,
         "num_slots": num_slots,
         "slot_dim": 64,

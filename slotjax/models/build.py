@@ -76,8 +76,8 @@ def with_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
 
     What is wrong stays as it is, for `build_model` to refuse.
     """
-    fields = {"name": "object_discovery", "dtype": "float32", "initializer": {"name": "gaussian"}, **config}
-    kind = MODELS.get(fields["name"]) if isinstance(fields["name"], str) else None
+    fields = {"dtype": "float32", "initializer": {"name": "gaussian"}, **config}
+    kind = MODELS.get(fields["name"]) if isinstance(fields.get("name"), str) else None
     if kind is None:
         return fields
     fields = defaults_of(SlotAttention, ("num_slots", "slot_dim")) | defaults_of(kind.module) | fields
