@@ -3,10 +3,10 @@
 import functools
 import shlex
 
-import golden
 import jax
 import numpy as np
 import pytest
+from helpers import config_of
 from PIL import Image
 
 from slotjax.data import export, export_tfrecords, preview, rendered, schemas, tf_example, tfrecords
@@ -55,7 +55,7 @@ def test_the_hint_at_the_end_works(tmp_path, capsys, family):
     else:
         *_, config, path = shlex.split(hint)
         name, variant = config.removeprefix("configs/").split(".py:")
-        data = golden.load_config_file(name).get_config(variant).data
+        data = config_of(f"{name}:{variant}").data
         data.path, data.eval_images = path.removeprefix("--config.data.path="), 0
         assert len(open_stored(data, (64, 64), "train")) == 2
 
