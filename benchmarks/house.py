@@ -75,19 +75,28 @@ def sizes(tree: Path) -> Iterator[list[str]]:
 def imports(package: Path) -> dict[str, set[str]]:
     """Which module imports which, by their dotted names, that of the package included.
 
-    What only a type checker sees is left out. Of a module that imports by names at run time (`importlib`), texts that
-    are names of modules count. A package that Python imports on the way to a module of it does not.
+    What only a type checker sees is left out. Of a module that imports by names at run time (`importlib`), texts count
+    that name modules; where names are put together, f"slotjax.{name}", those without the package's name too. A package
+    that Python imports on the way to a module of it does not count.
     """
     names = {name_of(path, package): path for path in sorted(package.rglob("*.py"))}
     arrows = {}
     for name, path in names.items():
         nodes = list(seen(ast.parse(path.read_text(), path)))
         found = {imported for node in nodes for imported in targets(node, name, path, names)}
-        if any(isinstance(node, ast.Import) and "importlib" in {alias.name for alias in node.names} for node in nodes):
+        if any(by_name(node) for node in nodes):
             texts = {node.value.partition(":")[0] for node in nodes if isinstance(getattr(node, "value", None), str)}
+            if f"{package.name}." in texts:
+                texts |= {f"{package.name}.{text}" for text in texts}
             found |= texts & names.keys()
         arrows[name] = found - {name}
     return arrows
+
+
+def by_name(node: ast.AST) -> bool:
+    """Whether this imports `importlib`."""
+    imported = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+    return any(name.partition(".")[0] == "importlib" for name in (*imported, getattr(node, "module", None) or ""))
 
 
 def name_of(path: Path, package: Path) -> str:

@@ -6,7 +6,6 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,13 @@ from ml_collections import ConfigDict
 
 from slotjax.config.command_line import override, read_config
 from slotjax.errors import UserError
+from slotjax.models import build_model
+from slotjax.tasks import TASKS
+from slotjax.training.feed import open_feed
 from slotjax.training.parallel import Parallel
 from slotjax.training.restore import initial_state
-from slotjax.training.run import Run, open_run
+from slotjax.training.run import Run, open_stages
+from slotjax.training.vector import Layout
 
 FOLDER = Path(__file__).parent
 ROOT = FOLDER.parent
@@ -87,12 +90,12 @@ def steps(train: Callable, state: Any, batches: Iterator[Any]) -> Callable[[], A
     return one
 
 
-def run_on(config: ConfigDict, devices: list[jax.Device] | None = None) -> Run:
-    """A run of the config, with its whole batch at once on these devices; else as training would have it."""
-    run = open_run(config, UNUSED)
-    if devices is None:
-        return run
-    return replace(run, parallel=Parallel(config.parallel, config.train.batch_size, devices), micro_batches=1)
+def run_on(config: ConfigDict, devices: list[jax.Device]) -> Run:
+    """A run of the config with its whole batch at once on these devices, which may be fewer than there are."""
+    model, parallel = build_model(config.model), Parallel(config.parallel, config.train.batch_size, devices)
+    layout = Layout(jax.eval_shape(lambda: initial_state(config, model)).params)
+    task, feed, stages = TASKS[config.model.name], open_feed(config), open_stages(config)
+    return Run(config, UNUSED, task, model, feed, parallel, layout, stages, micro_batches=1, memory_note="")
 
 
 def noise_batch(config: ConfigDict) -> dict[str, np.ndarray]:

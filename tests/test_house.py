@@ -55,6 +55,7 @@ def package(folder: Path, **files: str) -> Path:
         "def later():\n    from p.a import x",
         "def later():\n    if True:\n        from ..a.x import y",
         "import importlib\nKINDS = {'x': 'p.a.x:argument'}",
+        "from importlib import import_module\ndef later(home='a.x'):\n    import_module(f'p.{home}')",
     ],
 )
 def test_a_circle_is_found_however_it_is_written(tmp_path, back):
@@ -71,6 +72,7 @@ def test_a_circle_is_found_however_it_is_written(tmp_path, back):
         "TYPE_CHECKING = False\nif TYPE_CHECKING:\n    from p.a import x",
         "import typing\nif typing.TYPE_CHECKING:\n    from p.a import x",
         "NAME = 'p.a.x'",
+        "import importlib\nNAME = 'a.x'",
         "import os, p_a_x",
         "from p.b import z",
     ],

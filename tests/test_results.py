@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from benchmark_runs import module, section, written
-from helpers import ROOT
+from helpers import ROOT, config_of
 
 from slotjax.config import check
 from slotjax.errors import UserError
@@ -48,7 +48,7 @@ def test_the_tables_say_what_the_directories_hold(quick):
     assert "| k-means on colour | 0.123 | 0.900 | 0.400 |  |  |  |" in own
     assert "| 0.3 | 0.900 | 0.800 | 0.700 |" in own
     assert "On 1 x Abacus, jax 0.0; scored on 320 held-out images" in own
-    assert "train.num_steps: 20 / 8000" in own
+    assert f"train.num_steps: 20 / {config_of('quick').train.num_steps}" in own
     assert " 1 of 2 |" in next(line for line in text.splitlines() if line.startswith("| [quick]"))
     assert "| [clevr6](#clevr6) | not measured yet |" in text and "| 0.988 ± 0.003 |" in text
     assert "trains `configs/tetrominoes.py:small`: not measured yet." in section(text, "tetrominoes")

@@ -119,7 +119,7 @@ def test_stopped_and_gone_on_with_for_real(tmp_path, monkeypatch, capfd):
     assert "go on with: python benchmarks/results.py quick --tiny" in capfd.readouterr().out
     assert "| step " in section((tmp_path / "tiny" / "results.md").read_text(), "quick")
     assert results.main(flags) == 0
-    assert "continuing after step" in capfd.readouterr().err
+    assert "continuing after step" in capfd.readouterr().out
     own = section((tmp_path / "tiny" / "results.md").read_text(), "quick")
     last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
     assert f"| 0 | {last['posterior_fg_ari']:.3f} | {last['posterior_ari']:.3f} |" in own
