@@ -48,7 +48,7 @@ def test_genuine_scenes_are_scored_with_both_numbers_of_slots(untrained, shared_
     module("genuine").main(flags)
     out = capsys.readouterr().out
     assert "| any number | 11 | 64 | " in out and "| at most 6 | 7 | " in out
-    assert "FG-ARI (95% interval)" in out and "FG-ARI of the masks (95% interval)" in out
+    assert "FG-ARI of the responsibilities (95% interval)" in out and "FG-ARI of the masks (95% interval)" in out
     with Image.open(figure) as picture:
         assert picture.height > 6 * 32  # a row for each scene
 
