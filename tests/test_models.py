@@ -4,7 +4,9 @@ import copy
 import json
 import subprocess
 import sys
+from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,7 +20,7 @@ from slotjax.models import ObjectDiscovery
 from slotjax.models.base import compose
 from slotjax.nn import cpu
 from slotjax.nn.decoders.mlp import OwnPlaceLayer
-from slotjax.nn.encoders import CNNEncoder
+from slotjax.nn.encoders import ENCODERS, CNNEncoder
 
 PARAMETERS = {  # per config and variant; a change of a model shows here
     "clevr": 890_308,
@@ -104,6 +106,20 @@ def test_impossible_models_are_named(change, message):
     with config.unlocked():
         config.update_from_flattened_dict(change)
     with pytest.raises(ValueError, match=message):
+        slotjax.build_model(config)
+
+
+def test_a_part_of_ones_own_that_lacks_something_is_named(monkeypatch):
+    class Flat(nn.Module):
+        dtype: Any = jnp.float32
+
+        def __call__(self, images):
+            return images.reshape(images.shape[0], -1, 3)
+
+    monkeypatch.setitem(ENCODERS, "flat", Flat)
+    config = model_config("clevr:tiny")
+    config.encoder = ConfigDict({"name": "flat"})
+    with pytest.raises(ValueError, match=r"model.encoder: Flat has no grid, check; see slotjax.nn.encoders.Encoder"):
         slotjax.build_model(config)
 
 

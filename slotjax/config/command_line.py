@@ -13,7 +13,6 @@ from ml_collections import ConfigDict, config_flags
 from slotjax.config.check import complete
 from slotjax.errors import UserError
 from slotjax.models.build import MODELS, declared
-from slotjax.nn.initializers import INITIALIZERS
 
 WANTED: dict[Any, str] = {
     bool: "True or False",
@@ -64,7 +63,7 @@ def override(config: ConfigDict, arguments: list[str]) -> None:
 def forget(config: ConfigDict, before: ConfigDict) -> None:
     """Of the model's parts that have another name than before, drops the fields that only the former part has."""
     model = config.get("model", {})
-    kinds = MODELS[model.name].parts | {"initializer": INITIALIZERS} if model.get("name") in MODELS else {}
+    kinds = MODELS[model.name].kinds if model.get("name") in MODELS else {}
     for part, known in kinds.items():
         name, old = model[part].name, before.model[part]
         if name != old.name and name in known:

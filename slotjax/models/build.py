@@ -11,11 +11,11 @@ from slotjax.models.base import Model
 from slotjax.models.discovery import ObjectDiscovery
 from slotjax.models.set_prediction import SetPrediction
 from slotjax.nn.attention import SlotAttention
-from slotjax.nn.decoders import DECODERS
+from slotjax.nn.decoders import DECODERS, Decoder
 from slotjax.nn.decoders.mlp import PLACE_LAYERS, PlaceLayer
-from slotjax.nn.encoders import ENCODERS
+from slotjax.nn.encoders import ENCODERS, Encoder
 from slotjax.nn.fields import Resolution, check, choose
-from slotjax.nn.heads import HEADS
+from slotjax.nn.heads import HEADS, Head
 from slotjax.nn.initializers import INITIALIZERS
 from slotjax.nn.positions import FRAMES, Frame
 
@@ -28,15 +28,20 @@ NOT_FIELDS = ("parent", "name", "dtype", "resolution")  # of a part: what the mo
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """What a model is made of, besides `SlotAttention`: its module, and which parts each of its fields can be."""
+    """What a model is made of, besides `SlotAttention`: its module, and for each part a protocol and what it can be."""
 
     module: type[Model]
-    parts: dict[str, Kinds]
+    parts: dict[str, tuple[Any, Kinds]]
+
+    @property
+    def kinds(self) -> dict[str, Kinds]:
+        """What each part, the slots' start among them, can be by name."""
+        return {name: kinds for name, (_, kinds) in self.parts.items()} | {"initializer": INITIALIZERS}
 
 
 MODELS = {
-    "object_discovery": Kind(ObjectDiscovery, {"encoder": ENCODERS, "decoder": DECODERS}),
-    "set_prediction": Kind(SetPrediction, {"encoder": ENCODERS, "head": HEADS}),
+    "object_discovery": Kind(ObjectDiscovery, {"encoder": (Encoder, ENCODERS), "decoder": (Decoder, DECODERS)}),
+    "set_prediction": Kind(SetPrediction, {"encoder": (Encoder, ENCODERS), "head": (Head, HEADS)}),
 }
 
 
@@ -56,10 +61,10 @@ def build_model(config: Mapping[str, Any]) -> Model:
     dtype = choose("model.dtype", DTYPES, fields.pop("dtype", "float32"))
     parts = {
         name: build_part(f"model.{name}", kinds, take(fields, name)[0], dtype=dtype, resolution=resolution)
-        for name, kinds in kind.parts.items()
+        for name, (_, kinds) in kind.parts.items()
     }
-    for part in parts.values():
-        part.check()
+    for name, part in parts.items():
+        check_part(f"model.{name}", kind.parts[name][0], part)
     own = {name: fields.pop(name) for name in own_fields(kind) if name in fields}
     for name, value in own.items():
         check(f"model.{name}", own_fields(kind)[name], value)
@@ -81,7 +86,7 @@ def with_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
     if kind is None:
         return fields
     fields = defaults_of(SlotAttention, ("num_slots", "slot_dim")) | defaults_of(kind.module) | fields
-    for name, kinds in (*kind.parts.items(), ("initializer", INITIALIZERS)):
+    for name, kinds in kind.kinds.items():
         part = fields.get(name)
         if isinstance(part, Mapping) and isinstance(part.get("name"), str) and part["name"] in kinds:
             given = ("num_slots", "slot_dim") if name == "initializer" else ()
@@ -115,6 +120,17 @@ def build_part(where: str, kinds: Kinds, fields: Any, **given: Any) -> Any:
             check(f"{where}.{name}", known[name], value)
             values[name] = value
     return kind(**values)
+
+
+def check_part(where: str, protocol: Any, part: Any) -> None:
+    """Raises a `UserError` for a part of one's own that lacks what a model asks of it, or whose attributes clash."""
+    if not isinstance(part, protocol):
+        asked = [name for name in (*protocol.__annotations__, *vars(protocol)) if not name.startswith("_")]
+        lacking = [name for name in asked if name not in dir(part)]
+        raise UserError(
+            f"{where}: {type(part).__name__} has no {', '.join(lacking)}; see {protocol.__module__}.{protocol.__name__}"
+        )
+    part.check()
 
 
 def _fields(kind: Any) -> dict[str, dataclasses.Field]:

@@ -1,6 +1,6 @@
 """From an image to tokens."""
 
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import flax.linen as nn
 import jax
@@ -15,6 +15,7 @@ from slotjax.nn.positions import SoftPositionEmbedding, position_grid, tokens_gr
 KERNELS = {"glorot": nn.initializers.glorot_uniform(), "he": nn.initializers.he_normal()}
 
 
+@runtime_checkable
 class Encoder(Protocol):
     """A linen module; one more is a class here and a line in `ENCODERS`."""
 

@@ -1,6 +1,6 @@
 """From slots to properties of objects."""
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import flax.linen as nn
 import jax
@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from slotjax.nn.fields import Count, Counts
 
 
+@runtime_checkable
 class Head(Protocol):
     """A linen module that reads slots; one more is a class here and a line in `HEADS`."""
 

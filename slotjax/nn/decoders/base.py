@@ -1,6 +1,6 @@
 """What decoders have in common: what they are to a model, and how they trade memory for work."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import flax.linen as nn
 import jax
@@ -11,6 +11,7 @@ from slotjax.nn.positions import Frame
 PARTS = 8  # of the slots, where activations are computed again instead of kept
 
 
+@runtime_checkable
 class Decoder(Protocol):
     """A linen module that draws slots."""
 
