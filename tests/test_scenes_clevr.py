@@ -81,14 +81,6 @@ def test_a_scene_does_not_depend_on_its_device(scenes):
     np.testing.assert_array_equal(draw(other_device).image, scenes.image)
 
 
-@pytest.mark.slow
-def test_textures_change_the_picture_alone():
-    keys = jax.random.split(jax.random.key(0), 2)
-    plain, textured = (clevr_batch(keys, resolution=SIZE, textured=option) for option in (False, True))
-    np.testing.assert_array_equal(plain.segments, textured.segments)
-    assert np.isfinite(textured.image).all() and np.abs(plain.image - textured.image).mean() > 0.02
-
-
 def test_segments_agree_with_attributes(scenes):
     """Visible ids belong to present objects; a centre seen in the crop shows its object or one nearer."""
     top, bottom, left, right = cameras.CROP
