@@ -8,13 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from benchmark_runs import module
 
 from slotjax.data import schemas, tf_example, tfrecords
 from slotjax.data.scenes import clevr
 from slotjax.data.scenes.clevr_scene import clevr_batch
 from slotjax.data.scenes.clevr_world import camera as cameras
 from slotjax.data.scenes.clevr_world.placement import MIN_GAP, MIN_MARGIN, MIN_VISIBLE, sample_world
-from slotjax.data.scenes.clevr_world.recovery import world_of_record
 from slotjax.data.scenes.clevr_world.render import render
 from slotjax.data.scenes.clevr_world.shapes import first_hit
 from slotjax.data.scenes.clevr_world.vectors import unstack
@@ -184,7 +184,9 @@ def test_bad_options_are_refused_before_any_work(options, message):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("as_commands_do")
 def test_genuine_scenes_rendered_again_have_the_genuine_masks(shared_data):
+    world_of_record = module("clevr_worlds").world_of_record
     payloads = tfrecords.read_records(shared_data / "clevr_with_masks_sample.tfrecords")
     show = jax.jit(functools.partial(render, resolution=(240, 320), crop=False))
     ious, errors = [], []

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,7 +14,6 @@ from helpers import config_of, figures, tiny
 from ml_collections import ConfigDict
 from PIL import Image
 
-from slotjax import apply, weights
 from slotjax.config import disk
 from slotjax.errors import RunFailed, UserError
 from slotjax.models import build_model
@@ -30,7 +28,7 @@ from slotjax.training.objective import build_objective
 from slotjax.training.optimizer import build_optimizer, learning_rate
 from slotjax.training.parallel import Parallel
 from slotjax.training.progress import RECENT, Progress
-from slotjax.training.restore import first_state, initial_state, restore_state
+from slotjax.training.restore import initial_state, restore_state
 from slotjax.training.rng import stream_key
 from slotjax.training.run import open_run
 from slotjax.training.step import Step, build_train_step
@@ -151,53 +149,6 @@ def test_a_workdir_of_another_experiment_is_left_alone(tmp_path):
     assert (tmp_path / "config.json").read_text() == before
     with pytest.raises(UserError, match=r"another model.*entries differ"):
         restore_state(config, tmp_path)
-
-
-def test_training_starts_from_the_parameters_of_another_run(run, tmp_path):
-    config, path = run.config.copy_and_resolve_references(), tmp_path / "trained.safetensors"
-    weights.save(path, config.to_dict(), jax.tree.map(lambda x: x + 1, drawn := first(config)))
-    config.train.start_from = str(path)
-    chex.assert_trees_all_close(first(config), jax.tree.map(lambda x: x + 1, drawn))
-    state, note = first_state(config, build_model(config.model))
-    assert note is None
-    assert int(state.step) == 0 and not any(x.any() for x in jax.tree.leaves(state.opt_state))
-
-
-def test_layers_that_the_trained_model_lacks_begin_without_effect(tmp_path):
-    config, path = tiny("clevr", "small,tiny"), tmp_path / "trained.safetensors"
-    config.model.decoder.position = "shared"
-    params = first(config)
-    weights.save(path, config.to_dict(), params)
-    plain = build_model(config.model)
-    config.model.decoder.position = "own"
-    config.train.start_from = str(path)
-    own = build_model(config.model)
-    images = jax.random.uniform(jax.random.key(0), (2, *plain.resolution, 3), minval=-1.0)
-    before, after = (
-        apply(model, of, images, jax.random.key(1)).reconstruction
-        for model, of in ((plain, params), (own, first(config)))
-    )
-    np.testing.assert_allclose(after, before, atol=1e-6)
-    note = first_state(config, own)[1]
-    assert note.startswith(f"note: train.start_from={path}: what it lacks is drawn from the seed: ")
-    assert note.endswith("decoder/position/own/bias, decoder/position/own/kernel")
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("nowhere", "train.start_from=nowhere: nowhere: no such directory or file"),
-        ("quick", r"train.start_from=quick: \d+ parameters are not the model's: '.*' is "),
-    ],
-)
-def test_parameters_that_cannot_be_started_from_are_named(name, message, tmp_path):
-    with pytest.raises(UserError, match=message):
-        train(tiny("tetrominoes", start_from=name), tmp_path)
-    assert not list(tmp_path.glob("*.json*"))
-
-
-def first(config):
-    return first_state(config, build_model(config.model))[0].params
 
 
 def test_metrics_file_drops_what_comes_again_and_half_lines(tmp_path):
