@@ -85,22 +85,21 @@ class Checkpoints:
         """
         return self._intact(self._newest, say)
 
-    def restore(self, target: Any, *, best: bool = False, say: Say | None = None) -> Any:
+    def restore(self, target: Any, *, best: bool = False) -> Any:
         """The newest (or best) intact checkpoint as a tree like `target`, of numpy arrays.
 
-        Where the best one is damaged, the newest is taken; damaged ones are named, to `say` or as a warning on stderr.
+        Where the best one is damaged, the newest is taken; damaged ones are named in a warning on stderr.
 
         Raises:
           UserError: there is none, none is intact, or it holds another model.
         """
-        say = say or _warn
         found = None
         if best and self.best_step is not None:
             try:
-                found = self._intact(self._best, say)
+                found = self._intact(self._best, _warn)
             except UserError:
-                say(f"{self._best}: no intact checkpoint; the newest one is used instead of the best")
-        found = found or self.newest_intact(say)
+                _warn(f"{self._best}: no intact checkpoint; the newest one is used instead of the best")
+        found = found or self.newest_intact(_warn)
         if found is None:
             raise UserError(f"{self.workdir}: no checkpoint yet; train with --workdir {self.workdir} first")
         return self.read(found, target)
