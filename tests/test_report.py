@@ -196,11 +196,11 @@ def test_large_pictures_stay_within_the_budget(monkeypatch, side, num_slots, num
     out = Output(**{k: None if v is None else np.broadcast_to(v, (count, *v.shape[1:])) for k, v in vars(one).items()})
     batch = {"image": np.broadcast_to(components[0, 0], (count, side, side, 3))}
     scores = scoring.Scores({"slots": {"mse": np.arange(count) / count}}, {"slots": {"mse": 0.5}}, ["mse"])
-    seen = explorer.look(examples.choose(scores).indices, batch, out)
-    chosen, built = explorer.fit(SimpleNamespace(task=discovery), scores, seen)
+    indices = np.array([index for _, index in examples.choose(scores)])
+    built = explorer.fit(SimpleNamespace(task=discovery), scores, explorer.look(indices, batch, out))
     assert built.size <= explorer.BUDGET
     assert built.settings["size"][0] <= 128
-    assert chosen.groups["best"][0] == 0
+    assert (built.examples[0]["group"], built.examples[0]["index"]) == ("best", 0)
 
 
 def test_a_task_with_other_figures():
@@ -208,7 +208,7 @@ def test_a_task_with_other_figures():
     task = SimpleNamespace(TITLES={"ap_inf": "AP"}, summary=lambda figures: {"ap_inf": 0.25})
     scores = scoring.gathered({"slots": figures}, task)
     assert scores.shown == ["ap_inf"]
-    assert examples.choose(scores, 1).groups == {"best": [1], "worst": [0]}
+    assert examples.choose(scores, 1) == [("best", 1), ("worst", 0)]
     assert titles.title("ap_inf", task) == "AP" and titles.title("ap_1", task) == "ap 1"
 
 
