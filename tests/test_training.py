@@ -10,11 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import config_of, figures, tiny
+from helpers import config_of, figures, tiny, untrained
 from ml_collections import ConfigDict
 from PIL import Image
 
-from slotjax.config import disk
 from slotjax.errors import RunFailed, UserError
 from slotjax.models import build_model
 from slotjax.nn import cpu
@@ -138,10 +137,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
 
 def test_a_workdir_of_another_experiment_is_left_alone(tmp_path):
     config = tiny("tetrominoes")
-    disk.save(config, tmp_path / "config.json")
-    checkpoints = Checkpoints(tmp_path)
-    checkpoints.save(1, initial_state(config, build_model(config.model)))
-    checkpoints.close()
+    untrained(config, tmp_path)
     before = (tmp_path / "config.json").read_text()
     config.model.slot_dim = 8
     with pytest.raises(UserError, match=r"model.slot_dim: 8 / 16.*another --workdir"):
