@@ -15,10 +15,10 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+from clevr_worlds import world_of_record
 
 from slotjax.data.scenes import clevr
 from slotjax.data.scenes.clevr_world.camera import directions, look_at_origin, pixel_grid
-from slotjax.data.scenes.clevr_world.recovery import world_of_record
 from slotjax.data.scenes.clevr_world.render import render
 from slotjax.data.scenes.clevr_world.shapes import hit_distance
 from slotjax.data.scenes.clevr_world.vectors import unstack

@@ -14,10 +14,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from clevr_worlds import world_of_record
 from compare_clevr import read_sample
 
 from slotjax.data.scenes.clevr_world.material import FITTED, Shading
-from slotjax.data.scenes.clevr_world.recovery import world_of_record
 from slotjax.data.scenes.clevr_world.render import render
 from slotjax.data.scenes.clevr_world.world import LAMP_JITTER, World
 

@@ -107,13 +107,6 @@ def responsibilities(points: Array, centers: Array, beta: float) -> jax.Array:
     return _responsibilities(scaled, units.inward(centers), units.softness(root)).T
 
 
-def random_means(points: Array, num_clusters: int, key: jax.Array) -> Array:
-    """Centers [k, d] of a random assignment in which every cluster has its share of the points."""
-    points, num_clusters, _ = _check(points, num_clusters, key)
-    scaled, units = _standardized(points)
-    return units.outward(_random_means(scaled, num_clusters, key))
-
-
 def kmeans_plus_plus(points: Array, num_clusters: int, key: jax.Array) -> Array:
     """Points [k, d], each drawn in proportion to its squared distance from those already drawn.
 

@@ -18,7 +18,6 @@ from slotjax.system.reading import parse_json
 PACKAGED = Path(__file__).parent / "pretrained"
 SUFFIX = ".safetensors"
 CONFIG = "slotjax"  # the entry of the metadata that says which model it is for
-MOST_BYTES = 2**34
 
 
 def packaged_names() -> list[str]:

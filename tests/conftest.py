@@ -60,22 +60,16 @@ def reported(tmp_path_factory, scored) -> Path:
 
     The parameters are untrained: compiling a training step would take longer than all tests of the report.
     """
+    from helpers import untrained
     from report_pages import written
 
     from slotjax.config import disk
-    from slotjax.models import build_model
     from slotjax.report import report
     from slotjax.reporting import scoring
-    from slotjax.training.checkpoint import Checkpoints
-    from slotjax.training.restore import initial_state
 
     folder = tmp_path_factory.mktemp("runs") / "quick"
     written(folder, 0, [0.25])
-    config = disk.load(folder / "config.json")
-    checkpoints = Checkpoints(folder)
-    checkpoints.save(10, initial_state(config, build_model(config.model)))
-    checkpoints.wait()
-    checkpoints.close()
+    untrained(disk.load(folder / "config.json"), folder, step=10)
     original = scoring.score
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scoring, "score", lambda *arguments: scored.setdefault("scores", original(*arguments)))

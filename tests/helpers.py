@@ -8,8 +8,12 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from slotjax.config import disk
 from slotjax.data.clevr_properties import ATTRIBUTES, REAL
+from slotjax.models import build_model
+from slotjax.training.checkpoint import Checkpoints
 from slotjax.training.metrics_log import read_metrics
+from slotjax.training.restore import initial_state
 
 ROOT = Path(__file__).parent.parent
 
@@ -34,6 +38,15 @@ def tiny(name: str, variants: str = "tiny", **train_fields) -> ConfigDict:
     config.data.eval_images = 4
     config.train.update(train_fields)
     return config
+
+
+def untrained(config: ConfigDict, workdir: Path, step: int = 1) -> Path:
+    """A run by hand: its config, and parameters as they are drawn, as the checkpoint of some step."""
+    disk.save(config, workdir / "config.json")
+    checkpoints = Checkpoints(workdir)
+    checkpoints.save(step, initial_state(config, build_model(config.model)))
+    checkpoints.close()
+    return workdir
 
 
 def figures(workdir: Path) -> list[dict]:

@@ -7,7 +7,7 @@ import pytest
 from sklearn.cluster import KMeans
 
 from slotjax import kmeans, metrics, soft_kmeans
-from slotjax.clustering import kmeans_plus_plus, pixel_points, random_means, responsibilities, segment_images
+from slotjax.clustering import kmeans_plus_plus, pixel_points, responsibilities, segment_images
 from slotjax.errors import UserError
 from slotjax.metrics.matching import linear_assignment
 
@@ -103,7 +103,6 @@ def test_offset_and_scale_change_nothing(offset, scale):
         np.testing.assert_allclose(back(centers), expected, atol=1e-4)
         np.testing.assert_allclose(weights, same, atol=1e-3)
         np.testing.assert_allclose(responsibilities(moved, centers, beta), weights, atol=1e-3)
-    np.testing.assert_allclose(back(random_means(moved, 5, key)), random_means(points, 5, key), atol=1e-4)
     np.testing.assert_allclose(back(kmeans_plus_plus(moved, 5, key)), kmeans_plus_plus(points, 5, key), atol=1e-4)
 
 
@@ -240,7 +239,6 @@ def soften(points=POINTS, beta=1.0, num_iterations=1):
         (lambda: kmeans(HOLE, 3, KEY), r"points\[3, 1\]=nan: must be finite"),
         (lambda: kmeans(jnp.asarray(HOLE), 3, KEY), r"points\[3, 1\]=nan: must be finite"),
         (lambda: kmeans_plus_plus(HOLE, 3, KEY), r"points\[3, 1\]=nan"),
-        (lambda: random_means(HOLE, 3, KEY), r"points\[3, 1\]=nan"),
         (lambda: responsibilities(HOLE, POINTS[:3], 1.0), r"points\[3, 1\]=nan"),
         (lambda: soften(HOLE), r"points\[3, 1\]=nan"),
         (lambda: kmeans(POINTS, 3, KEY, init="best"), "init='best': choose"),
@@ -286,7 +284,7 @@ def test_in_64_bits():
         yield kmeans(points, 3, KEY)
         yield kmeans(points, 3, KEY, init="k-means++")
         yield soft_kmeans(points, 3, KEY, beta=0.5, num_iterations=3)
-        yield responsibilities(points, points[:3], 0.5), random_means(points, 3, KEY), kmeans_plus_plus(points, 3, KEY)
+        yield responsibilities(points, points[:3], 0.5), kmeans_plus_plus(points, 3, KEY)
         yield [segment_images(images, 3, KEY, m, 0.5) for m in ("kmeans", "soft_kmeans")]
         yield metrics.adjusted_rand_index(segments, segments[::-1], **ids, ignore_background=True)
         yield metrics.mean_iou(segments, segments[::-1], **ids), metrics.mean_best_overlap(segments, segments, **ids)

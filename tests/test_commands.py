@@ -217,7 +217,7 @@ def test_segments_are_those_of_the_responsibilities(workdir, photos, tmp_path, r
     np.testing.assert_array_equal(in_bands, found("whole", "--sigma", 0.5))
     model, params = slotjax.load(workdir)
     with Image.open(photos / "photo.png") as picture:
-        image = own_pictures.fitted(picture, (32, 32))[None]
+        image = own_pictures.as_input(picture, (32, 32), crop=False)[None]
         whole = jnp.asarray(picture, jnp.float32)[None] / 127.5 - 1
     out = slotjax.apply(model, params, jnp.asarray(image), jax.random.key(0))
     wanted = slotjax.responsibilities(out, whole, sigma=0.5)[0].argmax(0)

@@ -174,8 +174,3 @@ def test_paths_inside_an_archive_cannot_escape(data_dir, tmp_path):
     with pytest.raises(UserError):
         prepare_clevr.prepare(archive, tmp_path / "a" / "b" / "c" / "data")
     assert not list(tmp_path.rglob("escaped*"))
-
-
-def test_an_unknown_crop_is_refused_at_once(prepared):
-    with pytest.raises(UserError, match="data.crop"):
-        clevr_tfds.ClevrTfds(prepared, "train", (8, 8), crop="centre")

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from picture_files import gradient, save
@@ -12,9 +14,10 @@ def test_a_picture_of_the_right_size_is_taken_as_it_is(tmp_path, given):
     array = gradient(6, 8)
     path = given(save(tmp_path / "a.png", array))
     for resolution in ((6, 8), None):
-        image, note = pictures.load_picture(path, resolution)
-        assert image.dtype == np.float32 and note == ""
+        image = pictures.load_picture(path, resolution)
+        assert image.dtype == np.float32
         np.testing.assert_allclose(image, array / 127.5 - 1, atol=1e-6)
+    assert pictures.read_rgb(Path(path))[1] == []
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "RGBA", "CMYK", "I;16", "LAB"])
@@ -27,16 +30,17 @@ def test_every_mode_is_converted_and_said(tmp_path, mode):
         Image.merge("LAB", [Image.fromarray(grey), *[Image.fromarray(grey // 2 + 1)] * 2]).save(path)
     else:
         Image.fromarray(grey).convert("RGB").convert(mode).save(path)
-    image, note = pictures.load_picture(path, (4, 4))
-    assert image.shape == (4, 4, 3) and note
+    image = pictures.load_picture(path, (4, 4))
+    assert image.shape == (4, 4, 3) and pictures.read_rgb(path)[1]
     np.testing.assert_allclose(image, 1, atol=0.02)
 
 
 def test_transparency_is_laid_over_white(tmp_path):
     pixels = np.zeros((4, 4, 4), np.uint8)
     pixels[:, 2:, 3] = 255
-    image, note = pictures.load_picture(save(tmp_path / "a.png", pixels), (4, 4))
-    assert "white" in note and (image[:, :2] == 1).all() and (image[:, 2:] == -1).all()
+    path = save(tmp_path / "a.png", pixels)
+    image = pictures.load_picture(path, (4, 4))
+    assert "white" in pictures.read_rgb(path)[1][0] and (image[:, :2] == 1).all() and (image[:, 2:] == -1).all()
 
 
 def test_exif_orientation(tmp_path):
@@ -44,8 +48,8 @@ def test_exif_orientation(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.fromarray(np.rot90(upright)).save(tmp_path / "a.png", exif=exif)
-    image, note = pictures.load_picture(tmp_path / "a.png")
-    assert "EXIF" in note
+    image = pictures.load_picture(tmp_path / "a.png")
+    assert "EXIF" in pictures.read_rgb(tmp_path / "a.png")[1][0]
     np.testing.assert_allclose(image, upright / 127.5 - 1, atol=1e-6)
 
 
@@ -53,9 +57,8 @@ def test_crop_keeps_the_centre_and_squash_everything(tmp_path):
     array = np.zeros((10, 30, 3), np.uint8)
     array[:, 10:20] = 255
     path = save(tmp_path / "a.png", array)
-    cropped, note = pictures.load_picture(path, (10, 10))
-    assert (cropped == 1).all() and "cropped and resized from 30x10" in note
-    squashed, _ = pictures.load_picture(path, (10, 10), crop=False)
+    assert (pictures.load_picture(path, (10, 10)) == 1).all()
+    squashed = pictures.load_picture(path, (10, 10), crop=False)
     assert (squashed[:, 0] == -1).all() and (squashed[:, 5] == 1).all() and (squashed[:, 9] == -1).all()
 
 
@@ -116,7 +119,7 @@ def test_a_mask_is_cut_like_its_picture(tmp_path):
     ids[10:30, 30:50] = 255
     picture, mask = save(tmp_path / "x.png", np.repeat(ids[..., None], 3, -1)), save(tmp_path / "m.png", ids)
     for crop in (True, False):
-        image, _ = pictures.load_picture(picture, (20, 20), crop)
+        image = pictures.load_picture(picture, (20, 20), crop)
         certain = np.abs(image[..., 0]) > 0.99
         assert certain.mean() > 0.7
         segments = pictures.load_mask(mask, (20, 20), crop)

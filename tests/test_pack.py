@@ -7,26 +7,17 @@ from functools import partial
 import jax
 import numpy as np
 import pytest
-from helpers import config_of
+from helpers import config_of, untrained
 
 import slotjax
 from slotjax import pack, weights
-from slotjax.config import disk
 from slotjax.errors import UserError
-from slotjax.models import build_model
 from slotjax.reporting import evaluation
-from slotjax.training.checkpoint import Checkpoints
-from slotjax.training.restore import initial_state
 
 
 @pytest.fixture
 def workdir(tmp_path):
-    config = config_of("quick:tiny")
-    disk.save(config, tmp_path / "config.json")
-    checkpoints = Checkpoints(tmp_path)
-    checkpoints.save(1, initial_state(config, build_model(config.model)))
-    checkpoints.close()
-    return tmp_path
+    return untrained(config_of("quick:tiny"), tmp_path)
 
 
 @pytest.fixture

@@ -9,18 +9,17 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from helpers import untrained
 from ml_collections import ConfigDict
 from PIL import Image
 from report_pages import check_page, decode, text, tiny
 
 from slotjax.config import disk
 from slotjax.errors import UserError
-from slotjax.models import Output, build_model
+from slotjax.models import Output
 from slotjax.report import default_output, report, report_after_training
 from slotjax.reporting import curves, examples, explorer, images, scoring, titles
 from slotjax.tasks import discovery
-from slotjax.training.checkpoint import Checkpoints
-from slotjax.training.restore import initial_state
 
 
 def copy(workdir: Path, folder: Path, *without: str) -> Path:
@@ -71,8 +70,8 @@ def test_all_methods_are_scored_on_the_same_images(reported, scored):
     scores, html = scored["scores"], text(reported / "report.html")
     assert [name for name in scores.images if name != "soft_kmeans"] == ["slots", "kmeans"]
     assert {len(figures["ari"]) for figures in scores.images.values()} == {8}
-    measures = ("fg_ari", "ari", "miou")
-    assert scores.shown == [*(f"posterior_{name}" for name in measures), *measures, "mbo", "mse"]
+    measures = ("fg_ari", "ari", "miou", "mbo")
+    assert scores.shown == [*(f"posterior_{name}" for name in measures), *measures, "mse"]
     for method, means in scores.means.items():
         assert f">{titles.shown(means['fg_ari'], 4)}</td>" in html, method
 
@@ -196,11 +195,11 @@ def test_large_pictures_stay_within_the_budget(monkeypatch, side, num_slots, num
     out = Output(**{k: None if v is None else np.broadcast_to(v, (count, *v.shape[1:])) for k, v in vars(one).items()})
     batch = {"image": np.broadcast_to(components[0, 0], (count, side, side, 3))}
     scores = scoring.Scores({"slots": {"mse": np.arange(count) / count}}, {"slots": {"mse": 0.5}}, ["mse"])
-    seen = explorer.look(examples.choose(scores).indices, batch, out)
-    chosen, built = explorer.fit(SimpleNamespace(task=discovery), scores, seen)
+    indices = np.array([index for _, index in examples.choose(scores)])
+    built = explorer.fit(SimpleNamespace(task=discovery), scores, explorer.look(indices, batch, out))
     assert built.size <= explorer.BUDGET
     assert built.settings["size"][0] <= 128
-    assert chosen.groups["best"][0] == 0
+    assert (built.examples[0]["group"], built.examples[0]["index"]) == ("best", 0)
 
 
 def test_a_task_with_other_figures():
@@ -208,7 +207,7 @@ def test_a_task_with_other_figures():
     task = SimpleNamespace(TITLES={"ap_inf": "AP"}, summary=lambda figures: {"ap_inf": 0.25})
     scores = scoring.gathered({"slots": figures}, task)
     assert scores.shown == ["ap_inf"]
-    assert examples.choose(scores, 1).groups == {"best": [1], "worst": [0]}
+    assert examples.choose(scores, 1) == [("best", 1), ("worst", 0)]
     assert titles.title("ap_inf", task) == "AP" and titles.title("ap_1", task) == "ap 1"
 
 
@@ -255,13 +254,7 @@ def test_default_output():
 def test_a_report_of_set_prediction_draws_what_is_predicted(tmp_path):
     config = importlib.import_module("configs.clevr_set").get_config("tiny")
     config.data.options.max_objects = 3
-    folder = tmp_path / "set"
-    folder.mkdir()
-    disk.save(config, folder / "config.json")
-    checkpoints = Checkpoints(folder)
-    checkpoints.save(10, initial_state(config, build_model(config.model)))
-    checkpoints.close()
-    html = text(report([folder]))
+    html = text(report([untrained(config, tmp_path / "set")]))
     check_page(html)
     shown = json.loads(re.search(r'<script type="application/json" id="pictures">(.*?)</script>', html, re.S)[1])
     for example in shown["examples"]:

@@ -8,13 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from benchmark_runs import module
 
 from slotjax.data import schemas, tf_example, tfrecords
 from slotjax.data.scenes import clevr
 from slotjax.data.scenes.clevr_scene import clevr_batch
 from slotjax.data.scenes.clevr_world import camera as cameras
 from slotjax.data.scenes.clevr_world.placement import MIN_GAP, MIN_MARGIN, MIN_VISIBLE, sample_world
-from slotjax.data.scenes.clevr_world.recovery import world_of_record
 from slotjax.data.scenes.clevr_world.render import render
 from slotjax.data.scenes.clevr_world.shapes import first_hit
 from slotjax.data.scenes.clevr_world.vectors import unstack
@@ -79,14 +79,6 @@ def test_a_scene_does_not_depend_on_its_batch(scenes):
 def test_a_scene_does_not_depend_on_its_device(scenes):
     other_device = jax.device_put(jax.random.split(jax.random.key(0), 6), jax.devices()[1])
     np.testing.assert_array_equal(draw(other_device).image, scenes.image)
-
-
-@pytest.mark.slow
-def test_textures_change_the_picture_alone():
-    keys = jax.random.split(jax.random.key(0), 2)
-    plain, textured = (clevr_batch(keys, resolution=SIZE, textured=option) for option in (False, True))
-    np.testing.assert_array_equal(plain.segments, textured.segments)
-    assert np.isfinite(textured.image).all() and np.abs(plain.image - textured.image).mean() > 0.02
 
 
 def test_segments_agree_with_attributes(scenes):
@@ -192,7 +184,9 @@ def test_bad_options_are_refused_before_any_work(options, message):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("as_commands_do")
 def test_genuine_scenes_rendered_again_have_the_genuine_masks(shared_data):
+    world_of_record = module("clevr_worlds").world_of_record
     payloads = tfrecords.read_records(shared_data / "clevr_with_masks_sample.tfrecords")
     show = jax.jit(functools.partial(render, resolution=(240, 320), crop=False))
     ious, errors = [], []

@@ -6,17 +6,14 @@ import os
 import subprocess
 import sys
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import config_of, figures, tiny
+from helpers import config_of, figures, tiny, untrained
 from ml_collections import ConfigDict
 from PIL import Image
 
-from slotjax import apply, weights
-from slotjax.config import disk
 from slotjax.errors import RunFailed, UserError
 from slotjax.models import build_model
 from slotjax.nn import cpu
@@ -30,7 +27,7 @@ from slotjax.training.objective import build_objective
 from slotjax.training.optimizer import build_optimizer, learning_rate
 from slotjax.training.parallel import Parallel
 from slotjax.training.progress import RECENT, Progress
-from slotjax.training.restore import first_state, initial_state, restore_state
+from slotjax.training.restore import initial_state, restore_state
 from slotjax.training.rng import stream_key
 from slotjax.training.run import open_run
 from slotjax.training.step import Step, build_train_step
@@ -140,10 +137,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
 
 def test_a_workdir_of_another_experiment_is_left_alone(tmp_path):
     config = tiny("tetrominoes")
-    disk.save(config, tmp_path / "config.json")
-    checkpoints = Checkpoints(tmp_path)
-    checkpoints.save(1, initial_state(config, build_model(config.model)))
-    checkpoints.close()
+    untrained(config, tmp_path)
     before = (tmp_path / "config.json").read_text()
     config.model.slot_dim = 8
     with pytest.raises(UserError, match=r"model.slot_dim: 8 / 16.*another --workdir"):
@@ -153,73 +147,25 @@ def test_a_workdir_of_another_experiment_is_left_alone(tmp_path):
         restore_state(config, tmp_path)
 
 
-def test_training_starts_from_the_parameters_of_another_run(run, tmp_path):
-    config, path = run.config.copy_and_resolve_references(), tmp_path / "trained.safetensors"
-    weights.save(path, config.to_dict(), jax.tree.map(lambda x: x + 1, drawn := first(config)))
-    config.train.start_from = str(path)
-    chex.assert_trees_all_close(first(config), jax.tree.map(lambda x: x + 1, drawn))
-    state, note = first_state(config, build_model(config.model))
-    assert note is None
-    assert int(state.step) == 0 and not any(x.any() for x in jax.tree.leaves(state.opt_state))
-
-
-def test_layers_that_the_trained_model_lacks_begin_without_effect(tmp_path):
-    config, path = tiny("clevr", "small,tiny"), tmp_path / "trained.safetensors"
-    config.model.decoder.position = "shared"
-    params = first(config)
-    weights.save(path, config.to_dict(), params)
-    plain = build_model(config.model)
-    config.model.decoder.position = "own"
-    config.train.start_from = str(path)
-    own = build_model(config.model)
-    images = jax.random.uniform(jax.random.key(0), (2, *plain.resolution, 3), minval=-1.0)
-    before, after = (
-        apply(model, of, images, jax.random.key(1)).reconstruction
-        for model, of in ((plain, params), (own, first(config)))
-    )
-    np.testing.assert_allclose(after, before, atol=1e-6)
-    note = first_state(config, own)[1]
-    assert note.startswith(f"note: train.start_from={path}: what it lacks is drawn from the seed: ")
-    assert note.endswith("decoder/position/own/bias, decoder/position/own/kernel")
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("nowhere", "train.start_from=nowhere: nowhere: no such directory or file"),
-        ("quick", r"train.start_from=quick: \d+ parameters are not the model's: '.*' is "),
-    ],
-)
-def test_parameters_that_cannot_be_started_from_are_named(name, message, tmp_path):
-    with pytest.raises(UserError, match=message):
-        train(tiny("tetrominoes", start_from=name), tmp_path)
-    assert not list(tmp_path.glob("*.json*"))
-
-
-def first(config):
-    return first_state(config, build_model(config.model))[0].params
-
-
-def test_metrics_file_drops_what_comes_again_and_half_lines(tmp_path):
+def test_metrics_file_drops_what_comes_again_and_half_lines(tmp_path, capsys):
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step": 1, "loss": 2.0}\n{"step": 5, "loss": 1.0}\n{"step": 6, "lo')
     assert [row["step"] for row in read_metrics(path)] == [1, 5]
-    notices = []
-    file = MetricsFile(path, 4, notices.append)
+    file = MetricsFile(path, 4)
     file.write({"step": 5, "loss": 0.5})
     file.close()
     assert [row["loss"] for row in read_metrics(path)] == [2.0, 0.5]
-    assert not notices
+    assert capsys.readouterr().err == ""
 
 
-def test_metrics_file_keeps_a_copy_of_what_it_cannot_read(tmp_path):
-    path, notices = tmp_path / "metrics.jsonl", []
+def test_metrics_file_keeps_a_copy_of_what_it_cannot_read(tmp_path, capsys):
+    path = tmp_path / "metrics.jsonl"
     damaged = '{"step": 1, "loss": 2.0}\n{"step": 2, "lo\x00\x00\n{"step": 3, "loss": 1.0}\n'
     path.write_text(damaged)
-    MetricsFile(path, 3, notices.append).close()
+    MetricsFile(path, 3).close()
     assert [row["step"] for row in read_metrics(path)] == [1, 3]
-    (notice,) = notices
-    assert notice.startswith(f"{path}: 1 line(s) cannot be read") and "metrics.damaged.jsonl" in notice
+    said = capsys.readouterr().err
+    assert said.startswith(f"warning: {path}: left out 1 line that cannot be read") and "metrics.damaged.jsonl" in said
     assert (tmp_path / "metrics.damaged.jsonl").read_text() == damaged
 
 

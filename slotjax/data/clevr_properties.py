@@ -10,7 +10,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from slotjax.data.scenes.clevr_world.recovery import RECORD_COLORS, RECORD_SIZES
 from slotjax.data.scenes.clevr_world.world import COLORS, MATERIALS, SHAPES, SIZES
 
 COORDINATES = slice(0, 3)
@@ -21,7 +20,8 @@ EXTENT = 6.0  # x and y are in [-3, 3]; the original scales z by the same rule
 
 NAMES = {"size": SIZES, "material": MATERIALS, "shape": SHAPES, "color": COLORS}
 # CLEVR-with-masks counts from 1 and, for sizes and colours, in another order.
-RECORD_NAMES = {"size": RECORD_SIZES, "material": MATERIALS, "shape": SHAPES, "color": RECORD_COLORS}
+RECORD_COLORS = ("gray", "red", "blue", "green", "brown", "purple", "cyan", "yellow")
+RECORD_NAMES = {"size": ("large", "small"), "material": MATERIALS, "shape": SHAPES, "color": RECORD_COLORS}
 _COORDINATE_FIELDS = (("3d_coords",), ("x", "y", "z"))
 
 

@@ -8,17 +8,16 @@ some 60 KB a CLEVR scene. A conversion that was stopped goes on with the first u
 unpacked again on the way there, but neither checked nor written again.
 """
 
-import argparse
 import itertools
 import os
 import shlex
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from slotjax import cli
 from slotjax.data import schemas, tf_example, tfrecords
 from slotjax.data.converted import FORMAT, INDEX, Converted
 from slotjax.errors import UserError
@@ -151,25 +150,18 @@ def _write_shard(path: Path, records: Iterator[tuple[bytes, int]], state: dict) 
     return counts
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m slotjax.data.convert", description=__doc__.split("\n")[0])
+def main(arguments: list[str] | None = None) -> None:
+    parser = cli.Parser("data.convert", __doc__)
     parser.add_argument("source", help="a .tfrecords file, a pattern or a folder of shards")
     parser.add_argument("destination", help="the folder to write")
     parser.add_argument("--dataset", choices=schemas.NAMES, help="refuse any other (default: found out)")
     options = parser.parse_args(arguments)
-    try:
-        made = Converted(convert(options.source, options.destination, options.dataset))
-    except KeyboardInterrupt:
-        print("Stopped. The same command goes on where this one was.", file=sys.stderr)
-        return 130
+    made = Converted(convert(options.source, options.destination, options.dataset))
     objects = ", ".join(f"{n}: {scenes}" for n, scenes in enumerate(np.bincount(made.counts)) if scenes)
     where, scenes = made.directory, number(len(made), "scene")
     print(f"Wrote {scenes} of {made.schema.name} to {where} (scenes by objects: {objects}).")
     print(f"Use it with --config.data.path={shlex.quote(str(where))}")
-    return 0
 
 
 if __name__ == "__main__":
-    from slotjax.cli import run
-
-    run(main)
+    cli.run(main)

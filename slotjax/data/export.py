@@ -1,98 +1,108 @@
-"""Keeps scenes as files, so that other people's code can use them too.
+"""Keeps rendered scenes as a file, so that other people's code can use them too.
 
-    python -m slotjax.data.export --scenes clevr --count 1000 --out DIR [--format tfrecords | array_record]
+    python -m slotjax.data.export --scenes clevr --count 1000 --out DIR
 
-`tfrecords` is one GZIP file in the layout of the multi-object data sets (CLEVR in the schema of CLEVR-with-masks);
-`array_record` a data set that `tfds.builder_from_directory(DIR)` reads. Scenes are a function of the seed and their
-number and are written in parts, so the same command goes on where an earlier one was stopped.
+The file is one GZIP TFRecord in the layout of the multi-object data sets of Kabra et al. (2019), CLEVR in the schema of
+CLEVR-with-masks. Scene i is a function of the seed and i.
 """
 
-import argparse
+import ast
+import gzip
 import shlex
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
-from slotjax.data import schemas, tf_example, tfrecords
-from slotjax.data.export_array_record import ArrayRecord
-from slotjax.data.export_tfrecords import TFRecords
-from slotjax.data.rendered import check_seed, draw_scenes, parse_options, scene_family, to_bytes
-from slotjax.data.scenes import Scene
-from slotjax.errors import UserError
-from slotjax.system import derived
+from slotjax import cli
+from slotjax.data import schemas
+from slotjax.data.clevr_properties import NAMES, RECORD_NAMES
+from slotjax.data.scenes import SCENES, Scene, check_options
+from slotjax.data.tf_example import example, parse_example
+from slotjax.data.tfrecords import frame, read_records
+from slotjax.errors import UserError, shown
+from slotjax.nn.fields import choose
 from slotjax.system.console import number, progress
-from slotjax.system.paths import given
-from slotjax.system.writing import write_json
+from slotjax.system.writing import whole
 
-FORMATS = {"tfrecords": TFRecords, "array_record": ArrayRecord}
 DEFAULTS = {"clevr": {"resolution": (240, 320), "crop": False, "max_objects": 10}}  # the original's own pictures
 READ_BY = {"clevr": "clevr.py:masks"} | {name: f"{name}.py:tfrecords" for name in ("tetrominoes", "multi_dsprites")}
-_PART = 32  # scenes of one part: what a stop can cost
-_BATCH = 8  # scenes drawn in one call
-_MANIFEST = "export.json"
+CLEVR_ENTITIES = 11  # of CLEVR-with-masks, the background among them
+BATCH = 8  # scenes drawn in one call
 
 
 def export(
-    name: str, options: dict[str, object], *, count: int, out: Path, format: str, seed: int = 0, split: str = "train"
+    name: str, options: dict[str, object], *, count: int, out: Path, seed: int = 0, split: str = "train"
 ) -> Path:
-    """Writes scenes 0 .. count - 1 of a seed; returns the file (tfrecords) or folder (array_record).
+    """Writes scenes 0 .. count - 1 of a seed into the folder `out`; returns the file, which is whole or not there.
 
     Raises:
       UserError: anything that would fail, before any work.
     """
-    options = DEFAULTS.get(name, {}) | options
-    family = scene_family(name, options)
-    if count < 1:
-        raise UserError(f"--count {count}: at least one scene is needed")
-    if format not in FORMATS:
-        raise UserError(f"unknown format {format!r}: choose one of {', '.join(FORMATS)}")
+    choose("--scenes", SCENES, name)
+    check_options(name, options, "--option ")
+    family = partial(SCENES[name], **(DEFAULTS.get(name, {}) | options))
+    jax.eval_shape(family, jax.random.key(0))
     if not split.isidentifier():
         raise UserError(f"--split {split!r}: use letters, digits and underscores")
-    check_seed(seed)
-    writer = FORMATS[format](name, jax.eval_shape(family, jax.random.key(0)), out, split)
-    sizes = [min(_PART, count - first) for first in range(0, count, _PART)]
+    path = out / f"{name}_{split}.tfrecords"
+    if path.exists():
+        raise UserError(f"{path} is already there: delete it, or choose another --out")
     try:
-        _claim(out, {"scenes": name, "options": repr(sorted(options.items())), "count": count, "seed": seed})
-        with progress(f"{name} to {out}", count) as show:
-            for index, size in enumerate(sizes):
-                if not writer.has(index, len(sizes)):
-                    path = writer.part(index, len(sizes))
-                    partial = path.with_name(f".{path.name}.partial")
-                    writer.write(partial, _scenes(family, seed, index * _PART, size, show))
-                    partial.replace(path)
-                show(index * _PART + size)
-        return writer.finish(sizes)
+        with whole(path) as file, gzip.GzipFile("", "wb", 6, file) as packed, progress(name, count) as show:
+            for done, scene in enumerate(draw_scenes(family, seed, count), 1):
+                packed.write(frame(example(features(name, scene))))
+                show(done)
     except OSError as error:
         raise UserError(f"{out} cannot be written ({error.strerror}): make room, or choose another --out") from None
+    return path
 
 
-def _claim(out: Path, wanted: dict[str, object]) -> None:
-    """Makes the folder and notes in it what it holds, or checks that it holds the same."""
-    found = derived.read(out / _MANIFEST)
-    for key, value in wanted.items():
-        if found and found.get(key) != value:
-            raise UserError(f"{out} holds an export with {key} {found.get(key)!r}, not {value!r}: choose another --out")
-    write_json(out / _MANIFEST, wanted)
+def draw_scenes(family: Callable[[jax.Array], Scene], seed: int, count: int) -> Iterator[Scene]:
+    """The scenes of a seed one by one, as numpy arrays. Every call draws `BATCH`, so that one program serves all."""
+    draw = jax.jit(partial(jax.lax.map, family))
+    for start in range(0, count, BATCH):
+        keys = jax.vmap(partial(jax.random.fold_in, jax.random.key(seed)))(jnp.arange(start, start + BATCH))
+        batch = jax.device_get(draw(keys))
+        for index in range(min(BATCH, count - start)):
+            yield jax.tree.map(lambda leaf, index=index: leaf[index], batch)
 
 
-def _scenes(family: Callable, seed: int, first: int, count: int, show: Callable[[int], object]) -> Iterator[Scene]:
-    """Scenes one by one as numpy arrays, pictures in uint8. Every call draws _BATCH, so that one program serves all."""
-    for start in range(first, first + count, _BATCH):
-        batch = draw_scenes(family, seed, start, _BATCH)
-        for index in range(min(_BATCH, first + count - start)):
-            scene = jax.tree.map(lambda leaf, index=index: leaf[index], batch)
-            yield scene.replace(image=to_bytes(scene.image), segments=scene.segments.astype("uint8"))
-            show(start + index + 1)
+def features(name: str, scene: Scene) -> dict[str, np.ndarray]:
+    """The features of a scene of numpy arrays, as the multi-object data sets have them; entity 0 is the background."""
+    attributes: dict[str, Any] = dict(scene.objects)
+    present = attributes.pop("present")
+    entities = CLEVR_ENTITIES if name == "clevr" else len(present) + 1
+    if name == "clevr":
+        attributes = of_clevr_with_masks(attributes, present)
+    masks = np.where(scene.segments == np.arange(entities)[:, None, None], 255, 0).astype(np.uint8)
+    image = np.clip(np.round((scene.image + 1.0) * 127.5), 0, 255).astype(np.uint8)
+    stored = {"image": image, "mask": np.moveaxis(masks, 0, 2 if name == "multi_dsprites" else 0)}
+    for key, values in (attributes | {"visibility": present}).items():
+        values = values if values.dtype == np.uint8 else values.astype(np.float32)
+        stored[key] = np.zeros((entities, *values.shape[1:]), values.dtype)
+        stored[key][1 : 1 + len(values)] = values
+    stored["visibility"][0] = 1
+    return stored
 
 
-def hint(name: str, made: Path, split: str) -> str:
-    """How what was written is read: by a config where slotjax knows the layout, else in Python."""
-    if made.is_dir():
-        return (
-            f"import tensorflow_datasets as tfds; tfds.builder_from_directory({str(made)!r}).as_data_source({split!r})"
-        )
-    if name in READ_BY and _follows_a_schema(made):
+def of_clevr_with_masks(objects: dict[str, np.ndarray], present: np.ndarray) -> dict[str, np.ndarray]:
+    """CLEVR's attributes under the names and codes of CLEVR-with-masks."""
+    attributes = dict(zip("xyz", objects["3d_coords"].T, strict=True))
+    attributes |= {key: objects[key] for key in ("pixel_coords", "rotation")}
+    for key, names in NAMES.items():
+        codes = np.array([1 + RECORD_NAMES[key].index(word) for word in names])[objects[key]]
+        attributes[key] = np.where(present, codes, 0).astype(np.uint8)
+    return attributes
+
+
+def hint(name: str, made: Path) -> str:
+    """How what was written is read: by a config, or in Python where the options were not the original data set's."""
+    if name in READ_BY and follows_a_schema(made):
         return f"python train.py --config configs/{READ_BY[name]} --config.data.path={shlex.quote(str(made))}"
     return (
         "from slotjax.data.tf_example import parse_example; from slotjax.data.tfrecords import read_records; "
@@ -100,43 +110,42 @@ def hint(name: str, made: Path, split: str) -> str:
     )
 
 
-def _follows_a_schema(made: Path) -> bool:
-    """Whether the options were those of the original data set."""
-    where = str(made)
-    features = tf_example.parse_example(next(tfrecords.read_records(made)), where)
+def follows_a_schema(made: Path) -> bool:
     try:
-        schemas.match_schema(features, where)
+        schemas.match_schema(parse_example(next(read_records(made)), str(made)), str(made))
     except UserError:
         return False
     return True
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m slotjax.data.export", description=__doc__.split("\n")[0])
-    parser.add_argument("--scenes", required=True, help="the scene family")
-    parser.add_argument("--count", type=int, required=True, help="how many scenes")
-    parser.add_argument("--out", required=True, help="the folder to write to")
-    parser.add_argument("--format", default="tfrecords", help=f"{' or '.join(FORMATS)} (default tfrecords)")
-    parser.add_argument("--seed", type=int, default=0, help="default 0")
+def parse_options(texts: list[str]) -> dict[str, object]:
+    """Options given as NAME=VALUE, VALUE being a Python literal or a plain word."""
+    options = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not (equals and name.isidentifier()):
+            raise UserError(f"--option {shown(text)}: is not of the form NAME=VALUE, as in max_objects=6")
+        try:
+            options[name] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            options[name] = value
+    return options
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = cli.Parser("data.export", __doc__)
+    parser.add_argument("--scenes", required=True, help=f"the scene family: {', '.join(SCENES)}")
+    parser.add_argument("--count", type=cli.integer(1, 10**8), required=True, help="how many scenes")
+    parser.add_argument("--out", type=cli.path, required=True, help="the folder to write to")
+    parser.add_argument("--seed", type=cli.integer(-(2**63), 2**63 - 1), default=0, help="default 0")
     parser.add_argument("--split", default="train", help="name of the split (default train)")
     parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="an option of the family")
-    options = parser.parse_args(arguments)
-    made = export(
-        options.scenes,
-        parse_options(options.option),
-        count=options.count,
-        out=given(options.out, "--out"),
-        format=options.format,
-        seed=options.seed,
-        split=options.split,
-    )
-    print(f"Wrote {number(options.count, 'scene')} of {options.scenes} to {made}. To read:")
-    print(hint(options.scenes, made, options.split))
-    return 0
+    given = parser.parse_args(arguments)
+    options = parse_options(given.option)
+    made = export(given.scenes, options, count=given.count, out=given.out, seed=given.seed, split=given.split)
+    print(f"Wrote {number(given.count, 'scene')} of {given.scenes} to {made}. To read:")
+    print(hint(given.scenes, made))
 
 
 if __name__ == "__main__":
-    from slotjax.cli import run
-
-    run(main)
+    cli.run(main)

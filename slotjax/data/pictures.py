@@ -31,31 +31,29 @@ _ORIENTATION = 0x0112  # the EXIF tag
 _opening = threading.Lock()  # warnings filters are global to the process
 
 
-def load_picture(
-    path: str | Path, resolution: tuple[int, int] | None = None, crop: bool = True
-) -> tuple[np.ndarray, str]:
-    """A picture as a model's input.
+def load_picture(path: str | Path, resolution: tuple[int, int] | None = None, crop: bool = True) -> np.ndarray:
+    """A picture as a model's input, float32 [h, w, 3] in [-1, 1].
 
     Args:
       resolution: height and width; None for the picture's own.
       crop: see the module.
 
-    Returns:
-      float32 [h, w, 3] in [-1, 1], and what was done to the picture in words ("" if nothing was).
-
     Raises:
       UserError: the file is missing, no picture, damaged, or larger than `MAX_PIXELS`.
     """
-    picture, notes = read_rgb(Path(path))
-    shape = resolution[::-1] if resolution else picture.size
+    picture, _ = read_rgb(Path(path))
+    return as_input(picture, resolution or picture.size[::-1], crop)
+
+
+def as_input(picture: "Image", resolution: tuple[int, int], crop: bool) -> np.ndarray:
+    """An RGB picture, cut and resized, as float32 [*resolution, 3] in [-1, 1]."""
+    shape = resolution[::-1]
     if picture.size != shape:
         from PIL import Image
 
         box = kept_box(picture.size, shape, crop)
-        cropped = "cropped and " if box != (0, 0, *picture.size) else ""
-        notes.append(f"{cropped}resized from {picture.width}x{picture.height}")
         picture = picture.resize(shape, Image.Resampling.BILINEAR, box=box, reducing_gap=3.0)
-    return np.asarray(picture, np.float32) / np.float32(127.5) - np.float32(1), ", ".join(notes)
+    return np.asarray(picture, np.float32) / np.float32(127.5) - np.float32(1)
 
 
 def load_mask(path: str | Path, resolution: tuple[int, int] | None = None, crop: bool = True) -> np.ndarray:

@@ -7,14 +7,12 @@ TFDS's writer: no TensorFlow, no unpacked copy, and no path inside the archive i
 same.
 """
 
-import argparse
 import contextlib
 import io
 import itertools
 import json
 import shlex
 import shutil
-import sys
 import tempfile
 import zipfile
 import zlib
@@ -22,6 +20,7 @@ from collections import defaultdict
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
+from slotjax import cli
 from slotjax.errors import UserError
 from slotjax.system.console import progress, say
 from slotjax.system.paths import given
@@ -168,24 +167,17 @@ def _read(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
         raise UserError(f"{archive.filename}: {name} is damaged ({error}): download the archive again") from None
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m slotjax.data.prepare_clevr", description=__doc__.split("\n")[0])
+def main(arguments: list[str] | None = None) -> None:
+    parser = cli.Parser("data.prepare_clevr", __doc__)
     parser.add_argument("archive", help="the downloaded CLEVR_v1.0.zip")
     parser.add_argument(
         "--data-dir", default="~/tensorflow_datasets", help="TFDS data directory (default: %(default)s)"
     )
     options = parser.parse_args(arguments)
-    try:
-        folder = prepare(options.archive, options.data_dir)
-    except KeyboardInterrupt:
-        print("Stopped; nothing was published. Run the same command again.", file=sys.stderr)
-        return 130
+    folder = prepare(options.archive, options.data_dir)
     print(f"TFDS clevr is in {folder}.")
     print(f"Train on it: python train.py --config configs/clevr.py:tfds --config.data.path={shlex.quote(str(folder))}")
-    return 0
 
 
 if __name__ == "__main__":
-    from slotjax.cli import run
-
-    run(main)
+    cli.run(main)

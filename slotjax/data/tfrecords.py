@@ -71,9 +71,9 @@ def _shards(files: list[Path]) -> dict[str, tuple[set[int], int]]:
     return shards
 
 
-def read_records(path: Path, *, progress: Callable[[int], object] | None = None) -> Iterator[bytes]:
+def read_records(path: Path) -> Iterator[bytes]:
     """The payloads of a TFRecord file, one at a time; see `read_shards`."""
-    for _, payload in read_shards([Path(path)], progress=progress):
+    for _, payload in read_shards([Path(path)]):
         yield payload
 
 

@@ -68,10 +68,10 @@ def matching_colours(found: np.ndarray, num_slots: int, truth: np.ndarray | None
     return np.stack([of_objects[matched[k]] if k in matched else next(own) for k in range(num_slots)])
 
 
-def overlay(picture: np.ndarray, segments: np.ndarray, palette: np.ndarray, strength: float = 0.5) -> np.ndarray:
+def overlay(picture: np.ndarray, segments: np.ndarray, palette: np.ndarray) -> np.ndarray:
     """The picture uint8 [h, w, 3] tinted by segment, with the borders between segments [h, w] drawn white."""
-    picture_share, tint = np.float32(1 - strength) * picture, (np.float32(strength) * palette)[segments]
-    tinted = (picture_share + tint).astype(np.uint8)
+    half = np.float32(0.5)
+    tinted = (half * picture + (half * palette)[segments]).astype(np.uint8)
     border = np.zeros(segments.shape, bool)
     border[:-1] |= segments[:-1] != segments[1:]
     border[:, :-1] |= segments[:, :-1] != segments[:, 1:]

@@ -1,7 +1,5 @@
 """Which pictures to show: the best, the median and the worst."""
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from slotjax.reporting.scoring import Scores
@@ -10,25 +8,17 @@ from slotjax.reporting.titles import higher_is_better
 GROUPS = ("best", "median", "worst")
 
 
-@dataclass(frozen=True)
-class Examples:
-    """Held-out images by group, {group: numbers}, and the figure they were ranked by (None: none had one)."""
+def choose(scores: Scores, each: int = 3) -> list[tuple[str, int]]:
+    """Up to `each` held-out images a group, none twice, as (group, number).
 
-    ranked_by: str | None
-    groups: dict[str, list[int]]
-
-    @property
-    def indices(self) -> np.ndarray:
-        return np.array([index for group in self.groups.values() for index in group], np.int64)
-
-
-def choose(scores: Scores, each: int = 3) -> Examples:
-    """Up to `each` images a group, none twice; images without the figure (no object in view) are left out."""
-    if not scores.shown:
-        num_images = len(next(iter(scores.images["slots"].values())))
-        return Examples(None, {"first": list(range(min(each, num_images)))})
-    name = scores.shown[0]
-    return Examples(name, pick(scores.images["slots"][name], higher_is_better(name), each))
+    They are ranked by `scores.ranked_by`; images without it (no object in view) are left out.
+    """
+    name, figures = scores.ranked_by, scores.images["slots"]
+    if name is None:
+        num_images = len(next(iter(figures.values())))
+        return [("first", i) for i in range(min(each, num_images))]
+    groups = pick(figures[name], higher_is_better(name), each)
+    return [(group, i) for group, some in groups.items() for i in some]
 
 
 def pick(values: np.ndarray, higher_better: bool, each: int) -> dict[str, list[int]]:

@@ -9,8 +9,8 @@ import numpy as np
 from slotjax.api import jitted_apply, responsibilities
 from slotjax.drawing import slots as draw
 from slotjax.models import Output
-from slotjax.reporting import examples, images
-from slotjax.reporting.examples import Examples
+from slotjax.reporting import images
+from slotjax.reporting.examples import choose
 from slotjax.reporting.history import History
 from slotjax.reporting.scoring import Scores, Trained
 from slotjax.reporting.titles import headlines, shown, title
@@ -46,13 +46,13 @@ class Seen:
     grid: tuple[int, int]
 
 
-def explore(history: History, trained: Trained, scores: Scores) -> tuple[Examples, Explorer]:
+def explore(history: History, trained: Trained, scores: Scores) -> Explorer:
     """The best, median and worst held-out images as the model sees them, from the slots they were scored with."""
-    chosen = examples.choose(scores)
-    batch = trained.feed.held_out(chosen.indices)
+    indices = np.array([index for _, index in choose(scores)], np.int64)
+    batch = trained.feed.held_out(indices)
     keys = slots_keys(batch["index"])
     out = jax.device_get(jitted_apply(trained.model, trained.params, batch["image"], keys, return_history=True))
-    return fit(history, scores, look(chosen.indices, jax.device_get(batch), out))
+    return fit(history, scores, look(indices, jax.device_get(batch), out))
 
 
 def look(indices: np.ndarray, batch: dict[str, Any], out: Output) -> Seen:
@@ -68,19 +68,18 @@ def look(indices: np.ndarray, batch: dict[str, Any], out: Output) -> Seen:
     return Seen(indices, batch, out, weights, grid)
 
 
-def fit(history: History, scores: Scores, seen: Seen) -> tuple[Examples, Explorer]:
+def fit(history: History, scores: Scores, seen: Seen) -> Explorer:
     """The largest explorer within the budget: pictures are made smaller, then fewer."""
     for each in (3, 1):
-        fewer = examples.choose(scores, each)
-        members = [(group, index) for group, some in fewer.groups.items() for index in some]
+        members = choose(scores, each)
         for side in SIDES:
             first = build(history, scores, members[:1], seen, side)
             if first.size * len(members) > 1.2 * BUDGET:
                 continue  # the others will not make up for it
             explorer = build(history, scores, members, seen, side)
             if explorer.size <= BUDGET:
-                return fewer, explorer
-    return fewer, build(history, scores, members[:1], seen, min(SIDES))
+                return explorer
+    return build(history, scores, members[:1], seen, min(SIDES))
 
 
 def build(history: History, scores: Scores, members: list[tuple[str, int]], seen: Seen, side: int) -> Explorer:

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from slotjax.api import SIGMA, jitted_apply, responsibilities
-from slotjax.data.pictures import kept_box, read_rgb
+from slotjax.data.pictures import as_input, kept_box, read_rgb
 from slotjax.data.stored.pairing import ENDINGS
 from slotjax.drawing import slots as draw
 from slotjax.errors import UserError
@@ -117,7 +117,7 @@ def segment(trained: Trained, given: Sequence[Path], folder: Path, options: Opti
     height, width = trained.model.resolution
     for path, name in zip(paths, result_names(paths), strict=True):
         picture, note = read(path, (height, width), options.crop)
-        image = fitted(picture, (height, width))
+        image = as_input(picture, (height, width), crop=False)
         numbers = {"num_slots": options.num_slots, "num_iterations": options.num_iterations}
         out = jitted_apply(trained.model, trained.params, image[None], jax.random.key(options.seed), **numbers)
         ids, shares = split(out, np.asarray(picture), options)
@@ -193,12 +193,6 @@ def read(path: Path, resolution: tuple[int, int], crop: bool) -> tuple[Image.Ima
     if picture.size != (width, height):
         notes.append(f"{picture.width}x{picture.height}, seen by the model at {width}x{height}")
     return picture, "".join(f"{note}; " for note in notes)
-
-
-def fitted(picture: Image.Image, resolution: tuple[int, int]) -> np.ndarray:
-    """The picture as the model takes it, float32 [*resolution, 3] in [-1, 1]; squashed where its proportions differ."""
-    small = picture.resize(resolution[::-1], Image.Resampling.BILINEAR, reducing_gap=3.0)
-    return np.asarray(small, np.float32) / np.float32(127.5) - np.float32(1)
 
 
 def split(out: Output, picture: np.ndarray, options: Options) -> tuple[np.ndarray, np.ndarray | None]:

@@ -49,6 +49,11 @@ class Scores:
     shown: list[str]
 
     @property
+    def ranked_by(self) -> str | None:
+        """The figure that single images are ranked by; None where there is none."""
+        return self.shown[0] if self.shown else None
+
+    @property
     def has_masks(self) -> bool:
         return number(self.means["slots"].get("ari")) is not None
 

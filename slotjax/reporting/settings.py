@@ -116,8 +116,8 @@ def _shared(names: Sequence[str]) -> str:
     )
 
 
-def shortened(text: str, most: int = 40) -> str:
-    return text if len(text) <= most else f"{text[: most // 2]}…{text[-most // 2 + 1 :]}"
+def shortened(text: str) -> str:
+    return text if len(text) <= 40 else f"{text[:20]}…{text[-19:]}"
 
 
 def _plain(value: str) -> str:

@@ -9,7 +9,6 @@ from ml_collections import ConfigDict
 from slotjax.config import disk, schema
 from slotjax.errors import UserError
 from slotjax.reporting import curves, page, scoring
-from slotjax.reporting.examples import Examples
 from slotjax.reporting.explorer import Explorer, explore
 from slotjax.reporting.history import History, labels
 from slotjax.reporting.scoring import METHODS, Scores, Trained
@@ -26,7 +25,6 @@ class Seen:
 
     trained: Trained | None = None
     scores: Scores | None = None
-    examples: Examples | None = None
     explorer: Explorer | None = None
     notes: list[str] = field(default_factory=list)
 
@@ -35,7 +33,7 @@ def build(history: History) -> tuple[str, list[str]]:
     """The page, and what it has to say about what is missing or odd."""
     seen = look(history)
     notes = [*missing(history), *seen.notes]
-    ranked_by = seen.examples.ranked_by if seen.examples else None
+    ranked_by = seen.scores.ranked_by if seen.scores else None
     html = page.render(
         "run.html",
         name=labels([history.workdir])[0],
@@ -62,7 +60,7 @@ def look(history: History) -> Seen:
     try:
         seen.trained = scoring.open_trained(history)
         seen.scores = scoring.score(history, seen.trained)
-        seen.examples, seen.explorer = explore(history, seen.trained, seen.scores)
+        seen.explorer = explore(history, seen.trained, seen.scores)
     except UserError as error:
         seen.notes.append(f"No pictures or scores of single images: {error}")
     if seen.scores:

@@ -50,25 +50,25 @@ def finite(name: str, value: Array) -> None:
     raise UserError(f"{name}[{', '.join(map(str, first))}]={value[first]}: must be finite; leave such values out")
 
 
-def whole(name: str, value: Any, least: int = 1) -> int:
-    """A whole number of at least `least` and of 32 bits, which must be known before anything is compiled."""
+def whole(name: str, value: Any) -> int:
+    """A whole number of at least 1 and of 32 bits, which must be known before anything is compiled."""
     try:
         number = operator.index(value)
     except TypeError:
         number = None
-    if number is None or isinstance(value, bool | np.bool) or not least <= number <= MOST:
-        raise UserError(f"{name}={shown(value)}: must be a whole number of at least {least}{_of_traced(value)}")
+    if number is None or isinstance(value, bool | np.bool) or not 1 <= number <= MOST:
+        raise UserError(f"{name}={shown(value)}: must be a whole number of at least 1{_of_traced(value)}")
     return number
 
 
-def number(name: str, value: Any, least: float = 0, *, open_below: bool = False) -> float:
-    """A finite number of at least (or above) `least`, which must be known before anything is compiled."""
+def number(name: str, value: Any, *, open_below: bool = False) -> float:
+    """A finite number of at least (or above) 0, which must be known before anything is compiled."""
     try:
         result = math.nan if isinstance(value, str | bool) or np.ndim(value) else float(value)
     except (TypeError, ValueError, OverflowError):
         result = math.nan
-    if not (math.isfinite(result) and (result > least if open_below else result >= least)):
-        bound = f"above {least:g}" if open_below else f"of at least {least:g}"
+    if not (math.isfinite(result) and (result > 0 if open_below else result >= 0)):
+        bound = "above 0" if open_below else "of at least 0"
         raise UserError(f"{name}={shown(value)}: must be a finite number {bound}{_of_traced(value)}")
     return result
 

@@ -1,6 +1,7 @@
 """What people are told while they wait: lines, bars, times and sizes."""
 
 import shlex
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 
@@ -11,27 +12,21 @@ def say(text: str) -> None:
     Console(stderr=True, soft_wrap=True, highlight=False, emoji=False).print(text, markup=False)
 
 
-def progress(description: str, total: int, *, in_bytes: bool = False):
+@contextmanager
+def progress(description: str, total: int, *, in_bytes: bool = False) -> Generator[Callable[[int], object]]:
     """A progress bar on standard error, as a context; yields a function that sets how much is done."""
     from rich import progress as bars
     from rich.console import Console
 
-    amount = bars.DownloadColumn() if in_bytes else bars.MofNCompleteColumn()
     columns = (
         bars.TextColumn("{task.description}", markup=False),
         bars.BarColumn(),
-        amount,
+        bars.DownloadColumn() if in_bytes else bars.MofNCompleteColumn(),
         bars.TimeRemainingColumn(),
     )
-    display = bars.Progress(*columns, console=Console(stderr=True, emoji=False))
-
-    @contextmanager
-    def shown():
-        with display:
-            task = display.add_task(description, total=total)
-            yield lambda done: display.update(task, completed=done)
-
-    return shown()
+    with bars.Progress(*columns, console=Console(stderr=True, emoji=False)) as display:
+        task = display.add_task(description, total=total)
+        yield lambda done: display.update(task, completed=done)
 
 
 def duration(seconds: float) -> str:

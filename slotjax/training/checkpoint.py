@@ -15,11 +15,10 @@ import jax
 import numpy as np
 
 from slotjax.errors import RunFailed, UserError
+from slotjax.system.console import say
 from slotjax.training import manifest
 
 ROOM_BESIDES = 2**20  # bytes of a checkpoint that are not the state's
-
-Say = Callable[[str], None]
 
 
 class Intact(NamedTuple):
@@ -77,30 +76,29 @@ class Checkpoints:
         """Saves `state` as the best, in place of the one before."""
         self._save(self._best, step, state, 1)
 
-    def newest_intact(self, say: Say) -> Intact | None:
-        """The newest checkpoint that is what was written, or None if there is none at all; tells `say` of damaged ones.
+    def newest_intact(self) -> Intact | None:
+        """The newest checkpoint that is what was written, or None if there is none at all; warns of damaged ones.
 
         Raises:
           UserError: there are checkpoints, but every one is damaged.
         """
-        return self._intact(self._newest, say)
+        return self._intact(self._newest)
 
-    def restore(self, target: Any, *, best: bool = False, say: Say | None = None) -> Any:
+    def restore(self, target: Any, *, best: bool = False) -> Any:
         """The newest (or best) intact checkpoint as a tree like `target`, of numpy arrays.
 
-        Where the best one is damaged, the newest is taken; damaged ones are named, to `say` or as a warning on stderr.
+        Where the best one is damaged, the newest is taken; it warns of damaged ones.
 
         Raises:
           UserError: there is none, none is intact, or it holds another model.
         """
-        say = say or _warn
         found = None
         if best and self.best_step is not None:
             try:
-                found = self._intact(self._best, say)
+                found = self._intact(self._best)
             except UserError:
-                say(f"{self._best}: no intact checkpoint; the newest one is used instead of the best")
-        found = found or self.newest_intact(say)
+                say(f"warning: {self._best}: no intact checkpoint; the newest one is used instead of the best")
+        found = found or self.newest_intact()
         if found is None:
             raise UserError(f"{self.workdir}: no checkpoint yet; train with --workdir {self.workdir} first")
         return self.read(found, target)
@@ -167,10 +165,10 @@ class Checkpoints:
         for old in sorted(_steps(folder))[:-keep]:
             _remove(folder / str(old))
 
-    def _intact(self, folder: Path, say: Say) -> Intact | None:
+    def _intact(self, folder: Path) -> Intact | None:
         steps = sorted(_steps(folder), reverse=True)
         for step in steps:
-            if found := _verified(folder / str(step), step, say):
+            if found := _verified(folder / str(step), step):
                 return found
         if steps:
             raise UserError(
@@ -190,11 +188,11 @@ class Checkpoints:
         )
 
 
-def _verified(path: Path, step: int, say: Say) -> Intact | None:
+def _verified(path: Path, step: int) -> Intact | None:
     try:
         content = manifest.verify(path)
     except manifest.Damaged as damage:
-        say(f"damaged checkpoint: {damage}; the one before it is used")
+        say(f"warning: damaged checkpoint: {damage}; the one before it is used")
         return None
     return Intact(path, step, content["config"])
 
@@ -239,10 +237,6 @@ def _remove(path: Path) -> None:
     shutil.rmtree(doomed, ignore_errors=True)
     path.rename(doomed)
     shutil.rmtree(doomed)
-
-
-def _warn(text: str) -> None:
-    print(f"warning: {text}", file=sys.stderr)
 
 
 def _check_same_tree(path: Any, saved: Any, target: Any) -> None:

@@ -23,7 +23,7 @@ from slotjax.training.interruption import Interruption
 from slotjax.training.metrics_log import MetricsLog, read_metrics
 from slotjax.training.optimizer import learning_rate
 from slotjax.training.progress import Progress, Silence
-from slotjax.training.restore import first_state, initial_state, saved
+from slotjax.training.restore import initial_state, saved
 from slotjax.training.run import Run, check_same_run, open_run
 from slotjax.training.state import TrainState
 
@@ -67,35 +67,28 @@ class Loop:
 
     def __init__(self, run: Run, checkpoints: Checkpoints, interruption: Interruption):
         self.run_, self.config, self.checkpoints, self.interruption = run, run.config, checkpoints, interruption
-        notices: list[str] = []
-        state = self._restored(notices)
+        state = self._restored()
         self.start, self.state = int(state.step), run.parallel.replicate(run.layout.pack(jax.device_get(state)))
         self.writes = processes.first()
         if self.writes:  # only from here on is anything written
             checkpoints.clear_leftovers()
             disk.save(self.config, run.workdir / "config.json")
         rows = [row for row in read_metrics(run.workdir / "metrics.jsonl") if row["step"] <= self.start]
-        warn = lambda text: notices.append(f"warning: {text}")  # noqa: E731
-        self.metrics = MetricsLog(run.workdir, self.start, warn) if self.writes else Silence()
+        self.metrics = MetricsLog(run.workdir, self.start) if self.writes else Silence()
         self.progress = Progress(self.start, self.config.train.num_steps) if self.writes else Silence()
         self.evaluator = Evaluator(run, rows)
         self.schedule = learning_rate(self.config.train, np)  # a question to the device would wait for its step
         self.skipped = 0  # steps in a row
         self.told = False  # that one of several processes was asked to stop
-        for notice in notices:
-            self.progress.say(notice)
 
-    def _restored(self, notices: list[str]) -> TrainState:
+    def _restored(self) -> TrainState:
         """The state of the newest intact checkpoint, or the one before the first step."""
-        run = self.run_
-        found = self.checkpoints.newest_intact(lambda text: notices.append(f"warning: {text}"))
+        state = initial_state(self.config, self.run_.model)
+        found = self.checkpoints.newest_intact()
         if found is None:
-            state, note = first_state(self.config, run.model)
-            notices += [note] if note else []
             return state
-        check_same_run(self.config, disk.from_fields(found.config), run.workdir)
-        target = initial_state(self.config, run.model)
-        return replace(self.checkpoints.read(found, saved(target)), frozen=target.frozen)
+        check_same_run(self.config, disk.from_fields(found.config), self.run_.workdir)
+        return replace(self.checkpoints.read(found, saved(state)), frozen=state.frozen)
 
     def run(self) -> None:
         self.compiling = CompileClock()

@@ -3,30 +3,28 @@
 import json
 import shutil
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from slotjax.system import writing
+from slotjax.system.console import number, say
 
 
 class MetricsFile:
     """`metrics.jsonl`: one JSON object a line.
 
     On resuming, lines beyond the restored step are dropped, since they come again. So is what cannot be read, after a
-    copy of the whole file was put beside it.
-
-    Args:
-      notice: is told of the copy.
+    copy of the whole file was put beside it, with a warning.
     """
 
-    def __init__(self, path: Path, start_step: int, notice: Callable[[str], None]):
+    def __init__(self, path: Path, start_step: int):
         self.path = path
         rows, unreadable = _parse(path)
         if unreadable:
             copy = path.with_suffix(".damaged.jsonl")
             shutil.copyfile(path, copy)
-            notice(f"{path}: {unreadable} line(s) cannot be read and are left out; {copy} keeps the file as it was")
+            lines = number(unreadable, "line")
+            say(f"warning: {path}: left out {lines} that cannot be read; {copy} keeps the file as it was")
         kept = [json.dumps(row) for row in rows if row["step"] <= start_step]
         writing.write_text(path, "".join(line + "\n" for line in kept))
         self._file = path.open("a", encoding="utf-8")
@@ -94,8 +92,8 @@ class Events:
 class MetricsLog:
     """Writes figures down, in metrics.jsonl and as TensorBoard events."""
 
-    def __init__(self, workdir: Path, start_step: int, notice: Callable[[str], None]):
-        self.metrics = MetricsFile(workdir / "metrics.jsonl", start_step, notice)
+    def __init__(self, workdir: Path, start_step: int):
+        self.metrics = MetricsFile(workdir / "metrics.jsonl", start_step)
         self.events = Events(workdir / "tensorboard", start_step)
 
     def write(self, step: int, figures: dict[str, Any]) -> None:

@@ -88,9 +88,3 @@ class Parallel:
         if jax.process_count() == 1:
             return jax.device_put(rows, sharding)
         return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)), rows)
-
-    def gather(self, batch: Any) -> Any:
-        """The inverse of `shard`: host arrays of this process's rows."""
-        if self.mode == "pmap":
-            return jax.tree.map(lambda x: np.asarray(x).reshape(-1, *x.shape[2:]), batch)
-        return jax.tree.map(lambda x: np.concatenate([part.data for part in x.addressable_shards]), batch)

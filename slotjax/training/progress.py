@@ -18,8 +18,7 @@ class Progress:
 
         self.console = Console(file=sys.stdout, highlight=False, soft_wrap=True, emoji=False)
         self.num_steps = num_steps
-        self._bar = _progress(self.console) if self.console.is_terminal else None
-        self._task = None
+        self._bar = _bar(self.console) if self.console.is_terminal else None
         if self._bar:
             self._bar.start()
             self._task = self._bar.add_task("train", total=num_steps, completed=start_step, figures="")
@@ -30,13 +29,13 @@ class Progress:
 
     def advance(self, step: int) -> None:
         """Moves the bar."""
-        if self._bar and self._task is not None:
+        if self._bar:
             self._bar.update(self._task, completed=step)
 
     def show(self, step: int, loss: float, images_per_second: float) -> None:
         """Shows the training figures."""
         text = f"loss {loss:.5f}  {images_per_second:.1f} images/s"
-        if self._bar and self._task is not None:
+        if self._bar:
             self._bar.update(self._task, completed=step, figures=text)
         else:
             self.say(f"step {step}/{self.num_steps}  {text}  {duration(self.seconds_left(step))} left")
@@ -63,7 +62,7 @@ class Silence:
         return lambda *arguments: None
 
 
-def _progress(console):
+def _bar(console):
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     return Progress(

@@ -11,7 +11,6 @@ from ml_collections import ConfigDict
 from slotjax import weights
 from slotjax.api import init
 from slotjax.config import disk
-from slotjax.errors import UserError
 from slotjax.models import Model, build_model
 from slotjax.training.checkpoint import Checkpoints
 from slotjax.training.optimizer import build_optimizer
@@ -49,11 +48,6 @@ def initial_state(config: ConfigDict, model: Model) -> TrainState:
     """The state before the first step, drawn from the seed."""
     shapes = next(iter(model.inputs.values()))
     params = init(model, stream_key(config.seed, "parameters"), jnp.zeros((1, *shapes.shape), shapes.dtype))
-    return state_of(config, model, params)
-
-
-def state_of(config: ConfigDict, model: Model, params: Any) -> TrainState:
-    """The state before the first step, with these parameters."""
     ema = config.train.ema_decay > 0
     return create_state(params, build_optimizer(config.train), ema=ema, frozen=model.frozen)
 
@@ -74,30 +68,3 @@ def restore_state(config: ConfigDict, workdir: Path, *, best: bool = False) -> t
 def saved(state: TrainState) -> TrainState:
     """What a checkpoint holds of a state."""
     return replace(state, frozen={})
-
-
-def first_state(config: ConfigDict, model: Model) -> tuple[TrainState, str | None]:
-    """The state before the first step: drawn from the seed, or with the parameters that `train.start_from` names.
-
-    Returns:
-      the state, and which layers only `model` has, in words: those are drawn from the seed.
-
-    Raises:
-      UserError: there are none of that name, or they are another model's.
-    """
-    state, name = initial_state(config, model), config.train.start_from
-    if not name:
-        return state, None
-    drawn = weights.flatten(state.params)
-    try:
-        given = weights.flatten(load(name)[1])
-        params = weights.unflatten(drawn | given)
-    except ValueError as error:  # a UserError, or one name that is an array here and a branch there
-        raise UserError(f"train.start_from={name}: {error}") from None
-    try:
-        weights.check_parameters(model, params)
-    except UserError as error:
-        raise UserError(f"train.start_from={name}: {error}; it takes those of a model with the same layers") from None
-    lacking = ", ".join(sorted(drawn.keys() - given.keys()))
-    note = f"note: train.start_from={name}: what it lacks is drawn from the seed: {lacking}" if lacking else None
-    return state_of(config, model, jax.tree.map(jnp.asarray, params)), note

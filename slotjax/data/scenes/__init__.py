@@ -26,15 +26,18 @@ SCENES: dict[str, Callable[..., Scene]] = {
 NOT_OPTIONS = ("key", "resolution")  # what the caller passes
 
 
-def check_options(name: str, options: Mapping[str, Any]) -> None:
-    """Raises a `UserError` for an option that the family has not, or of another type; it checks their values itself."""
+def check_options(name: str, options: Mapping[str, Any], where: str = "data.options.") -> None:
+    """Raises a `UserError` for an option that the family has not, or of another type; it checks their values itself.
+
+    Args:
+      where: with which the error begins, before the option's name.
+    """
     known = {key: x for key, x in inspect.signature(SCENES[name]).parameters.items() if key not in NOT_OPTIONS}
     for option, value in options.items():
         if option not in known:
             have = ", ".join(known) or "none"
-            where = f"data.options.{option}={shown(value)}"
-            raise UserError(f"{where}: {name} scenes have no such option; they have {have}")
-        check(f"data.options.{option}", known[option].annotation, value)
+            raise UserError(f"{where}{option}={shown(value)}: {name} scenes have no such option; they have {have}")
+        check(f"{where}{option}", known[option].annotation, value)
 
 
 def bind(name: str, options: Mapping[str, Any], resolution: tuple[int, int]) -> Callable[[jax.Array], Scene]:

@@ -1,6 +1,5 @@
 """CLEVR scenes without end: drawn and rendered from a key, on the device."""
 
-import dataclasses
 import functools
 from typing import Any
 
@@ -10,7 +9,6 @@ import jax.numpy as jnp
 from slotjax.data.scenes.clevr_world import camera as clevr_camera
 from slotjax.data.scenes.clevr_world import placement as clevr_place
 from slotjax.data.scenes.clevr_world import render as clevr_render
-from slotjax.data.scenes.clevr_world.texture import sample_texture
 from slotjax.data.scenes.clevr_world.world import World, project_centers
 from slotjax.data.scenes.scene import Scene
 from slotjax.errors import UserError
@@ -26,7 +24,6 @@ def clevr(
     crop: bool = True,
     min_objects: int = 3,
     max_objects: int = 6,
-    textured: bool = False,
 ) -> Scene:
     """Draws one CLEVR scene; pure, jittable and vmappable over `key`.
 
@@ -35,7 +32,6 @@ def clevr(
       resolution: rows and columns of the picture, whatever part of the frame it shows.
       crop: show the usual crop (rows 29:221, columns 64:256 of the generator's 240 x 320 frame) instead of all of it.
       min_objects, max_objects: the number of objects is uniform between the two, at most 10.
-      textured: patterns on objects and ground instead of plain colours; `color` is then one of an object's two.
 
     Returns:
       A `Scene` whose objects are coded as in the TFDS data set `clevr`, padded to max_objects: `3d_coords` [n, 3],
@@ -48,10 +44,8 @@ def clevr(
       UserError: an option out of range.
     """
     check_options(resolution, min_objects, max_objects)
-    world_key, texture_key = jax.random.split(key)
+    world_key, _ = jax.random.split(key)  # another key would be another scene; the other half once drew textures
     world = clevr_place.sample_world(world_key, min_objects, max_objects)
-    if textured:
-        world = dataclasses.replace(world, texture=sample_texture(texture_key, world.base_color))
     image, segments = clevr_render.render(world, resolution=tuple(resolution), crop=crop)
     return Scene(image=image, segments=segments, objects=describe(world, crop))
 

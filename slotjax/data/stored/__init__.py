@@ -9,7 +9,7 @@ import importlib
 from typing import Any
 
 from slotjax.data.stored.base import Key, Stored
-from slotjax.errors import UserError, shown
+from slotjax.nn.fields import choose
 
 STORED = {  # name -> module, or module:argument of its `open_split`
     "clevr_tfds": "slotjax.data.stored.clevr_tfds",
@@ -27,7 +27,7 @@ def open_stored(data_config: Any, resolution: tuple[int, int], split: str) -> St
     """Open one split of the stored data set that `data_config.name` names.
 
     Args:
-      data_config: a ConfigDict or dict with the fields of `config.data`, of which all but `name` may be missing
+      data_config: a ConfigDict or dict with the fields of `config.data`, of which all but `name` may be missing.
         name: a key of `STORED`.
         path: the file or folder; for clevr_tfds the TFDS data directory (default ~/tensorflow_datasets).
         eval_images: how many images the split "eval" has; 0 or None: 320, or a tenth of a small set.
@@ -41,13 +41,6 @@ def open_stored(data_config: Any, resolution: tuple[int, int], split: str) -> St
     """
     if split not in ("train", "eval"):
         raise ValueError(f'split is {split!r}: choose "train" or "eval"')
-    name = data_config.get("name")
-    if name not in STORED:
-        raise UserError(f"data.name is {shown(name)}, no stored data set: choose one of {', '.join(STORED)}")
-    for field in ("eval_images", "max_objects"):
-        value = data_config.get(field) or 0
-        if not isinstance(value, int) or value < 0:
-            raise UserError(f"data.{field} is {value}: it must be a whole number, at least 1, or 0 for the default")
-    module, _, argument = STORED[name].partition(":")
+    module, _, argument = choose("data.name", STORED, data_config.get("name")).partition(":")
     open_split = importlib.import_module(module).open_split
     return open_split(data_config, (int(resolution[0]), int(resolution[1])), split, *filter(None, [argument]))

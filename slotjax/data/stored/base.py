@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from slotjax.errors import UserError
+from slotjax.nn.fields import choose
 from slotjax.system.paths import given
 
 DEFAULT_EVAL_IMAGES = 320  # the paper's number
-_CROPS = {"none": False, "reference": "reference", True: True, False: False}
 
 
 class Key(NamedTuple):
@@ -67,15 +67,11 @@ def path_of(config: Any) -> Path:
 
 def crop_of(config: Any, default: bool) -> bool | str:
     """`data.crop` as True, False or "reference"."""
-    crop = config.get("crop")
-    if crop is None or crop == "default":
-        return default
-    if not isinstance(crop, str | bool) or crop not in _CROPS:
-        raise UserError(f'data.crop is {crop!r}: choose "default", "reference" or "none"')
-    return _CROPS[crop]
+    crops = {"default": default, "none": False, "reference": "reference"}
+    return choose("data.crop", crops, config.get("crop", "default"))
 
 
-def choose(counts: np.ndarray, config: Any, split: str, path: Path) -> np.ndarray:
+def of_split(counts: np.ndarray, config: Any, split: str, path: Path) -> np.ndarray:
     """Indices of the split: of the scenes with few enough objects the first go to "eval", the rest to "train".
 
     Args:

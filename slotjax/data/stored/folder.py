@@ -18,7 +18,7 @@ import numpy as np
 
 from slotjax.data import pictures
 from slotjax.data.stored import pairing
-from slotjax.data.stored.base import Key, Stored, choose, crop_of, path_of
+from slotjax.data.stored.base import Key, Stored, crop_of, of_split, path_of
 from slotjax.errors import UserError
 from slotjax.system import derived
 from slotjax.system.console import number, progress, say
@@ -33,7 +33,7 @@ def open_split(config: Any, resolution: tuple[int, int], split: str) -> "Folder"
         raise UserError(f"data.crop is {crop!r}, which is CLEVR's: choose default (the centre) or none (squashed)")
     path = path_of(config)
     found = scan(path)
-    chosen = choose(found.counts if found.masks else np.zeros(len(found.pictures), np.int64), config, split, path)
+    chosen = of_split(found.counts if found.masks else np.zeros(len(found.pictures), np.int64), config, split, path)
     most = (config.get("max_objects") or max(1, int(found.counts.max()))) if found.masks else None
     masks = [found.masks[i] for i in chosen] if found.masks else []
     return Folder([found.pictures[i] for i in chosen], masks, resolution, crop=bool(crop), max_objects=most)
@@ -60,7 +60,7 @@ class Folder(Stored):
         return len(self._paths)
 
     def example(self, index: int, key: Key | None) -> dict:
-        image, _ = pictures.load_picture(self._paths[index], self._resolution, self._crop)
+        image = pictures.load_picture(self._paths[index], self._resolution, self._crop)
         if self.max_objects is None:
             return {"image": image}
         segments = pictures.load_mask(self._masks[index], self._resolution, self._crop)

@@ -10,7 +10,7 @@ import numpy as np
 from slotjax.data import preprocess, tfrecords
 from slotjax.data.convert import convert, fingerprint
 from slotjax.data.converted import INDEX, Converted
-from slotjax.data.stored.base import Key, Stored, choose, crop_of, path_of
+from slotjax.data.stored.base import Key, Stored, crop_of, of_split, path_of
 from slotjax.errors import UserError
 from slotjax.system.console import say
 from slotjax.system.derived import derived_path
@@ -29,7 +29,7 @@ def open_split(config: Any, resolution: tuple[int, int], split: str, name: str) 
     if crop and not is_clevr:
         raise UserError(f"data.crop is {crop!r}, but {name} is not cropped: leave data.crop at its default")
     window = preprocess.clevr_window(*records.schema.image[:2], crop)
-    return MultiObject(records, choose(records.counts, config, split, path), resolution, window)
+    return MultiObject(records, of_split(records.counts, config, split, path), resolution, window)
 
 
 def _converted(path: Path, name: str) -> Path:

@@ -4,12 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from slotjax.data.clevr_properties import ATTRIBUTES, codes
 from slotjax.data.scenes.clevr_world import camera as clevr_camera
-from slotjax.data.scenes.clevr_world.world import COLORS, LAMP_POSITIONS, MATERIALS, SHAPES, World
+from slotjax.data.scenes.clevr_world.world import LAMP_POSITIONS, World
 
-# The order of the codes of CLEVR-with-masks, which count from 1.
-RECORD_SIZES = ("large", "small")
-RECORD_COLORS = ("gray", "red", "blue", "green", "brown", "purple", "cyan", "yellow")
 _GAUSS_NEWTON_STEPS = 20
 _DEPTH_WEIGHT = 100.0  # columns and rows are stored rounded to pixels, depth (in world units) is exact
 
@@ -39,18 +37,11 @@ def world_of_record(record: np.ndarray) -> World:
     """
     present = record["visibility"][1:] > 0
     points = np.stack([record[axis][1:] for axis in "xyz"], axis=1)
-
-    def codes(name: str, have: tuple[str, ...], wanted: tuple[str, ...]) -> jax.Array:
-        table = np.array([0, *(wanted.index(word) for word in have)])
-        return jnp.asarray(table[record[name][1:]], jnp.int32)
-
+    objects = {name: record[name][1:] for name in ATTRIBUTES}
     return World(
         position=jnp.asarray(points[:, :2]),
         rotation=jnp.asarray(record["rotation"][1:]),
-        size=codes("size", RECORD_SIZES, ("small", "large")),
-        material=codes("material", MATERIALS, MATERIALS),
-        shape=codes("shape", SHAPES, SHAPES),
-        color=codes("color", RECORD_COLORS, COLORS),
+        **{name: codes(objects, name) for name in ATTRIBUTES},
         present=jnp.asarray(present),
         camera=jnp.asarray(recover_camera(points[present], record["pixel_coords"][1:][present])),
         lamps=jnp.array(LAMP_POSITIONS),
