@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 
+import pytest
 from helpers import ROOT
 
 THIRTY_STEPS = """
@@ -29,6 +30,7 @@ for parts in (1, 32):
 """
 
 
+@pytest.mark.slow
 def test_devices_do_not_wait_for_each_other_forever():
     """With as many threads as devices; XLA ends a process whose devices wait for longer than 40 seconds."""
     environment = os.environ | {"JAX_NUM_CPU_DEVICES": "2", "PJRT_NPROC": "2", "XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}

@@ -138,7 +138,7 @@ def test_the_mlp_decoder_draws_at_full_resolution():
     model = slotjax.build_model(config)
     assert isinstance(model, ObjectDiscovery)
     params = slotjax.init(model, jax.random.key(0), images_of(model))
-    out = slotjax.apply(model, params, images_of(model), jax.random.key(1))
+    out = slotjax.api.jitted_apply(model, params, images_of(model), jax.random.key(1))
     assert out.reconstruction.shape == (2, 32, 32, 3)
     np.testing.assert_allclose(out.masks.sum(1), 1, atol=1e-5)
 

@@ -64,8 +64,9 @@ def test_an_update_of_vectors_is_that_of_the_arrays(layout):
     """Clipping included, which sees the norm of everything."""
     optimizer = optax.chain(optax.clip_by_global_norm(0.1), optax.adam(1e-2))
     params, gradients = parameters(0), parameters(1)
-    theirs, _ = optimizer.update(gradients, optimizer.init(params))
-    ours, _ = optimizer.update(layout.vector(gradients), layout.pack(jax.device_get(optimizer.init(params))))
+    update = jax.jit(optimizer.update)
+    theirs, _ = update(gradients, optimizer.init(params))
+    ours, _ = update(layout.vector(gradients), layout.pack(jax.device_get(optimizer.init(params))))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), layout.params(np.asarray(ours)), theirs)
 
 
@@ -79,8 +80,13 @@ def updated(config, params, layout=None):
     """The parameters after one update whose gradient is zero."""
     optimizer = build_optimizer(config, layout)
     start = layout.vector(params) if layout else params
-    updates, _ = optimizer.update(jax.tree.map(jnp.zeros_like, start), optimizer.init(start), start)
-    end = optax.apply_updates(start, updates)
+
+    @jax.jit
+    def step(start):
+        updates, _ = optimizer.update(jax.tree.map(jnp.zeros_like, start), optimizer.init(start), start)
+        return optax.apply_updates(start, updates)
+
+    end = step(start)
     return layout.params(np.asarray(end)) if layout else end
 
 
@@ -108,7 +114,8 @@ def test_rates_differ_by_part(params, packed):
     config = train_fields(learning_rates={"encoder": 0.0, "decoder": 0.1, "attention": 1.0})
     optimizer, layout = build_optimizer(config, layout := Layout(params) if packed else None), layout
     start = layout.vector(params) if packed else params
-    updates, _ = optimizer.update(jax.tree.map(jnp.ones_like, start), optimizer.init(start), start)
+    ones = jax.tree.map(jnp.ones_like, start)
+    updates = jax.jit(lambda start: optimizer.update(ones, optimizer.init(start), start)[0])(start)
     updates = layout.params(np.asarray(updates)) if packed else updates
     for part, size in (("encoder", 0.0), ("decoder", 0.01), ("attention", 0.1)):
         for update in jax.tree.leaves(updates[part]):

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 import slotjax
+from slotjax.api import jitted_apply
 from slotjax.nn.decoders import MLPBroadcastDecoder, SpatialBroadcastDecoder
 from slotjax.nn.decoders.mlp import OwnPlaceLayer
 from slotjax.nn.positions import LEAST_SPREAD, SlotFrame, attended, centers, fourier
 
+decode = jax.jit(slotjax.decode, static_argnames="model")
 DECODERS = {
     "mlp": {"name": "mlp", "hidden": (8, 8), "patch": 2, "frequencies": 2},
     "spatial_broadcast": {"name": "spatial_broadcast", "channels": (8,), "kernels": (3,), "strides": (2,)},
@@ -85,7 +87,8 @@ def test_relative_coordinates():
 def test_a_slot_that_moves_is_drawn_alike_elsewhere(decoder, step):
     slot, inner = np.random.default_rng(0).normal(size=8), slice(5, 11)
     at = np.array([[*slot, 0, 0, 0.2, 0.3], [*slot, 2 * step / 16, -2 * step / 16, 0.2, 0.3]], np.float32)
-    here, there = np.asarray(decoder.apply(decoder.init(jax.random.key(0), at), at))
+    params = jax.jit(decoder.init)(jax.random.key(0), at)
+    here, there = np.asarray(jax.jit(decoder.apply)(params, at))
     assert here.std() > 1e-3
     moved = np.roll(here, (step, -step), axis=(0, 1))  # its edges come from the other side, or from SAME padding
     np.testing.assert_allclose(there[inner, inner], moved[inner, inner], atol=1e-5)
@@ -94,17 +97,17 @@ def test_a_slot_that_moves_is_drawn_alike_elsewhere(decoder, step):
 
 def test_slots_end_in_where_they_attend(trained):
     model, params, images = trained
-    out = slotjax.apply(model, params, images, jax.random.key(1), return_history=True)
+    out = jitted_apply(model, params, images, jax.random.key(1), return_history=True)
     assert out.slots.shape == (2, 3, 12)
     np.testing.assert_allclose(out.slots[..., 8:], attended(out.attention, 4, 6), atol=1e-6)
     np.testing.assert_allclose(out.slots_history[:, -1], out.slots, atol=1e-6)
-    np.testing.assert_allclose(slotjax.decode(model, params, out.slots).masks, out.masks, atol=1e-6)
+    np.testing.assert_allclose(decode(model, params, out.slots).masks, out.masks, atol=1e-6)
 
 
 def test_slots_of_one_picture_start_those_of_the_next(trained):
     model, params, images = trained
-    first = slotjax.apply(model, params, images, jax.random.key(1)).slots
-    whole, bare = (slotjax.apply(model, params, images, initial_slots=slots) for slots in (first, first[..., :8]))
+    first = jitted_apply(model, params, images, jax.random.key(1)).slots
+    whole, bare = (jitted_apply(model, params, images, initial_slots=slots) for slots in (first, first[..., :8]))
     np.testing.assert_array_equal(whole.masks, bare.masks)
     with pytest.raises(ValueError, match=r"slots of shape \(2, 3, 9\): expected \[2, k, 8\] or \[2, k, 12\]"):
         slotjax.apply(model, params, images, initial_slots=first[..., :9])

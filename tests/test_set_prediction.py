@@ -22,6 +22,8 @@ from slotjax.training.feed import SceneFeed, StoredFeed, open_feed
 from slotjax.training.parallel import Parallel
 from slotjax.training.step import split
 
+targets = jax.jit(clevr_properties.targets, static_argnums=1)
+
 
 def clevr_objects(rng, images=2, capacity=4, counts=(2, 4)) -> dict:
     """Objects of made-up scenes, coded as those that are rendered."""
@@ -53,22 +55,22 @@ def as_records(objects: dict) -> dict:
 def test_targets_are_what_the_original_makes(shared_data):
     recorded = np.load(shared_data / "golden" / "golden_data.npz")
     objects = {name.removeprefix("objects/"): recorded[name][None] for name in recorded if name.startswith("objects/")}
-    made = clevr_properties.targets(objects | {"present": np.ones((1, 4), bool)}, 10)
+    made = targets(objects | {"present": np.ones((1, 4), bool)}, 10)
     np.testing.assert_allclose(made[0], recorded["nocrop/target"], atol=1e-6)
 
 
 def test_both_codings_give_the_same_targets():
     objects = clevr_objects(np.random.default_rng(0))
-    made = clevr_properties.targets(objects, 5)
+    made = targets(objects, 5)
     assert made.shape == (2, 5, 19) and made[..., 18].sum(1).tolist() == [2, 4]
     assert not made[..., :18][made[..., 18] == 0].any()
-    np.testing.assert_array_equal(clevr_properties.targets(as_records(objects), 5), made)
+    np.testing.assert_array_equal(targets(as_records(objects), 5), made)
 
 
 def test_real_objects_come_first_and_none_is_lost():
     objects = clevr_objects(np.random.default_rng(1), counts=(4, 4))
     gaps = objects | {"present": np.array([[False, True, False, True], [True, False, False, False]])}
-    made = np.asarray(clevr_properties.targets(gaps, 2))
+    made = np.asarray(targets(gaps, 2))
     assert made[..., 18].tolist() == [[1, 1], [1, 0]]
     np.testing.assert_allclose(made[0, :, :3] * 6 - 3, objects["3d_coords"][0, [1, 3]], atol=1e-5)
 
@@ -189,7 +191,7 @@ def test_stored_scenes_bring_their_objects(data_dir, cache_home):
     assert isinstance(feed, StoredFeed)
     batch = next(feed.train_batches(Parallel("pmap", 4), 0))
     assert batch["image"].shape == (4, 1, 32, 32, 3) and batch["objects"]["present"].shape == (4, 1, 10)
-    made = clevr_properties.targets(jax.tree.map(lambda x: x[:, 0], batch["objects"]), 10)
+    made = targets(jax.tree.map(lambda x: x[:, 0], batch["objects"]), 10)
     assert (made[..., 18].sum(1) >= 3).all()
     real = made[..., 18] > 0
     assert ((made[..., :3][real] > 0) & (made[..., :3][real] < 1)).all()
@@ -226,7 +228,7 @@ def test_pictures_show_truth_and_predictions(config, model, params, batches):
     keys = jax.random.split(jax.random.key(0), 2)
     sheet = TASKS["set_prediction"].pictures(model, params, batch, keys)
     assert sheet.dtype == np.uint8 and sheet.shape == (16 + 2 * 262 + 4, 3 * 262 + 2 * 4, 3)
-    right = np.asarray(clevr_properties.targets(batch["objects"], 3))
+    right = np.asarray(targets(batch["objects"], 3))
     _, true, found = (
         markers.sheet(batch["image"], right, batch["objects"])[16:, i * 266 : i * 266 + 262] for i in range(3)
     )

@@ -14,6 +14,7 @@ from helpers import config_of, figures, tiny, untrained
 from ml_collections import ConfigDict
 from PIL import Image
 
+from slotjax import weights
 from slotjax.errors import RunFailed, UserError
 from slotjax.models import build_model
 from slotjax.nn import cpu
@@ -27,7 +28,7 @@ from slotjax.training.objective import build_objective
 from slotjax.training.optimizer import build_optimizer, learning_rate
 from slotjax.training.parallel import Parallel
 from slotjax.training.progress import RECENT, Progress
-from slotjax.training.restore import initial_state, restore_state
+from slotjax.training.restore import first_state, initial_state, restore_state
 from slotjax.training.rng import stream_key
 from slotjax.training.run import open_run
 from slotjax.training.step import Step, build_train_step
@@ -145,6 +146,33 @@ def test_a_workdir_of_another_experiment_is_left_alone(tmp_path):
     assert (tmp_path / "config.json").read_text() == before
     with pytest.raises(UserError, match=r"another model.*entries differ"):
         restore_state(config, tmp_path)
+
+
+def first(config):
+    return first_state(config, build_model(config.model))
+
+
+def test_training_starts_from_the_parameters_of_another_run(run, tmp_path):
+    config, path = run.config.copy_and_resolve_references(), tmp_path / "trained.safetensors"
+    trained = jax.tree.map(lambda x: x + 1, first(config).params)
+    weights.save(path, config.to_dict(), trained)
+    config.train.start_from = str(path)
+    state = first(config)
+    jax.tree.map(np.testing.assert_array_equal, state.params, trained)
+    assert int(state.step) == 0 and not any(x.any() for x in jax.tree.leaves(state.opt_state))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nowhere", "train.start_from=nowhere: nowhere: no such directory or file"),
+        ("quick", r"train.start_from=quick: \d+ parameters are not the model's: '.*' is "),
+    ],
+)
+def test_parameters_that_cannot_be_started_from_are_named(name, message, tmp_path):
+    with pytest.raises(UserError, match=message):
+        train(tiny("tetrominoes", start_from=name), tmp_path)
+    assert not list(tmp_path.glob("*.json*"))
 
 
 def test_metrics_file_drops_what_comes_again_and_half_lines(tmp_path, capsys):
@@ -294,6 +322,7 @@ def test_a_curriculum_changes_the_step_on_the_way(tmp_path, capsys):
     assert "nothing to do" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_model_trains_and_loads_in_64_bit_mode(tmp_path):
     code = """
 import jax, numpy as np, slotjax, sys

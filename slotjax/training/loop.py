@@ -23,7 +23,7 @@ from slotjax.training.interruption import Interruption
 from slotjax.training.metrics_log import MetricsLog, read_metrics
 from slotjax.training.optimizer import learning_rate
 from slotjax.training.progress import Progress, Silence
-from slotjax.training.restore import initial_state, saved
+from slotjax.training.restore import first_state, initial_state, saved
 from slotjax.training.run import Run, check_same_run, open_run
 from slotjax.training.state import TrainState
 
@@ -83,10 +83,10 @@ class Loop:
 
     def _restored(self) -> TrainState:
         """The state of the newest intact checkpoint, or the one before the first step."""
-        state = initial_state(self.config, self.run_.model)
         found = self.checkpoints.newest_intact()
         if found is None:
-            return state
+            return first_state(self.config, self.run_.model)
+        state = initial_state(self.config, self.run_.model)
         check_same_run(self.config, disk.from_fields(found.config), self.run_.workdir)
         return replace(self.checkpoints.read(found, saved(state)), frozen=state.frozen)
 

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from slotjax import weights
 from slotjax.api import init
 from slotjax.config import disk
+from slotjax.errors import UserError
 from slotjax.models import Model, build_model
 from slotjax.training.checkpoint import Checkpoints
 from slotjax.training.optimizer import build_optimizer
@@ -48,8 +49,30 @@ def initial_state(config: ConfigDict, model: Model) -> TrainState:
     """The state before the first step, drawn from the seed."""
     shapes = next(iter(model.inputs.values()))
     params = init(model, stream_key(config.seed, "parameters"), jnp.zeros((1, *shapes.shape), shapes.dtype))
+    return state_of(config, model, params)
+
+
+def state_of(config: ConfigDict, model: Model, params: Any) -> TrainState:
+    """The state before the first step, with these parameters."""
     ema = config.train.ema_decay > 0
     return create_state(params, build_optimizer(config.train), ema=ema, frozen=model.frozen)
+
+
+def first_state(config: ConfigDict, model: Model) -> TrainState:
+    """The state before the first step: drawn from the seed, or with the parameters that `train.start_from` names.
+
+    Raises:
+      UserError: there are none of that name, or they are another model's.
+    """
+    name = config.train.start_from
+    if not name:
+        return initial_state(config, model)
+    try:
+        params = load(name)[1]
+        weights.check_parameters(model, params)
+    except UserError as error:
+        raise UserError(f"train.start_from={name}: {error}") from None
+    return state_of(config, model, jax.tree.map(jnp.asarray, params))
 
 
 def restore_state(config: ConfigDict, workdir: Path, *, best: bool = False) -> tuple[Model, TrainState]:
