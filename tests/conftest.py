@@ -22,6 +22,11 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(2**30))  # this also
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 
 import pytest
+from hypothesis import settings
+
+# The same examples in every run: what is found at random belongs to `benchmarks/fuzz.py`.
+settings.register_profile("same", derandomize=True)
+settings.load_profile("same")
 
 pytest.register_assert_rewrite("bounds", "report_pages")
 
