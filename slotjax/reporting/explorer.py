@@ -30,7 +30,7 @@ class Explorer:
 
 
 @dataclass(frozen=True)
-class Seen:
+class Views:
     """Some held-out images, by their numbers, as the model sees them.
 
     Attributes:
@@ -55,7 +55,7 @@ def explore(history: History, trained: Trained, scores: Scores) -> Explorer:
     return fit(history, scores, look(indices, jax.device_get(batch), out))
 
 
-def look(indices: np.ndarray, batch: dict[str, Any], out: Output) -> Seen:
+def look(indices: np.ndarray, batch: dict[str, Any], out: Output) -> Views:
     """The tokens are taken for a grid of equal squares."""
     attention = np.asarray(out.attention_history)
     height, width = batch["image"].shape[1:3]
@@ -65,10 +65,10 @@ def look(indices: np.ndarray, batch: dict[str, Any], out: Output) -> Seen:
         weights = attention[:, -1].reshape(len(indices), -1, *grid)
     else:
         weights = np.asarray(responsibilities(out, batch["image"]))
-    return Seen(indices, batch, out, weights, grid)
+    return Views(indices, batch, out, weights, grid)
 
 
-def fit(history: History, scores: Scores, seen: Seen) -> Explorer:
+def fit(history: History, scores: Scores, seen: Views) -> Explorer:
     """The largest explorer within the budget: pictures are made smaller, then fewer."""
     for each in (3, 1):
         members = choose(scores, each)
@@ -82,7 +82,7 @@ def fit(history: History, scores: Scores, seen: Seen) -> Explorer:
     return build(history, scores, members[:1], seen, min(SIDES))
 
 
-def build(history: History, scores: Scores, members: list[tuple[str, int]], seen: Seen, side: int) -> Explorer:
+def build(history: History, scores: Scores, members: list[tuple[str, int]], seen: Views, side: int) -> Explorer:
     """The explorer of some (group, index), with pictures of at most `side` pixels."""
     num_iterations, num_slots = np.asarray(seen.out.attention_history).shape[1:3]
     side = min(side, images.MAX_WEBP_SIDE // max(num_slots, num_iterations))
@@ -108,7 +108,7 @@ def build(history: History, scores: Scores, members: list[tuple[str, int]], seen
     return Explorer(settings, shown_ones, sum(map(len, uris)))
 
 
-def _panels(seen: Seen, position: int, size: tuple[int, int], small_grid: tuple[int, int]) -> dict[str, Any]:
+def _panels(seen: Views, position: int, size: tuple[int, int], small_grid: tuple[int, int]) -> dict[str, Any]:
     """Data URIs, and the slots' colours: `owner` holds the slot of each pixel, `attention` a row for each iteration."""
     image, out = seen.batch["image"][position], jax.tree.map(lambda leaf: leaf[position], seen.out)
     weights, lossless = seen.weights[position], max(size) <= images.LOSSLESS_SIDE
@@ -149,7 +149,7 @@ def _resized(tiles: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.stack([np.stack([images.resize(tile, size) for tile in row]) for row in tiles])
 
 
-def _words(history: History, scores: Scores, index: int, seen: Seen, position: int) -> dict[str, str | list]:
+def _words(history: History, scores: Scores, index: int, seen: Views, position: int) -> dict[str, str | list]:
     """The picture's figures, and for each slot what it claims, for those who listen rather than look."""
     figures = scores.images["slots"]
     names = headlines(scores.shown, history.task) or scores.shown
