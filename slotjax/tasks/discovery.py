@@ -19,7 +19,7 @@ from slotjax.tasks.base import Batch, Condition, Figures, Summary
 
 LOSSES = {"mse": 1.0}
 TARGETS = ()
-HEADLINES = ("posterior_fg_ari", "fg_ari", "mse")
+HEADLINES = ("posterior_fg_ari", "posterior_ari", "posterior_miou", "fg_ari", "mse")
 BASELINES = ("kmeans", "soft_kmeans")
 NEXT = ("slotjax.evaluate --workdir {workdir}", "slotjax.segment --workdir {workdir} IMAGE...")
 METRICS = {  # of segments: a title, (truth, found, num_true=, num_pred=) -> [b], and whether it is of objects alone

@@ -201,8 +201,7 @@ class Loop:
         if summary is None:
             return  # it is made up for when the run goes on
         self.metrics.write(step, summary)
-        # Those of attention and of slots would make the line too long; they are in metrics.jsonl.
-        headline = {name: x for name, x in summary.items() if not name.startswith(("attention_", "slot_", "mask_"))}
+        headline = {name: summary.get(name) for name in self.run_.task.HEADLINES}  # the others are in metrics.jsonl
         shown = "  ".join(f"{name} {value:.4f}" for name, value in headline.items() if isinstance(value, float))
         self.progress.say(f"step {step}  held-out: {shown}  ({summary['num_images']} images)")
         if collapsed := self.run_.task.collapse(summary):
