@@ -102,10 +102,10 @@ def sheet(
 
     Args:
       images: [b, h, w, 3] in [-1, 1]; truth: int [b, h, w].
-      size: smaller panels are enlarged to about so many pixels.
+      size: smaller panels are enlarged to at least so many pixels.
       sigma: of the responsibilities.
     """
-    images, zoom = np.asarray(images), max(1, size // images.shape[1])
+    images, zoom = np.asarray(images), -(-size // images.shape[1])
     posterior = np.asarray(responsibilities(out, jnp.asarray(images), sigma=sigma)).argmax(1)
     components, masks, drawn = map(np.asarray, (out.components, out.masks, out.reconstruction))
     num_slots, rows = masks.shape[1], []
