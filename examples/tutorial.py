@@ -32,6 +32,7 @@ from slotjax.metrics import adjusted_rand_index
 
 FIGURES = Path(os.environ.get("SLOTJAX_FIGURES", "figures"))  # where the pictures go
 FIGURES.mkdir(parents=True, exist_ok=True)
+print(f"Figures go to {FIGURES}; most of the time is compiling.")
 
 
 def show(name, rows, titles, side=1.3):
@@ -49,6 +50,7 @@ def show(name, rows, titles, side=1.3):
         axis.set_title(title, fontsize=8)
     figure.savefig(FIGURES / f"{name}.png", dpi=110)
     plt.close(figure)
+    print(f"drew {name}.png")
     return figure  # a notebook shows a cell's last value
 
 
@@ -215,4 +217,3 @@ first = [picture, redraw(slots[0]), redraw(removed), redraw(added), redraw(swapp
 second = [to_uint8(np.asarray(other.image)), redraw(slots[1]), redraw(jnp.delete(slots[1], theirs, axis=0))]
 second += [redraw(jnp.concatenate([slots[1], slots[0, ours][None]])), redraw(swapped[1])]
 show("editing", [first, second], titles, side=1.6)
-print(f"wrote {len(list(FIGURES.glob('*.png')))} figures to {FIGURES}")
