@@ -289,7 +289,7 @@ def test_packaged_weights_say_what_they_are(run):
     assert "clevr, 64x64, 7 slots" in said and "sprites, 32x32, 5 slots" in said
     for name in weights.packaged_names():
         config, _ = weights.read(weights.find(name))
-        assert f"FG-ARI of the masks {config['evaluation']['fg_ari']:.3f}, " in said
+        assert f"FG-ARI of the responsibilities {config['evaluation']['posterior_fg_ari']:.3f} (" in said
 
 
 @pytest.mark.parametrize(

@@ -93,8 +93,9 @@ def describe(path: Path) -> str:
     data, model, scored = config["data"]["name"], config["model"], config.get("evaluation", {})
     height, width = model["resolution"]
     task = TASKS[model["name"]]
-    figures = [f"{task.TITLES[name]} {scored[name]:.3f}" for name in task.HEADLINES if scored.get(name) is not None]
-    told = f"{', '.join(figures)} ({scored['num_images']} held-out images)" if figures else "not evaluated"
+    figure, told = task.HEADLINES[0], "not evaluated"
+    if scored.get(figure) is not None:
+        told = f"{task.TITLES[figure]} {scored[figure]:.3f} ({scored['num_images']} held-out images)"
     return f"{model['name']} on {data}, {width}x{height}, {model['num_slots']} slots: {told}"
 
 
