@@ -3,9 +3,8 @@
 Each in a process of its own, the step of COMMIT, which is unpacked into a temporary folder, and that of this working
 tree take turns, each with its own config, as its own `train.py` would run it, without the rendering of scenes. Prints
 both losses of the first step, from the same parameters, pictures and noise, which are equal where both compute the
-same, then medians, spreads, and the median over the rounds of their ratio. Where a recipe had another name, say so:
-
-    python benchmarks/versions.py 410dc3c --config configs/quick.py --config-then configs/quick.py:learned
+same, then medians, spreads, and the median over the rounds of their ratio. Where a recipe had another name, say so with
+--config-then.
 """
 
 import argparse
