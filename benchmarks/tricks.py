@@ -47,7 +47,6 @@ class Setting:
     config: str
     changes: tuple[str, ...] = ()
     steps: int = 1
-    keep_memory: bool = True
     micro_batches: bool = True
     convolutions: bool = True
     dense: bool = True
@@ -62,7 +61,6 @@ RECIPES = (
     Setting("configs/clevr.py", ("model.resolution=(64,64)", "train.batch_size=4")),
 )
 TRICKS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {  # what it is, and the setting with and without it
-    "memory": ("freed memory is kept (slotjax/cli.py)", {}, {"keep_memory": False}),
     "micro_batches": ("parts of at most 64 MiB (slotjax/training/memory.py)", {}, {"micro_batches": False}),
     "cores": ("a device for each core, or threads", {"cores": "devices"}, {"cores": "threads"}),
     "convolutions": ("convolutions in forms of their own (slotjax/nn/cpu)", {}, {"convolutions": False}),
@@ -173,6 +171,4 @@ def step_of_trees(run: Run) -> Callable:
 
 
 if __name__ == "__main__":
-    if "--worker" in sys.argv and json.loads(sys.argv[-1])["keep_memory"] is False:
-        cli.keep_freed_memory = lambda: None
     cli.run(main)

@@ -4,7 +4,6 @@ Nothing heavy is imported here. A command imports the rest inside its `main`, wh
 """
 
 import argparse
-import ctypes
 import io
 import os
 import signal
@@ -20,7 +19,6 @@ from slotjax.system.compilation import keep_compiled_programs
 from slotjax.system.paths import given
 
 EXIT_USER_ERROR, EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 2, 130, 141
-TRIM_THRESHOLD, MMAP_MAX = -1, -4  # glibc's names for them, in malloc.h
 
 
 def run(main: Callable[[], int | None]) -> None:
@@ -30,7 +28,6 @@ def run(main: Callable[[], int | None]) -> None:
     heed_interrupts()
     try:
         set_streams()
-        keep_freed_memory()
         keep_compiled_programs()
         code = main()
         sys.stdout.flush()
@@ -112,20 +109,6 @@ def missing_platform() -> str | None:
     except (AssertionError, RuntimeError):
         return f"JAX_PLATFORMS={asked}: no such device can be used here; unset it, or set JAX_PLATFORMS=cpu"
     return None
-
-
-def keep_freed_memory() -> None:
-    """Has this process keep the memory that it frees, where its C library is glibc; elsewhere does nothing.
-
-    XLA:CPU takes its work space anew for every call, and glibc hands blocks of more than 32 MiB back to the kernel, so
-    that each step would start with a page fault for every 4 KiB of it (docs/performance.md).
-    """
-    if not sys.platform.startswith("linux"):
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt:
-        mallopt(MMAP_MAX, 0)
-        mallopt(TRIM_THRESHOLD, -1)
 
 
 class Parser(argparse.ArgumentParser):
