@@ -58,6 +58,7 @@ class Setting:
 RECIPES = (
     Setting("configs/quick.py", steps=20),
     Setting("configs/clevr.py:small", steps=10),
+    Setting("configs/tetrominoes.py"),
     Setting("configs/clevr.py", ("model.resolution=(64,64)", "train.batch_size=4")),
 )
 TRICKS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {  # what it is, and the setting with and without it
