@@ -111,7 +111,7 @@ def test_versions_refuses_parameters_of_another_model(tmp_path):
 def test_a_trick_is_timed_on_and_off(capsys, monkeypatch):
     tricks = benchmark("tricks")
     monkeypatch.setattr(tricks, "RECIPES", tricks.RECIPES[:1])
-    tricks.main(words("--tiny --only memory"))
+    tricks.main(words("--tiny --only vector"))
     row = cells(capsys.readouterr().out, "configs/quick.py:tiny")
     assert float(row[-1]) == pytest.approx(float(row[5]) / float(row[3]), rel=0.1)
 
@@ -143,7 +143,7 @@ def test_without_a_trick_the_step_is_the_same(monkeypatch):
         ("memory", "--slots 0", "--slots=0"),
         ("growth", "--tokens 0", "--tokens=0"),
         ("growth", "--figure nowhere/x.png", "--figure=nowhere/x.png: no folder"),
-        ("tricks", "--only nothing", "--only nothing: choose among memory, "),
+        ("tricks", "--only nothing", "--only nothing: choose among micro_batches, "),
         ("versions", "HEAD --rounds 0", "--rounds=0: must be at least 1"),
         ("versions", "HEAD --config configs/nowhere.py", "--config=configs/nowhere.py: this tree has no such file"),
     ],
