@@ -47,7 +47,6 @@ class Setting:
     config: str
     changes: tuple[str, ...] = ()
     steps: int = 1
-    micro_batches: bool = True
     convolutions: bool = True
     dense: bool = True
     vector: bool = True
@@ -62,7 +61,6 @@ RECIPES = (
     Setting("configs/clevr.py", ("model.resolution=(64,64)", "train.batch_size=4")),
 )
 TRICKS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {  # what it is, and the setting with and without it
-    "micro_batches": ("parts of at most 64 MiB (slotjax/training/memory.py)", {}, {"micro_batches": False}),
     "cores": ("a device for each core, or threads", {"cores": "devices"}, {"cores": "threads"}),
     "convolutions": ("convolutions in forms of their own (slotjax/nn/cpu)", {}, {"convolutions": False}),
     "dense": ("dense layers in a form of their own (slotjax/nn/cpu)", {}, {"dense": False}),
@@ -70,7 +68,7 @@ TRICKS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {  # what it is,
     "pool": ("scenes come back from a pool", {"scenes": "pool"}, {"scenes": "rendered"}),
 }
 
-SEEN = ("micro_batches", "cores")  # in what a worker says of its step
+SEEN = ("cores",)  # in what a worker says of its step
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -143,7 +141,6 @@ def opened(setting: Setting) -> Run:
     """The run, with layers in their plain forms where the setting says so."""
     config = recipe(setting.config, *setting.changes)
     config.cores = setting.cores or config.cores
-    config.train.micro_batches = 0 if setting.micro_batches else 1
     config.data.pool = POOL if setting.scenes == "pool" else 0
     if config.cores == "devices":
         one_device_per_core(config.train.batch_size)

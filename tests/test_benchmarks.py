@@ -143,7 +143,7 @@ def test_without_a_trick_the_step_is_the_same(monkeypatch):
         ("memory", "--slots 0", "--slots=0"),
         ("growth", "--tokens 0", "--tokens=0"),
         ("growth", "--figure nowhere/x.png", "--figure=nowhere/x.png: no folder"),
-        ("tricks", "--only nothing", "--only nothing: choose among micro_batches, "),
+        ("tricks", "--only nothing", "--only nothing: choose among cores, "),
         ("versions", "HEAD --rounds 0", "--rounds=0: must be at least 1"),
         ("versions", "HEAD --config configs/nowhere.py", "--config=configs/nowhere.py: this tree has no such file"),
     ],

@@ -1,4 +1,4 @@
-"""How much memory a step will take, asked before it is compiled, and the micro-batches in which it fits or is fast."""
+"""How much memory a step will take, asked before it is compiled, and the micro-batches in which it fits."""
 
 import os
 from pathlib import Path
@@ -12,7 +12,6 @@ from slotjax.system.console import readable
 from slotjax.training.objective import Objective
 
 USABLE = 0.7  # share of the free memory that a step may take
-KEPT = 2**26  # bytes that glibc keeps for a thread; a larger work space comes from the kernel anew, page by page
 WORKSPACE = 1.5  # of what the backward pass keeps: gradients in flight, XLA's copies for other layouts
 
 
@@ -48,24 +47,14 @@ def free_bytes(device: jax.Device) -> int | None:
     return free and free // jax.local_device_count()
 
 
-def fastest_bytes(device: jax.Device) -> int | None:
-    """What a program on this device can take before it becomes slower (docs/performance.md); None where nothing says.
-
-    On a CPU `KEPT`, up to which a work space is not mapped anew for every step, and mostly stays in the cache.
-    """
-    return KEPT if device.platform == "cpu" else None
-
-
-def choose_micro_batches(
-    asked: int, per_device: int, image_bytes: int, free: int | None, fastest: int | None = None
-) -> int:
+def choose_micro_batches(asked: int, per_device: int, image_bytes: int, free: int | None) -> int:
     """In how many equal parts each device takes its share of the batch.
 
-    `asked`, or where that is 0 as few as memory allows; if then an image alone takes less than `fastest`, as few as do.
+    `asked`, or where that is 0 as few as memory allows.
 
     Args:
       image_bytes: what one image needs.
-      free, fastest: see `free_bytes` and `fastest_bytes`.
+      free: see `free_bytes`.
     """
     if asked:
         if per_device % asked:
@@ -74,13 +63,11 @@ def choose_micro_batches(
                 "take a divisor, or 0 to choose by memory"
             )
         return asked
-    divisors = [n for n in range(1, per_device + 1) if per_device % n == 0]
-    fast = [n for n in divisors if fastest and per_device // n * image_bytes <= fastest]
     if free is None:
-        return min(fast or divisors)
-    fitting = [n for n in divisors if per_device // n * image_bytes <= USABLE * free]
-    if fitting:
-        return min(set(fast) & set(fitting) or fitting)
+        return 1
+    divisors = [n for n in range(1, per_device + 1) if per_device % n == 0]
+    if fitting := [n for n in divisors if per_device // n * image_bytes <= USABLE * free]:
+        return min(fitting)
     raise UserError(
         f"model.resolution: one image needs about {readable(image_bytes)} and {readable(free)} are free; "
         "use a smaller resolution or fewer slots"

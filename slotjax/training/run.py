@@ -105,11 +105,11 @@ def open_stages(config: ConfigDict) -> list[Stage]:
 def fit(
     config: ConfigDict, parallel: Parallel, feed: SceneFeed | StoredFeed, objectives: list[Objective], params: Any
 ) -> tuple[int, str]:
-    """In how many micro-batches the step fits, or is fast; and what to say of memory."""
+    """In how many micro-batches the step fits, and what to say of memory."""
     example = {name: feed.example[name] for name in feed.fields}
     image_bytes = max(memory.bytes_per_image(objective, params, example) for objective in objectives)
-    free, fastest = (measure(parallel.own_devices[0]) for measure in (memory.free_bytes, memory.fastest_bytes))
-    parts = memory.choose_micro_batches(config.train.micro_batches, parallel.per_device, image_bytes, free, fastest)
+    free = memory.free_bytes(parallel.own_devices[0])
+    parts = memory.choose_micro_batches(config.train.micro_batches, parallel.per_device, image_bytes, free)
     parts = int(processes.everyones(parts).max())
     whole = readable(image_bytes * parallel.per_device)
     note = f"memory: about {whole} for {parallel.per_device} images a device"
