@@ -120,6 +120,7 @@ def test_tensorflow_reads_the_tfrecords(tmp_path):
         (["--scenes", "clevr", "--option", "colour=red"], "--option colour='red': clevr scenes have no such option"),
         (["--scenes", "clevr", "--option", "max_objects"], "NAME=VALUE"),
         (["--scenes", "clevr", "--option", "resolution=(1,1)"], "no such option"),
+        (["--scenes", "moving_sprites"], "--scenes moving_sprites: scenes that move"),
         (["--scenes", "clevr", "--count", "0"], "count: must be a whole number from 1"),
         (["--scenes", "tetrominoes", "--seed", str(2**63)], "seed: must be a whole number"),
         (["--scenes", "tetrominoes", "--split", "a b"], "--split 'a b'"),

@@ -46,7 +46,8 @@ def export(
     choose("--scenes", SCENES, name)
     check_options(name, options, "--option ")
     family = partial(SCENES[name], **(DEFAULTS.get(name, {}) | options))
-    jax.eval_shape(family, jax.random.key(0))
+    if jax.eval_shape(family, jax.random.key(0)).flow is not None:
+        raise UserError(f"--scenes {name}: scenes that move have no such file; export those that stand still")
     if not split.isidentifier():
         raise UserError(f"--split {split!r}: use letters, digits and underscores")
     path = out / f"{name}_{split}.tfrecords"

@@ -12,6 +12,7 @@ import jax
 
 from slotjax.data.scenes.clevr_scene import clevr
 from slotjax.data.scenes.dsprites import multi_dsprites, sprites
+from slotjax.data.scenes.moving_sprites import moving_sprites
 from slotjax.data.scenes.scene import Scene
 from slotjax.data.scenes.tetris import tetrominoes
 from slotjax.errors import UserError, shown
@@ -22,6 +23,7 @@ SCENES: dict[str, Callable[..., Scene]] = {
     "multi_dsprites": multi_dsprites,
     "sprites": sprites,
     "clevr": clevr,
+    "moving_sprites": moving_sprites,
 }
 NOT_OPTIONS = ("key", "resolution")  # what the caller passes
 
@@ -51,10 +53,20 @@ def bind(name: str, options: Mapping[str, Any], resolution: tuple[int, int]) -> 
     if "resolution" in inspect.signature(SCENES[name]).parameters:
         chosen["resolution"] = resolution
     scene = partial(SCENES[name], **chosen)
-    size = jax.eval_shape(scene, jax.random.key(0)).image.shape[:2]
+    size = jax.eval_shape(scene, jax.random.key(0)).image.shape[-3:-1]
     if size != resolution:
         raise UserError(f"model.resolution={resolution}: {name} scenes are {size}; set model.resolution to that")
     return scene
 
 
-__all__ = ["SCENES", "Scene", "bind", "check_options", "clevr", "multi_dsprites", "sprites", "tetrominoes"]
+__all__ = [
+    "SCENES",
+    "Scene",
+    "bind",
+    "check_options",
+    "clevr",
+    "moving_sprites",
+    "multi_dsprites",
+    "sprites",
+    "tetrominoes",
+]

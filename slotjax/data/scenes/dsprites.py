@@ -1,6 +1,7 @@
 """Flat sprites: multi-dSprites in its three variants, and the small scenes of `configs/quick.py`."""
 
 import dataclasses
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -34,7 +35,7 @@ def multi_dsprites(
     """
     if variant not in VARIANTS:
         raise UserError(f"variant={variant!r}: multi_dsprites has {', '.join(VARIANTS)}")
-    side = _side(resolution)
+    side = side_of(resolution)
     low, high = VARIANTS[variant]
     draw = Uniform(key, 10 * high + 5)
     shape = draw.integers((high,), 3)
@@ -76,22 +77,53 @@ def sprites(
       `Scene`; objects: shape (0 square, 1 disc, 2 triangle), scale (pixels from centre to edge), orientation
       (radians), x and y (0..1, centre), color and core [3] (0..1), present.
     """
+    check_sprites(min_objects, max_objects, background)
+    side, most = side_of(resolution), max_objects
+    draw = Uniform(key, most * (5 + 2 * PROPOSALS) + 2)
+    look = draw_look(draw, most)
+    centre = apart(0.14 + 0.72 * draw.floats((PROPOSALS, most, 2)), 0.28)
+    hue = draw.floats(())
+    count = min_objects + draw.integers((), most + 1 - min_objects)
+    return compose_sprites(look, centre, ground(hue, background), count, side)
+
+
+def check_sprites(min_objects: int, max_objects: int, background: str) -> None:
+    """Raises a `UserError` for options of `sprites` that are out of range."""
     if not 1 <= min_objects <= max_objects <= 8:
         raise UserError(
             f"min_objects={min_objects}, max_objects={max_objects}: need 1 <= min_objects <= max_objects <= 8"
         )
     if background not in ("colored", "black"):
         raise UserError(f"background={background!r}: choose 'colored' or 'black'")
-    side, most = _side(resolution), max_objects
-    draw = Uniform(key, most * (5 + 2 * PROPOSALS) + 2)
+
+
+class Look(NamedTuple):
+    """How n small sprites look: shape, radius over the side, angle in rad [n], and both colours [n, 3]."""
+
+    shape: jax.Array
+    radius: jax.Array
+    angle: jax.Array
+    rim: jax.Array
+    core: jax.Array
+
+
+def draw_look(draw: Uniform, most: int) -> Look:
+    """Draws small sprites, five numbers each."""
     shape = draw.integers((most,), 3)
     radius = 0.12 + 0.04 * draw.floats((most,))
     angle = draw.floats((most,)) * 2 * jnp.pi
     rim, core = (jnp.asarray(COLORS)[draw.integers((most,), len(COLORS))] for _ in range(2))
-    centre = _apart(0.14 + 0.72 * draw.floats((PROPOSALS, most, 2)), 0.28)
-    hue = draw.floats(())
-    count = min_objects + draw.integers((), most + 1 - min_objects)
-    dark = hsv_to_rgb(jnp.stack([hue, jnp.float32(0.5), jnp.float32(0.35)])) * (background == "colored")
+    return Look(shape, radius, angle, rim, core)
+
+
+def ground(hue: jax.Array, background: str) -> jax.Array:
+    """The colour behind small sprites, [3]."""
+    return hsv_to_rgb(jnp.stack([hue, jnp.float32(0.5), jnp.float32(0.35)])) * (background == "colored")
+
+
+def compose_sprites(look: Look, centre: jax.Array, dark: jax.Array, count: jax.Array, side: int) -> Scene:
+    """Small sprites at centres [n, 2] (row, column, over the side)."""
+    shape, radius, angle, rim, core = look
     attributes = {"shape": shape, "scale": radius * side, "orientation": angle, "centre": centre, "core": core}
     scene = _compose(_simple_masks(shape, centre, radius, angle, side), rim, dark, count, **attributes)
     cores = _simple_masks(shape, centre, radius * CORE, angle, side)
@@ -138,14 +170,14 @@ def _local(centre, radius, angle, side: int):
     return cos * dx + sin * dy, cos * dy - sin * dx
 
 
-def _side(resolution: tuple[int, int]) -> int:
+def side_of(resolution: tuple[int, int]) -> int:
     height, width = resolution
     if height != width or not 16 <= height <= 1024:
         raise UserError(f"resolution={tuple(resolution)}: sprites are drawn on squares of 16 to 1024 pixels a side")
     return height
 
 
-def _apart(proposals: jax.Array, gap: float) -> jax.Array:
+def apart(proposals: jax.Array, gap: float) -> jax.Array:
     """The first of the proposed centres [p, e, 2] that are all at least `gap` from one another, or the widest apart."""
     count = proposals.shape[1]
     distance = jnp.linalg.norm(proposals[:, :, None] - proposals[:, None] + 1e-9, axis=-1) + 9 * jnp.eye(count)
