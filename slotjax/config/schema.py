@@ -17,6 +17,7 @@ MOST_IMAGES = 10**6
 FLOAT = 1e38  # the largest that float32 holds, or so
 
 Steps = Annotated[int, Range(1, STEPS)]
+Frames = Annotated[int, Range(0, 1000)]
 
 
 @dataclass
@@ -29,6 +30,8 @@ class Data:
     # Scenes: render so many, once, and train on those again and again; 0: new ones for every step.
     pool: Annotated[int, Range(0, 10**7)] = 0
     eval_images: Annotated[int, Range(0, MOST_IMAGES)] = 320  # held out; the paper's number; 0: a share of a small set
+    num_frames: Frames = 0  # of the videos that are trained on; 0: pictures
+    eval_frames: Frames = 0  # of held-out videos; 0: as many as num_frames
     max_objects: Annotated[int, Range(0, 1000)] = 0  # stored data: leave out scenes with more; 0 keeps all
     crop: Literal["default", "reference", "none"] = "default"  # stored CLEVR: "reference" are the original's numbers
     num_workers: Annotated[int, Range(0, 1000)] = 0  # stored data: threads that read ahead

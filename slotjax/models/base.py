@@ -16,7 +16,9 @@ from slotjax.nn.attention import SlotAttention
 
 @struct.dataclass
 class Output:
-    """What a model returns: float32 arrays, or None for what it does not have; `*b` are the axes of the batch.
+    """What a model returns: float32 arrays, or None for what it does not have.
+
+    `*b` are the axes of the batch, behind which those of a video have the axis of its frames.
 
     Attributes:
       slots: [*b, k, d]; with a decoder whose frame is each slot's own [*b, k, d + 4], see `slotjax.nn.positions`.
@@ -74,9 +76,24 @@ class Model(nn.Module):
     def inputs(self) -> Mapping[str, jax.ShapeDtypeStruct]:
         """What one example holds for it: names, shapes and dtypes, without the axes of the batch.
 
-        The first is what `slotjax.apply` takes by position.
+        The first is what `slotjax.apply` takes by position. Of a video two frames stand for any number of them.
         """
         raise NotImplementedError
+
+    @property
+    def learns_from(self) -> tuple[str, ...]:
+        """What an example holds for training besides: cues for the slots, or a target that is not among the inputs."""
+        return ()
+
+    def cues(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        """What a batch gives `slotjax.apply` besides the inputs: keywords."""
+        del batch
+        return {}
+
+    def aimed(self, out: Output, batch: Mapping[str, Any]) -> Output:
+        """`out` with its `target`, where that is in the batch and not among the inputs."""
+        del batch
+        return out
 
     @property
     def decoded_dim(self) -> int:

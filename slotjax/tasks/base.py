@@ -8,11 +8,19 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from slotjax.api import apply
 from slotjax.models import Model, Output
 
 Batch = Mapping[str, Any]
 Figures = Mapping[str, np.ndarray]  # of every image: {figure: [n, ...]}, NaN where an image has none
 Summary = dict[str, Any]  # over all images: {figure: number or None}, with `num_images`
+
+
+def answer(model: Model, params: Any, batch: Batch, keys: jax.Array, **options: Any) -> Output:
+    """What the model makes of a batch, with the cues and the target that the batch has for it."""
+    first, *others = model.inputs
+    given = {name: batch[name] for name in others} | model.cues(batch) | options
+    return model.aimed(apply(model, params, batch[first], keys, **given), batch)
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from slotjax import metrics
-from slotjax.api import apply, jitted_apply, responsibilities
+from slotjax.api import jitted_apply, responsibilities
 from slotjax.drawing import slots as draw
 from slotjax.losses.reconstruction import mse
 from slotjax.models import Model, Output
-from slotjax.tasks.base import Batch, Condition, Figures, Summary
+from slotjax.tasks.base import Batch, Condition, Figures, Summary, answer
 
 LOSSES = {"mse": 1.0}
 TARGETS = ()
@@ -54,7 +54,7 @@ def scores(
     their size (root mean squares): 0 where all are alike; `mask_entropy` how undecided the masks are.
     """
     images = batch["image"]
-    out = apply(model, params, images, keys, **options)
+    out = answer(model, params, batch, keys, **options)
     figures = {"mse": mse(out)}
     slots, masks, attention = out.need("slots", "masks", "attention")
     figures |= {"slot_largest": largest_share(masks), "slot_distance": relative_distance(slots)}

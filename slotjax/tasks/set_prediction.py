@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from slotjax.api import apply, decode, jitted_apply
+from slotjax.api import decode, jitted_apply
 from slotjax.data import clevr_properties
 from slotjax.data.clevr_properties import REAL, targets
 from slotjax.drawing import objects as draw
@@ -17,7 +17,7 @@ from slotjax.errors import UserError
 from slotjax.losses.sets import matched_huber
 from slotjax.metrics.average_precision import THRESHOLDS, average_precision
 from slotjax.models import Model, Output
-from slotjax.tasks.base import Batch, Condition, Figures, Summary
+from slotjax.tasks.base import Batch, Condition, Figures, Summary, answer
 
 LOSSES = {"set": 1.0}
 TARGETS = ("objects",)
@@ -60,7 +60,7 @@ def scores(
     [b, m, 19], where m is the larger of the number of slots and of what a scene can hold.
     """
     del num_true
-    out = apply(model, params, batch["image"], keys, **options)
+    out = answer(model, params, batch, keys, **options)
     (predictions,), objects = out.need("predictions"), batch["objects"]
     truth = targets(objects, max(predictions.shape[1], objects["present"].shape[1]))
     value = matched_huber(predictions, truth)

@@ -2,7 +2,7 @@
 
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any
@@ -13,7 +13,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from slotjax.config.schema import EVAL_SEED
-from slotjax.data.scenes import SCENES, bind
+from slotjax.data.scenes import SCENES, Scene, bind
+from slotjax.errors import UserError
 from slotjax.models import build_model
 from slotjax.tasks import TASKS
 from slotjax.training.parallel import Parallel
@@ -29,16 +30,30 @@ POOL_PIECE = 256  # scenes of a pool that are rendered in one go
 def open_feed(config: ConfigDict) -> "SceneFeed | StoredFeed":
     """The feed of `config.data`; a `UserError` if there is no such data, or if the task cannot learn from it."""
     feed = SceneFeed(config) if config.data.name in SCENES else StoredFeed(config)
+    check_frames(config, feed.example["image"])
     TASKS[config.model.name].check(config, feed.example)
     return feed
 
 
 def needed(config: ConfigDict) -> tuple[tuple[str, ...], tuple[int, int]]:
-    """The entries of a batch that training needs, what the model takes and what its task compares with; and the
-    height and width of its pictures."""
-    inputs = build_model(config.model).inputs
-    height, width, _ = inputs["image"].shape
-    return (*inputs, *TASKS[config.model.name].TARGETS), (height, width)
+    """The entries of a batch that training needs, what the model takes or learns from and what its task compares with;
+    and the height and width of its pictures."""
+    model = build_model(config.model)
+    *_, height, width, _ = model.inputs["image"].shape
+    names = (*model.inputs, *model.learns_from, *TASKS[config.model.name].TARGETS)
+    return tuple(dict.fromkeys(names)), (height, width)
+
+
+def check_frames(config: ConfigDict, image: jax.ShapeDtypeStruct) -> None:
+    """Raises a `UserError` where the model takes videos and the data are pictures, or the reverse."""
+    takes = build_model(config.model).inputs["image"]
+    if len(image.shape) == len(takes.shape):
+        return
+    has, wants = ("pictures", "videos") if len(takes.shape) > len(image.shape) else ("videos", "pictures")
+    raise UserError(
+        f"data.name={config.data.name!r}: gives {has}, and model.name={config.model.name!r} takes {wants}; "
+        "choose another of the two"
+    )
 
 
 class SceneFeed:
@@ -47,22 +62,24 @@ class SceneFeed:
     Attributes:
       fields: the entries of a batch that training needs.
       example: shapes and types of one held-out scene, as a batch holds them but for the leading axis.
+      lesson: the same of one scene that is trained on; held-out videos may be longer.
       num_true: how many ids the true segments have, background included; None without masks.
     """
 
     def __init__(self, config: ConfigDict):
         self.config, (self.fields, resolution) = config, needed(config)
-        self.scene = bind(config.data.name, config.data.options, resolution)
-        shape = jax.eval_shape(self.scene, jax.random.key(0))
-        self.example: Batch = {"image": shape.image, "segments": shape.segments, "objects": shape.objects}
-        self.num_true: int | None = shape.objects["present"].shape[0] + 1
+        data = config.data
+        self.scene = bind(data.name, data.options, resolution, data.num_frames)
+        eval_scene = bind(data.name, data.options, resolution, data.eval_frames or data.num_frames)
+        self.lesson: Batch = entries(jax.eval_shape(self.scene, jax.random.key(0)))
+        self.example: Batch = entries(jax.eval_shape(eval_scene, jax.random.key(0)))
+        self.num_true: int | None = self.example["objects"]["present"].shape[-1] + 1
         held_out = stream_key(EVAL_SEED, "held-out scenes")
-        self._render_held_out = jax.jit(lambda index: self.render(example_keys(held_out, 0, index)))
+        self._render_held_out = jax.jit(lambda index: render(eval_scene, example_keys(held_out, 0, index)))
 
     def render(self, keys: jax.Array) -> Batch:
-        """keys [b] -> image, segments and objects."""
-        scene = jax.lax.map(self.scene, keys, batch_size=CHUNK.get(jax.default_backend(), 16))
-        return {"image": scene.image, "segments": scene.segments, "objects": scene.objects}
+        """keys [b] -> the entries of so many scenes that are trained on."""
+        return render(self.scene, keys)
 
     def train_batches(self, parallel: Parallel, start_step: int) -> Iterator[Batch]:
         """Batches from step `start_step` on, each made by the devices that use it; a pure function of (seed, step)."""
@@ -123,6 +140,16 @@ class SceneFeed:
         return whole | {"index": padded[: len(index)]}
 
 
+def entries(scene: Scene) -> Batch:
+    """What a scene holds, by name."""
+    return {name: value for name, value in vars(scene).items() if value is not None}
+
+
+def render(scene: Callable[[jax.Array], Scene], keys: jax.Array) -> Batch:
+    """keys [b] -> the entries of so many scenes."""
+    return entries(jax.lax.map(scene, keys, batch_size=CHUNK.get(jax.default_backend(), 16)))
+
+
 class StoredFeed:
     """A stored data set, in an order that is a pure function of (seed, step); attributes as of `SceneFeed`."""
 
@@ -132,7 +159,8 @@ class StoredFeed:
         self.config, (self.fields, resolution) = config, needed(config)
         self.train = stored.open_stored(config.data, resolution, "train")
         self.eval = stored.open_stored(config.data, resolution, "eval")
-        self.example: Batch = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), self.eval[0])
+        self.lesson: Batch = shapes(self.train[0])
+        self.example: Batch = shapes(self.eval[0])
         self.num_true = self.eval.max_objects + 1 if self.eval.has_segments and self.eval.max_objects else None
 
     def train_batches(self, parallel: Parallel, start_step: int) -> Iterator[Batch]:
@@ -158,6 +186,11 @@ class StoredFeed:
         from slotjax.data import batches
 
         return batches.stack([self.eval[int(i)] for i in index]) | {"index": np.asarray(index, np.int32)}
+
+
+def shapes(example: Batch) -> Batch:
+    """Shapes and types of an example's arrays."""
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), example)
 
 
 @lru_cache(maxsize=16)

@@ -5,9 +5,9 @@ from typing import Any
 
 import jax
 
-from slotjax.api import apply
 from slotjax.losses import Batch, Weight, weigh
 from slotjax.models import Model
+from slotjax.tasks.base import answer
 
 # (params, batch, keys [b], step) -> the loss, a scalar mean over the batch, and scalar metrics, "loss" among them
 Objective = Callable[[Any, Batch, jax.Array, jax.Array], tuple[jax.Array, dict[str, jax.Array]]]
@@ -19,11 +19,9 @@ def build_objective(model: Model, weights: Mapping[str, Weight]) -> Objective:
     Args:
       weights: `config.train.losses`.
     """
-    first, *others = model.inputs
 
     def objective(params: Any, batch: Batch, keys: jax.Array, step: jax.Array) -> tuple[jax.Array, dict]:
-        out = apply(model, params, batch[first], keys, **{name: batch[name] for name in others})
-        metrics = weigh(weights, out, batch, step)
+        metrics = weigh(weights, answer(model, params, batch, keys), batch, step)
         return metrics["loss"], metrics
 
     return objective

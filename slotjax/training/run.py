@@ -106,7 +106,7 @@ def fit(
     config: ConfigDict, parallel: Parallel, feed: SceneFeed | StoredFeed, objectives: list[Objective], params: Any
 ) -> tuple[int, str]:
     """In how many micro-batches the step fits, and what to say of memory."""
-    example = {name: feed.example[name] for name in feed.fields}
+    example = {name: feed.lesson[name] for name in feed.fields}
     image_bytes = max(memory.bytes_per_image(objective, params, example) for objective in objectives)
     free = memory.free_bytes(parallel.own_devices[0])
     parts = memory.choose_micro_batches(config.train.micro_batches, parallel.per_device, image_bytes, free)

@@ -25,7 +25,7 @@ SCENES: dict[str, Callable[..., Scene]] = {
     "clevr": clevr,
     "moving_sprites": moving_sprites,
 }
-NOT_OPTIONS = ("key", "resolution")  # what the caller passes
+NOT_OPTIONS = ("key", "resolution", "num_frames")  # what the caller passes
 
 
 def check_options(name: str, options: Mapping[str, Any], where: str = "data.options.") -> None:
@@ -42,16 +42,22 @@ def check_options(name: str, options: Mapping[str, Any], where: str = "data.opti
         check(f"{where}{option}", known[option].annotation, value)
 
 
-def bind(name: str, options: Mapping[str, Any], resolution: tuple[int, int]) -> Callable[[jax.Array], Scene]:
-    """key -> scene, at this resolution.
+def bind(
+    name: str, options: Mapping[str, Any], resolution: tuple[int, int], num_frames: int = 0
+) -> Callable[[jax.Array], Scene]:
+    """key -> scene, at this resolution; of so many frames where the family's scenes move, else 0.
 
     Raises:
-      UserError: options that there are not, or out of range, or a family that only has another resolution.
+      UserError: options that there are not, or out of range, or a family that only has another resolution, or that
+        has no frames, or nothing else.
     """
     check_options(name, options)
-    chosen = dict(options)
-    if "resolution" in inspect.signature(SCENES[name]).parameters:
-        chosen["resolution"] = resolution
+    chosen, takes = dict(options), inspect.signature(SCENES[name]).parameters
+    if bool(num_frames) != ("num_frames" in takes):
+        remedy = "stand still: set it to 0" if num_frames else "move: say how many frames a video has"
+        raise UserError(f"data.num_frames={num_frames}: {name} scenes {remedy}")
+    given = {"resolution": resolution, "num_frames": num_frames}
+    chosen |= {field: value for field, value in given.items() if field in takes}
     scene = partial(SCENES[name], **chosen)
     size = jax.eval_shape(scene, jax.random.key(0)).image.shape[-3:-1]
     if size != resolution:

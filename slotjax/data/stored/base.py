@@ -33,7 +33,8 @@ class Stored:
 
     An example is a dict with `image` float32 [h, w, 3] in [-1, 1]; where masks are known `segments` int32 [h, w],
     0 = background, ids up to `max_objects`; where objects are known `objects`, arrays of leading length `max_objects`,
-    among them `present`. A subclass has `__len__` and `example`.
+    among them `present`. Of a video everything has a leading axis of time, and there may be more: see
+    `slotjax.data.scenes.Scene`. A subclass has `__len__` and `example`.
     """
 
     has_segments = False
