@@ -11,10 +11,11 @@ from slotjax.system.version import VERSION as __version__
 
 if TYPE_CHECKING:
     from slotjax import convert, data, metrics
-    from slotjax.api import STATIC, apply, decode, encode, init, responsibilities, segments
+    from slotjax.api import STATIC, apply, decode, encode, features, init, responsibilities, segments
     from slotjax.clustering import kmeans, soft_kmeans
     from slotjax.models import Output, build_model
     from slotjax.nn.attention import SlotAttention, slot_attention
+    from slotjax.nn.backbones import load_backbone
     from slotjax.training.restore import load
 
 __all__ = [
@@ -28,9 +29,11 @@ __all__ = [
     "data",
     "decode",
     "encode",
+    "features",
     "init",
     "kmeans",
     "load",
+    "load_backbone",
     "metrics",
     "responsibilities",
     "segments",
@@ -38,9 +41,10 @@ __all__ = [
     "soft_kmeans",
 ]
 _HOMES = {  # which module each name is from
-    "api": ("STATIC", "apply", "decode", "encode", "init", "responsibilities", "segments"),
+    "api": ("STATIC", "apply", "decode", "encode", "features", "init", "responsibilities", "segments"),
     "clustering": ("kmeans", "soft_kmeans"),
     "models": ("Output", "build_model"),
+    "nn.backbones": ("load_backbone",),
     "nn.attention": ("SlotAttention", "slot_attention"),
     "training.restore": ("load",),
 }

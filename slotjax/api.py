@@ -89,6 +89,29 @@ def encode(model: Model, params: Params, images: jax.Array) -> jax.Array:
     return _run(model, params, _check_images(model, images), method="encode")
 
 
+def features(backbone: Any, weights: Params, images: jax.Array) -> jax.Array:
+    """What a pretrained backbone makes of pictures: its patch tokens after the last norm, row by row.
+
+    Args:
+      backbone, weights: of `slotjax.load_backbone`, or any module of the protocol `slotjax.nn.backbones.Backbone`.
+      images: [b, h, w, 3] in [-1, 1], of any multiples of the patch; the backbone's own mean and spread are applied to
+        them inside.
+
+    Returns:
+      float32 [b, n, d].
+
+    Raises:
+      UserError: images of another shape, type or range, or no multiples of the patch.
+    """
+    images = arguments.array("images", images)
+    if images.ndim != 4 or images.shape[3] != 3:
+        raise UserError(f"images of shape {shown(images.shape)}: expected [b, h, w, 3]; a single one is image[None]")
+    images = _check_type(images)
+    rows, columns = backbone.grid(images.shape[1:3])
+    found = backbone.apply({"params": weights}, images)
+    return found.reshape(images.shape[0], rows * columns, found.shape[-1])
+
+
 def decode(model: Model, params: Params, slots: jax.Array) -> Output:
     """slots [b, k, d], as `apply` returns them -> components, masks and reconstruction (set prediction: predictions).
 
