@@ -55,7 +55,7 @@ def report(workdirs: Sequence[Path], output: Path | None = None, failed_below: f
     Raises:
       UserError: a workdir that holds no run, the same one twice, or an output that cannot be written.
     """
-    from slotjax.reporting import comparison, history, single  # they bring matplotlib and jinja2
+    from slotjax.reporting import comparison, history, single, timelapse  # they bring matplotlib and jinja2
 
     check_distinct(workdirs)
     output = output or default_output(workdirs)
@@ -66,8 +66,12 @@ def report(workdirs: Sequence[Path], output: Path | None = None, failed_below: f
     else:
         html, notes = comparison.build(histories, failed_below)
     write(html, output)
+    animation = output.with_name("timelapse.webp")
+    animated = len(histories) == 1 and timelapse.animate(histories[0], animation)
     for note in notes:
         print(f"note: {note}")
+    if animated:
+        print(f"wrote {animation}: how it learned, in pictures")
     print(f"wrote {output} ({len(html.encode()) / 1e6:.1f} MB); open it in a browser")
     return output
 

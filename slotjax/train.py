@@ -1,6 +1,6 @@
 """Train a model of slots.
 
-python train.py --config configs/NAME.py[:VARIANT,...] [--config.FIELD=VALUE ...] [--workdir DIR] [--distributed]
+python train.py --config configs/NAME.py[:VARIANT,...] [--config.FIELD=VALUE ...] [--workdir DIR] [--watch] [...]
 """
 
 import argparse
@@ -22,6 +22,7 @@ def main() -> None:
         help="one of several processes; alone, JAX finds out about the others (docs/scaling.md)",
     )
     parser.add_argument("--workdir", type=cli.path, help="where everything is written; runs/NAME[_VARIANT] by default")
+    parser.add_argument("--watch", action="store_true", help="opens the report, which goes along with the run")
     arguments, rest = parser.parse_known_args()
     if arguments.config is None:
         raise UserError("--config is missing; start with python train.py --config configs/quick.py")
@@ -43,9 +44,10 @@ def main() -> None:
         parallel.one_device_per_core(config.train.batch_size)
 
     from slotjax.report import default_output, report_after_training
+    from slotjax.reporting.live import LiveReport
     from slotjax.training.loop import train  # after the flags, so that a wrong one is answered at once
 
-    steps = train(config, workdir)
+    steps = train(config, workdir, [LiveReport(default_output([workdir]), arguments.watch)])
     if processes.first() and (steps or not default_output([workdir]).exists()):
         report_after_training(workdir)
 

@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from report_pages import decode, written
+from report_pages import decode, drawn, written
 
 from slotjax.report import report
+from slotjax.reporting import history, single
+from slotjax.reporting.page import Reload
 
 
 @pytest.fixture(scope="module")
@@ -163,3 +165,52 @@ def test_a_comparison_begins_with_runs_and_figures(width, chromium, tmp_path):
         assert name in shown and f"{end:.3f}" in shown and f"{(1 + end) / 2:.3f}" in shown
     legend = find(chromium, ".legend")[0]
     assert legend.size["height"] < 60 and all(name in legend.text for name in ends)
+
+
+def test_time_lapse_and_a_page_that_renews_itself(chromium, tmp_path):
+    """A slider, and a button that plays; new evaluations appear, a chosen one stays, and at the end all is quiet."""
+    from selenium.webdriver import Keys
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    run = drawn(written(tmp_path / "run", 0, [0.2, 0.5, 0.9]))
+    rows = (run / "metrics.jsonl").read_text().splitlines(keepends=True)
+
+    def write(evaluations: int, going: bool = True) -> None:
+        (run / "metrics.jsonl").write_text("".join(rows[: 2 * evaluations]))
+        reload = Reload(0.3, 300) if going else None
+        (run / "report.html").write_text(single.build(history.read(run), brief=True, reload=reload)[0])
+
+    def shown() -> str:
+        return chromium.execute_script("return document.getElementById('frame-shown')?.textContent ?? ''")
+
+    def until(text: str) -> None:
+        WebDriverWait(chromium, 20, ignored_exceptions=[Exception]).until(lambda _: shown().startswith(text))
+
+    chromium.get_log("browser")
+    write(1)
+    visit(chromium, run / "report.html")
+    until("step 10: FG-ARI of the responsibilities 0.600")
+    write(2)
+    until("step 20")
+    write(2, going=False)
+    WebDriverWait(chromium, 20).until(lambda browser: not find(browser, "#going"))
+    chromium.execute_script("window.here = 'still'")
+
+    bright = chromium.execute_script("return document.getElementById('timelapse').src")
+    find(chromium, "#frame")[0].send_keys(Keys.ARROW_LEFT)
+    until("step 10")
+    assert chromium.execute_script("return document.getElementById('timelapse').src") != bright
+    chromium.refresh()
+    until("step 10")  # what was chosen is kept
+    chromium.execute_script("window.here = 'still'")
+    find(chromium, "#frame")[0].send_keys(Keys.END)
+    until("step 20")
+    find(chromium, "#play")[0].click()
+    until("step 0")  # from the beginning
+    until("step 20")
+    assert find(chromium, "#play")[0].text == "Play"
+    assert chromium.execute_script("return window.here") == "still"  # nothing was loaded again
+    assert not chromium.get_log("browser")
+    for width in (1280, 390):
+        visit(chromium, run / "report.html", width)
+        assert chromium.execute_script("return document.documentElement.scrollWidth") <= width

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 
@@ -301,6 +302,21 @@ def test_what_is_left_goes_by_the_recent_pace(monkeypatch, capsys):
     assert lines[-1].endswith(f"{duration((1_000 - 20 * RECENT) * 1.0)} left")
 
 
+def test_the_bar_tells_loss_speed_time_left_and_the_last_figure(monkeypatch, capsys):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes the stream for a terminal
+    monkeypatch.setenv("COLUMNS", "100")
+    now = 0.0
+    monkeypatch.setattr("time.perf_counter", lambda: now)
+    bar = Progress(0, 1_000)
+    bar.start_clock(0)
+    now += 5 * 60.0
+    bar.show(500, 0.25, 12.5)
+    bar.evaluated("fg_ari 0.9123")
+    bar.close()
+    shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", capsys.readouterr().out)
+    assert re.search(r"500/1000 \S+ +loss 0.25000  12.5 images/s  5.0 min left fg_ari 0.9123", shown)
+
+
 def test_a_curriculum_changes_the_step_on_the_way(tmp_path, capsys):
     """The first steps are those of a run with fewer iterations, the last ones those of a run with more."""
     config = tiny("quick", num_steps=4, log_every=1, eval_every=4, checkpoint_every=2)
@@ -336,3 +352,49 @@ train(tiny("tetrominoes", num_steps=3, eval_every=2, ema_decay=0.9, weight_decay
     environment = os.environ | {"JAX_ENABLE_X64": "1"}
     done = subprocess.run([sys.executable, "-c", code, tmp_path], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+class Follower:
+    """A logger that writes down what it is told."""
+
+    name = "the follower"
+
+    def __init__(self, fails_at: int | None = None):
+        self.told, self.fails_at = [], fails_at
+
+    def start(self, config, workdir, step):
+        self.told.append(("start", step))
+        return "following"
+
+    def figures(self, step, figures):
+        if step == self.fails_at:
+            raise ConnectionError("away")
+        self.told.append(("evaluation" if "num_images" in figures else "training", step))
+
+    def picture(self, step, path):
+        assert path.is_file()
+        self.told.append(("picture", step))
+
+    def checkpoint(self, step, folder):
+        self.told.append(("checkpoint", step))
+
+    def close(self, finished):
+        self.told.append(("finished" if finished else "stopped", None))
+
+
+def test_loggers_are_told_of_everything_and_change_nothing(tmp_path, capsys):
+    """One that fails is named once, and the run goes on as it would have."""
+    config = tiny("quick", num_steps=2, log_every=1, eval_every=2, checkpoint_every=2)
+    whole, broken = Follower(), Follower(fails_at=1)
+    train(config, tmp_path / "followed", [broken, whole])
+    said = capsys.readouterr().out
+    assert said.count("following") == 2
+    assert said.count("note: the follower is not told of the rest of the run (ConnectionError: away)") == 1
+    assert broken.told == [("start", 0), ("picture", 0)]
+    at_two = [("training", 2), ("evaluation", 2), ("checkpoint", 2), ("picture", 2)]
+    assert whole.told == [("start", 0), ("picture", 0), ("training", 1), *at_two, ("finished", None)]
+    train(config, tmp_path / "alone")
+    assert figures(tmp_path / "followed") == figures(tmp_path / "alone")
+    again = Follower()
+    train(config, tmp_path / "followed", [again])  # nothing to do, nothing to tell
+    assert again.told == []

@@ -1,14 +1,11 @@
 """The report of several runs: how they compare, and what sets them apart."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from slotjax.data.pictures import unpack
-from slotjax.errors import UserError
-from slotjax.reporting import curves, images, page
+from slotjax.reporting import curves, page, timelapse
 from slotjax.reporting.history import History, labels
 from slotjax.reporting.settings import Criterion, Setting, common_curve, criterion, final, measured, settings, spread
 from slotjax.reporting.single import is_bounded, missing
@@ -119,19 +116,8 @@ def last_pictures(histories: Sequence[History]) -> tuple[list[str | None], int]:
     used = left_out = 0
     for history in histories:
         files = sorted((history.workdir / "pictures").glob("step_*.png"))
-        uri = read_sheet(files[-1]) if files and used < BUDGET else None
+        uri = timelapse.read_sheet(files[-1], SHEET_WIDTH) if files and used < BUDGET else None
         left_out += bool(files) and used >= BUDGET
         used += len(uri or "")
         uris.append(uri)
     return uris, left_out
-
-
-def read_sheet(path: Path) -> str | None:
-    """A PNG at most `SHEET_WIDTH` wide; None if it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            picture = unpack(file, path, ("PNG",))[0].convert("RGB")
-            picture.thumbnail((SHEET_WIDTH, 4 * SHEET_WIDTH))
-            return images.data_uri(np.asarray(picture), lossless=False)
-    except (OSError, UserError):
-        return None

@@ -86,16 +86,21 @@ def read(workdir: Path) -> History:
     """
     if not workdir.is_dir():
         raise UserError(f"--workdir {workdir}: no such directory; give the --workdir of a training run")
-    config = disk.load_valid(workdir / "config.json")
+    history = gather(workdir, disk.load_valid(workdir / "config.json"))
+    if not history.rows and not any((workdir / "checkpoints").glob("[0-9]*")):
+        raise UserError(
+            f"{workdir}: neither metrics nor a checkpoint in it yet; train with --workdir {workdir} until its first log"
+        )
+    return history
+
+
+def gather(workdir: Path, config: ConfigDict) -> History:
+    """What a run of this config has written down so far, which may be nothing; a `UserError` if it cannot be read."""
     path = workdir / "metrics.jsonl"
     try:
         rows, broken = read_rows(path) if path.exists() else ([], 0)
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: cannot be read ({error}); restore it, or delete it for a report without") from None
-    if not rows and not any((workdir / "checkpoints").glob("[0-9]*")):
-        raise UserError(
-            f"{workdir}: neither metrics nor a checkpoint in it yet; train with --workdir {workdir} until its first log"
-        )
     return History(workdir, config, rows, broken)
 
 

@@ -8,11 +8,12 @@ from ml_collections import ConfigDict
 
 from slotjax.config import disk, schema
 from slotjax.errors import UserError
-from slotjax.reporting import curves, page, scoring
+from slotjax.reporting import curves, page, scoring, timelapse
 from slotjax.reporting.explorer import Explorer, explore
 from slotjax.reporting.history import History, labels
 from slotjax.reporting.scoring import METHODS, Scores, Trained
 from slotjax.reporting.titles import columns, headlines, higher_is_better, number, shown, title
+from slotjax.system.console import command
 from slotjax.system.console import number as counted
 from slotjax.system.version import VERSION
 
@@ -29,10 +30,18 @@ class Seen:
     notes: list[str] = field(default_factory=list)
 
 
-def build(history: History) -> tuple[str, list[str]]:
-    """The page, and what it has to say about what is missing or odd."""
-    seen = look(history)
-    notes = [*missing(history), *seen.notes]
+def build(history: History, *, brief: bool = False, reload: page.Reload | None = None) -> tuple[str, list[str]]:
+    """The page, and what it has to say about what is missing or odd.
+
+    Args:
+      brief: without what takes long, the explorer and the baselines.
+      reload: of a run that goes on: how the page looks for a newer one.
+    """
+    seen = Seen() if brief else look(history)
+    notes = [] if reload else [*missing(history), *seen.notes]
+    if brief and not reload:
+        again = command("slotjax.report --workdir {workdir}", workdir=history.workdir)
+        notes.append(f"Written while it trained: {again} adds the slot explorer, and the baselines' scores.")
     ranked_by = seen.scores.ranked_by if seen.scores else None
     html = page.render(
         "run.html",
@@ -41,7 +50,9 @@ def build(history: History) -> tuple[str, list[str]]:
         version=VERSION,
         tiles=tiles(history, seen),
         notes=notes,
+        reload=reload,
         seen=seen,
+        frames=timelapse.embedded(history),
         explorer=for_script(seen.explorer),
         resolution=tuple(history.config.model.resolution),
         ranked_by=ranked_by and title(ranked_by, history.task),
@@ -100,7 +111,7 @@ def tiles(history: History, seen: Seen) -> list[tuple[str, str, str]]:
     """The figures one looks for first: (title, value, what it is)."""
     source = seen.scores.means["slots"] if seen.scores else (history.best or {})
     shown_first = [
-        (title(name, history.task), shown(source[name]), "held-out images")
+        (title(name, history.task), shown(source[name]), "held-out images" if seen.scores else "best evaluation")
         for name in headlines(columns([source], history.task), history.task)
     ]
     rates = [value for _, value in history.curve("images_per_second") if value > 0]

@@ -72,9 +72,10 @@ class Checkpoints:
         """
         self._save(self._newest, step, state, self.keep)
 
-    def save_best(self, step: int, state: Any) -> None:
-        """Saves `state` as the best, in place of the one before."""
+    def save_best(self, step: int, state: Any) -> Path:
+        """Saves `state` as the best, in place of the one before, and returns where it will be."""
         self._save(self._best, step, state, 1)
+        return self._best / str(step)
 
     def newest_intact(self) -> Intact | None:
         """The newest checkpoint that is what was written, or None if there is none at all; warns of damaged ones.

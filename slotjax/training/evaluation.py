@@ -106,10 +106,12 @@ class Evaluator:
         self.best = summary | {"step": step}
         return True
 
-    def draw(self, step: int, state: TrainState) -> None:
-        """Writes the first held-out images as the model sees them into `pictures/`."""
+    def draw(self, step: int, state: TrainState) -> Path:
+        """Writes the first held-out images as the model sees them into `pictures/`, and returns the file."""
         run, count = self.run, self.run.config.eval.pictures
         batch = next(iter(run.feed.eval_batches()))
         batch = jax.tree.map(lambda x: x[:count], {name: batch[name] for name in batch if name != "valid"})
         sheet = run.task.pictures(run.model, state.best_params, batch, slots_keys(batch["index"]))
-        draw.save(sheet, Path(run.workdir) / "pictures" / f"step_{step:07d}.png")
+        path = Path(run.workdir) / "pictures" / f"step_{step:07d}.png"
+        draw.save(sheet, path)
+        return path

@@ -3,6 +3,7 @@
 import json
 import math
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from slotjax.training import processes
 from slotjax.training.checkpoint import Checkpoints
 from slotjax.training.evaluation import Evaluator
 from slotjax.training.interruption import Interruption
+from slotjax.training.loggers.base import Logger, Loggers
 from slotjax.training.metrics_log import MetricsLog, read_metrics
 from slotjax.training.optimizer import learning_rate
 from slotjax.training.progress import Progress, Silence
@@ -31,10 +33,10 @@ PATIENT_SECONDS = 3600  # on a CPU, a longer run than this deserves a hint
 MOST_SKIPPED = 100  # steps in a row that were not finite; more of them will not help
 
 
-def train(config: ConfigDict, workdir: Path) -> int:
+def train(config: ConfigDict, workdir: Path, loggers: Sequence[Logger] = ()) -> int:
     """Trains from the newest checkpoint in `workdir`, or from the start, to `config.train.num_steps`.
 
-    Returns how many steps that took: 0 for a run that was finished before.
+    `loggers` are told how it goes on. Returns how many steps that took: 0 for a run that was finished before.
 
     Writes config.json, metrics.jsonl, tensorboard/, pictures/, checkpoints/ and best/ into `workdir`.
 
@@ -48,7 +50,7 @@ def train(config: ConfigDict, workdir: Path) -> int:
         checkpoints = Checkpoints(workdir, config.to_dict(), config.train.keep_checkpoints)
         try:
             with closing(checkpoints):
-                loop = Loop(run, checkpoints, interruption)
+                loop = Loop(run, checkpoints, interruption, loggers)
                 loop.run()
         except OSError as error:  # the disk is full, or gone
             raise RunFailed(
@@ -65,10 +67,11 @@ def train(config: ConfigDict, workdir: Path) -> int:
 class Loop:
     """One run in progress."""
 
-    def __init__(self, run: Run, checkpoints: Checkpoints, interruption: Interruption):
+    def __init__(self, run: Run, checkpoints: Checkpoints, interruption: Interruption, loggers: Sequence[Logger] = ()):
         self.run_, self.config, self.checkpoints, self.interruption = run, run.config, checkpoints, interruption
         state = self._restored()
-        self.start, self.state = int(state.step), run.parallel.replicate(run.layout.pack(jax.device_get(state)))
+        self.start = self.step = int(state.step)
+        self.state = run.parallel.replicate(run.layout.pack(jax.device_get(state)))
         self.writes = processes.first()
         if self.writes:  # only from here on is anything written
             checkpoints.clear_leftovers()
@@ -76,6 +79,7 @@ class Loop:
         rows = [row for row in read_metrics(run.workdir / "metrics.jsonl") if row["step"] <= self.start]
         self.metrics = MetricsLog(run.workdir, self.start) if self.writes else Silence()
         self.progress = Progress(self.start, self.config.train.num_steps) if self.writes else Silence()
+        self.loggers = Loggers(loggers, self.progress.say) if self.writes else Silence()
         self.evaluator = Evaluator(run, rows)
         self.schedule = learning_rate(self.config.train, np)  # a question to the device would wait for its step
         self.skipped = 0  # steps in a row
@@ -96,14 +100,22 @@ class Loop:
             for opened in (self.metrics, self.progress, self.compiling):
                 stack.callback(opened.close)
             self._introduce()
+            if self.start < self.config.train.num_steps:
+                stack.callback(self._farewell)
+                self.loggers.start(self.config, self.run_.workdir, self.start)
             self._steps()
+
+    def _farewell(self) -> None:
+        self.loggers.close(self.step == self.config.train.num_steps)
 
     def _steps(self) -> None:
         train, run, stage = self.config.train, self.run_, None
         pending: tuple[int, dict] | None = None
         self.pause, self.clock = 0.0, (time.perf_counter(), self.start)
         self.progress.start_clock(self.start)
-        if self.start and self._due(self.start, train.eval_every):
+        if not self.start:
+            self._draw(0, self._evaluated())  # before anything is learned
+        elif self._due(self.start, train.eval_every):
             self._evaluate(self.start)  # a signal may have come in between
         batches = run.feed.train_batches(run.parallel, self.start)
         for step, batch in zip(range(self.start + 1, train.num_steps + 1), batches, strict=False):
@@ -172,6 +184,7 @@ class Loop:
         if broken:
             self._not_finite(step, broken)
         self.interruption.may_save = True
+        self.step = step
         self.progress.advance(step)
         if step == self.start + 1:  # compiling is over
             self.progress.say(str(self.compiling))
@@ -183,7 +196,7 @@ class Loop:
             rate = self._images_per_second(step)
             more = {"learning_rate": float(np.asarray(self.schedule(step - 1))), "images_per_second": rate}
             shown = {name: None if name in broken else value for name, value in figures.items()}
-            self.metrics.write(step, shown | more | {"time": time.time()})
+            self._write(step, shown | more | {"time": time.time()})
             self.progress.show(step, figures["loss"], rate)
 
     def _images_per_second(self, step: int) -> float:
@@ -196,20 +209,32 @@ class Loop:
         """Scores a step that was not scored yet; writes it down, draws it, and keeps it if none was better."""
         if step in self.evaluator.scored:
             return
-        state = replace(self._state(), frozen=jax.tree.map(np.asarray, self.state.frozen))
+        state = self._evaluated()
         summary = self.evaluator.evaluate(state, self._asked)
         if summary is None:
             return  # it is made up for when the run goes on
-        self.metrics.write(step, summary)
+        self._write(step, summary)
         headline = {name: summary.get(name) for name in self.run_.task.HEADLINES}  # the others are in metrics.jsonl
-        shown = "  ".join(f"{name} {value:.4f}" for name, value in headline.items() if isinstance(value, float))
-        self.progress.say(f"step {step}  held-out: {shown}  ({summary['num_images']} images)")
+        shown = [f"{name} {value:.4f}" for name, value in headline.items() if isinstance(value, float)]
+        self.progress.say(f"step {step}  held-out: {'  '.join(shown)}  ({summary['num_images']} images)")
+        self.progress.evaluated(shown[0] if shown else "")
         if collapsed := self.run_.task.collapse(summary):
             self.progress.say(f"step {step}  so far {collapsed}")
-        if self.writes:
-            self.evaluator.draw(step, state)
         if self.evaluator.improves(step, summary) and self.writes:
-            self.checkpoints.save_best(step, saved(state))
+            self.loggers.checkpoint(step, self.checkpoints.save_best(step, saved(state)))
+        self._draw(step, state)
+
+    def _evaluated(self) -> TrainState:
+        """The state on the host, with the frozen parameters."""
+        return replace(self._state(), frozen=jax.tree.map(np.asarray, self.state.frozen))
+
+    def _draw(self, step: int, state: TrainState) -> None:
+        if self.writes:
+            self.loggers.picture(step, self.evaluator.draw(step, state))
+
+    def _write(self, step: int, figures: dict[str, Any]) -> None:
+        self.metrics.write(step, figures)
+        self.loggers.figures(step, figures)
 
     def _not_finite(self, step: int, broken: list[str]) -> None:
         """Says so and goes on, or stops the run, as the config has it."""

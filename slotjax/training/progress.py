@@ -21,7 +21,7 @@ class Progress:
         self._bar = _bar(self.console) if self.console.is_terminal else None
         if self._bar:
             self._bar.start()
-            self._task = self._bar.add_task("train", total=num_steps, completed=start_step, figures="")
+            self._task = self._bar.add_task("train", total=num_steps, completed=start_step, figures="", last="")
 
     def say(self, text: str) -> None:
         """One line for the reader, above the bar."""
@@ -34,11 +34,16 @@ class Progress:
 
     def show(self, step: int, loss: float, images_per_second: float) -> None:
         """Shows the training figures."""
-        text = f"loss {loss:.5f}  {images_per_second:.1f} images/s"
+        text = f"loss {loss:.5f}  {images_per_second:.1f} images/s  {duration(self.seconds_left(step))} left"
         if self._bar:
             self._bar.update(self._task, completed=step, figures=text)
         else:
-            self.say(f"step {step}/{self.num_steps}  {text}  {duration(self.seconds_left(step))} left")
+            self.say(f"step {step}/{self.num_steps}  {text}")
+
+    def evaluated(self, figure: str) -> None:
+        """Keeps the figure of the last evaluation beside the bar."""
+        if self._bar:
+            self._bar.update(self._task, last=figure)
 
     def start_clock(self, step: int) -> None:
         """From here on time is counted for the estimate of what is left."""
@@ -63,13 +68,15 @@ class Silence:
 
 
 def _bar(console):
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.table import Column
 
+    # What is left is not rich's estimate, which knows nothing of evaluations; in a narrow terminal the bar gives way.
     return Progress(
-        TextColumn("step"),
-        MofNCompleteColumn(),
-        BarColumn(bar_width=None),
-        TextColumn("{task.fields[figures]}"),
-        TimeRemainingColumn(),
+        MofNCompleteColumn(table_column=Column(no_wrap=True)),
+        BarColumn(bar_width=None, table_column=Column(ratio=1)),
+        TextColumn("{task.fields[figures]}", table_column=Column(no_wrap=True)),
+        TextColumn("{task.fields[last]}", table_column=Column(no_wrap=True)),
         console=console,
+        expand=True,
     )
