@@ -1,8 +1,13 @@
 """CLEVR6 at 128x128, as in the paper (Locatello et al., 2020, sec. 4.1, appendix E).
 
-Variants: (none) renders its scenes while it trains; `tfds` reads TFDS `clevr`; `masks` reads CLEVR-with-masks
-TFRecords (`--config.data.path=FILE`); `clevr10` takes all scenes, up to 10 objects, with 11 slots; `bf16` computes in
-bfloat16; `small` is the recipe for two CPU cores; `tiny` runs in seconds. They combine, as in `clevr.py:masks,tiny`.
+Scenes are rendered while it trains. Variants, which combine, as in `clevr.py:masks,tiny`:
+
+    tfds     reads TFDS `clevr`
+    masks    reads CLEVR-with-masks TFRecords (`--config.data.path=FILE`)
+    clevr10  takes all scenes, up to 10 objects, with 11 slots
+    bf16     computes in bfloat16
+    small    is the recipe for two CPU cores
+    tiny     runs in seconds
 """
 
 from ml_collections import ConfigDict

@@ -1,9 +1,13 @@
 """Set prediction on CLEVR10, as in the paper (Locatello et al., 2020, sec. 4.2, appendix E).
 
-The whole picture, not a crop of it, is resized to 128x128. Variants: (none) renders its scenes while it trains; `tfds`
-reads TFDS `clevr`; `masks` reads CLEVR-with-masks TFRecords (`--config.data.path=FILE`); `bf16` computes in bfloat16;
-`small` is the recipe for two CPU cores, for scenes of up to 4 objects (docs/set_prediction.md says how far it gets);
-`tiny` runs in seconds. They combine, as in `clevr_set.py:masks,tiny`.
+The whole picture, not a crop of it, is resized to 128x128; scenes are rendered while it trains. Variants, which
+combine, as in `clevr_set.py:masks,tiny`:
+
+    tfds     reads TFDS `clevr`
+    masks    reads CLEVR-with-masks TFRecords (`--config.data.path=FILE`)
+    bf16     computes in bfloat16
+    small    is the recipe for two CPU cores, for scenes of up to 4 objects (docs/set_prediction.md)
+    tiny     runs in seconds
 """
 
 from ml_collections import ConfigDict

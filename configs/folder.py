@@ -1,7 +1,10 @@
-"""Your own pictures: `python train.py --config configs/folder.py --config.data.path=DIR`.
+"""Your own pictures at 64x64: `--config.data.path=DIR`, a folder of them.
 
 Pictures of any size and mode are cropped to a square and resized. With masks beside them (see docs/data.md) the
-segmentation is scored too. Variants: `small` for two CPU cores; `tiny` runs in seconds.
+segmentation is scored too. Variants:
+
+    small    is for two CPU cores
+    tiny     runs in seconds
 """
 
 from ml_collections import ConfigDict

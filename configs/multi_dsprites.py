@@ -1,8 +1,13 @@
 """multi-dSprites at 64x64, as in the paper (Locatello et al., 2020, appendix E): coloured sprites on grey.
 
-Variants: `binarized` and `colored_on_colored` for the other scenes; `tfrecords` reads the original data set
-(`--config.data.path=FILE`); `bf16` computes in bfloat16; `small` is the recipe for two CPU cores; `tiny` runs in
-seconds.
+Scenes are rendered while it trains. Variants, which combine:
+
+    binarized           has white sprites on black
+    colored_on_colored  has a coloured background too
+    tfrecords           reads the original data set (`--config.data.path=FILE`)
+    bf16                computes in bfloat16
+    small               is the recipe for two CPU cores
+    tiny                runs in seconds
 """
 
 from ml_collections import ConfigDict

@@ -4,7 +4,9 @@ The method is the paper's; the model is small: tokens at half the resolution, ea
 MLP decoder that predicts patches. Every slot has a learned start, and one of them takes the background; when objects
 have parted, undecided masks get a price, and later every slot is asked to draw what it shares (docs/ablation.md).
 
-Variant: `tiny` runs in seconds.
+Variant:
+
+    tiny  runs in seconds
 """
 
 from ml_collections import ConfigDict

@@ -1,8 +1,11 @@
 """Tetrominoes at 35x35, as in the paper (Locatello et al., 2020, appendix E).
 
-Variants: (none) renders its scenes while it trains; `tfrecords` reads the original data set
-(`--config.data.path=FILE`); `bf16` computes in bfloat16; `small` is the recipe for two CPU cores; `tiny` runs in
-seconds.
+Scenes are rendered while it trains. Variants, which combine:
+
+    tfrecords  reads the original data set (`--config.data.path=FILE`)
+    bf16       computes in bfloat16
+    small      is the recipe for two CPU cores
+    tiny       runs in seconds
 """
 
 from ml_collections import ConfigDict

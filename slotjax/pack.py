@@ -63,13 +63,14 @@ def pack_tf2(prefix: Path, name: str, output: Path, *, half: bool = False) -> No
       UserError: no such config or checkpoint, weights of another model, or a file that cannot be written.
     """
     from slotjax import convert
+    from slotjax.config import experiments
     from slotjax.config.check import validate
     from slotjax.config.command_line import read_config
     from slotjax.models import build_model
     from slotjax.weights import check_parameters, save
 
-    path, _, variants = name.partition(":")
-    config = read_config(Path(path).expanduser(), variants)
+    experiment, _, variants = name.partition(":")
+    config = read_config(experiments.find(experiment), variants)
     validate(config)
     weights = convert.read_tf2(prefix)
     try:

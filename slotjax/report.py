@@ -115,7 +115,7 @@ def report_after_training(workdir: Path) -> None:
         reason = str(error).splitlines()[0] if str(error) else "no reason given"
         kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
         print(f"the report was not written ({kind}{reason})")
-        again = command("slotjax.report --workdir {workdir}", workdir=workdir)
+        again = command("report --workdir {workdir}", workdir=workdir)
         print(f"the run itself is complete; try again with {again}")
 
 

@@ -1,10 +1,12 @@
 """Train a model of slots.
 
-python train.py --config configs/NAME.py[:VARIANT,...] [--config.FIELD=VALUE ...] [--workdir DIR] [--watch] [...]
+slotjax train --config NAME[:VARIANT,...] [--config.FIELD=VALUE ...] [--workdir DIR] [--watch] [--distributed]
+
+NAME is an experiment that comes with slotjax (`slotjax configs` lists them) or a file such as configs/quick.py. `python
+train.py` is the same command.
 """
 
 import argparse
-from pathlib import Path
 
 from slotjax import cli
 from slotjax.errors import UserError
@@ -12,7 +14,7 @@ from slotjax.errors import UserError
 
 def main() -> None:
     parser = cli.Parser("train", __doc__, usage=argparse.SUPPRESS)
-    parser.add_argument("--config", help="start with configs/quick.py; the file's first lines name its variants")
+    parser.add_argument("--config", help="start with quick; slotjax configs lists the others, and variants")
     parser.add_argument("--config.FIELD", metavar="VALUE", help="changes one field, as in --config.train.batch_size=32")
     parser.add_argument(
         "--distributed",
@@ -25,12 +27,13 @@ def main() -> None:
     parser.add_argument("--watch", action="store_true", help="opens the report, which goes along with the run")
     arguments, rest = parser.parse_known_args()
     if arguments.config is None:
-        raise UserError("--config is missing; start with python train.py --config configs/quick.py")
+        raise UserError("--config is missing; start with --config quick")
 
+    from slotjax.config import experiments
     from slotjax.config.command_line import override, read_config
 
-    path, _, variants = arguments.config.partition(":")
-    path = Path(path).expanduser()
+    name, _, variants = arguments.config.partition(":")
+    path = experiments.find(name)
     config = read_config(path, variants)
     override(config, rest)
     name = "_".join([path.stem, *filter(None, variants.split(","))])

@@ -12,17 +12,16 @@ from flax import traverse_util
 from slotjax.api import init
 from slotjax.errors import UserError, shown
 from slotjax.models import Model, build_model
-from slotjax.system import writing
+from slotjax.system import packaged, writing
 from slotjax.system.reading import parse_json
 
-PACKAGED = Path(__file__).parent / "pretrained"
 SUFFIX = ".safetensors"
 CONFIG = "slotjax"  # the entry of the metadata that says which model it is for
 
 
 def packaged_names() -> list[str]:
     """Names of the weights that come with the library."""
-    return sorted(path.stem for path in PACKAGED.glob(f"*{SUFFIX}"))
+    return list(packaged.weights())
 
 
 def find(name: str | Path) -> Path:
@@ -38,7 +37,7 @@ def find(name: str | Path) -> Path:
             f"{name}: no such directory or file, and no packaged weights of that name; give the --workdir of a "
             f"training run, a {SUFFIX} file of slotjax.pack, or one of {', '.join(packaged_names()) or 'none'}"
         )
-    return PACKAGED / f"{name}{SUFFIX}"
+    return packaged.weights()[str(name)]
 
 
 def load(path: Path) -> tuple[Model, Any]:

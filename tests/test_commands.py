@@ -486,7 +486,10 @@ def test_a_python_without_the_packages_gets_one_line():
 
 REFUSED = {
     "no config": ([], "--config is missing"),
-    "no such file": (["--config", "configs/quack.py"], "no such file; there are configs/clevr.py"),
+    "no such file": (
+        ["--config", "configs/quack.py"],
+        "no such file, and none of those that come with slotjax: clevr",
+    ),
     "no such variant": (["--config", "configs/clevr.py:big"], "variant='big': choose one of tfds, masks"),
     "no such field": (
         ["--config", "configs/clevr.py", "--config.train.lr=1"],

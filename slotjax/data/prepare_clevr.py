@@ -23,6 +23,7 @@ from pathlib import Path
 from slotjax import cli
 from slotjax.errors import UserError
 from slotjax.system.console import progress, say
+from slotjax.system.extras import extra
 from slotjax.system.paths import given
 
 _ROOT = "CLEVR_v1.0"
@@ -44,7 +45,8 @@ def prepare(archive: str | Path, data_dir: str | Path = "~/tensorflow_datasets")
     if not archive.is_file():
         what = "is no file" if archive.exists() else "does not exist"
         raise UserError(f"{archive} {what}: give the path of the downloaded CLEVR_v1.0.zip")
-    import tensorflow_datasets as tfds
+    with extra("data"):
+        import tensorflow_datasets as tfds
 
     tfds.disable_progress_bar()
     builder = tfds.builder("clevr", data_dir=str(data_dir), file_format="array_record")

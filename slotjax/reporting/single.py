@@ -40,7 +40,7 @@ def build(history: History, *, brief: bool = False, reload: page.Reload | None =
     seen = Seen() if brief else look(history)
     notes = [] if reload else [*missing(history), *seen.notes]
     if brief and not reload:
-        again = command("slotjax.report --workdir {workdir}", workdir=history.workdir)
+        again = command("report --workdir {workdir}", workdir=history.workdir)
         notes.append(f"Written while it trained: {again} adds the slot explorer, and the baselines' scores.")
     ranked_by = seen.scores.ranked_by if seen.scores else None
     html = page.render(

@@ -1,8 +1,11 @@
 """What people are told while they wait: lines, bars, times and sizes."""
 
 import shlex
+import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+
+CONSOLE = "slotjax "  # begins a command's name, `sys.argv[0]`, where the console command runs it: "slotjax train"
 
 
 def say(text: str) -> None:
@@ -45,8 +48,12 @@ def readable(count: int) -> str:
 
 
 def command(text: str, **values: object) -> str:
-    """A command to copy and paste: `python -m TEXT`, whose {places} hold `values`, quoted for a shell."""
-    return "python -m " + text.format(**{name: shlex.quote(str(value)) for name, value in values.items()})
+    """A command to copy and paste, as the user has called this one: `slotjax TEXT` or `python -m slotjax.TEXT`.
+
+    The {places} of TEXT hold `values`, quoted for a shell.
+    """
+    begin = CONSOLE if sys.argv[0].startswith(CONSOLE) else "python -m slotjax."
+    return begin + text.format(**{name: shlex.quote(str(value)) for name, value in values.items()})
 
 
 def number(count: int, noun: str) -> str:

@@ -23,7 +23,7 @@ LOSSES = {"set": 1.0}
 TARGETS = ("objects",)
 HEADLINES = ("ap_inf", "ap_1", "set_loss")
 BASELINES = ()
-NEXT = ("slotjax.evaluate --workdir {workdir}",)
+NEXT = ("evaluate --workdir {workdir}",)
 AP = {f"ap_{threshold:g}": threshold for threshold in THRESHOLDS}  # ap_inf, ap_1, ap_0.5, ap_0.25, ap_0.125
 TITLES = {name: f"AP@{threshold:g}" for name, threshold in AP.items()} | {"set_loss": "set loss"}
 PAPER = dict(zip(AP, (0.943, 0.867, 0.56, 0.108, 0.009), strict=True))  # CLEVR10 after 150,000 steps; table 3 there

@@ -18,6 +18,7 @@ from slotjax.data.stored.base import DEFAULT_EVAL_IMAGES, Key, Stored, crop_of
 from slotjax.errors import UserError, shown
 from slotjax.system import derived
 from slotjax.system.console import progress
+from slotjax.system.extras import extra
 from slotjax.system.paths import given
 from slotjax.system.reading import read_json
 
@@ -143,7 +144,8 @@ def _prepared(directory: Path) -> Path:
 
 def _open(directory: Path, split: str):
     """The split as a sequence of TFDS examples with the picture still encoded."""
-    import tensorflow_datasets as tfds
+    with extra("data"):
+        import tensorflow_datasets as tfds
 
     _check_metadata(directory)
     try:

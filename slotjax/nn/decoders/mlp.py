@@ -45,7 +45,7 @@ class OwnPlaceLayer(nn.Module):
         kernel = shared_kernel(self, places, features)
         slots = jnp.concatenate([nn.LayerNorm(name="norm")(slots), extents], axis=-1)
         own = Dense(kernel.size, kernel_init=nn.initializers.zeros, name="own")(slots)
-        own = own.reshape(len(slots), *kernel.shape)
+        own = own.reshape(slots.shape[0], *kernel.shape)
         form = "hwc,mcf->mhwf" if places.ndim == 3 else "mhwc,mcf->mhwf"
         return jnp.einsum(form, places, (kernel + own).astype(places.dtype))
 

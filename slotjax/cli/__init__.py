@@ -16,6 +16,7 @@ from typing import Any
 from slotjax.errors import EXIT_STOPPED, RunFailed, RunStopped, UserError
 from slotjax.system import writing
 from slotjax.system.compilation import keep_compiled_programs
+from slotjax.system.console import CONSOLE
 from slotjax.system.paths import given
 
 EXIT_USER_ERROR, EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 2, 130, 141
@@ -112,16 +113,24 @@ def missing_platform() -> str | None:
 
 
 class Parser(argparse.ArgumentParser):
-    """The flags of `python -m slotjax.COMMAND`, whose mistakes are a `UserError` like any other."""
+    """The flags of `slotjax COMMAND` or `python -m slotjax.MODULE`, whose mistakes are a `UserError` like any other."""
 
-    def __init__(self, command: str, description: str | None, **options: Any):
+    def __init__(self, module: str, description: str | None, **options: Any):
         super().__init__(
-            prog=f"python -m slotjax.{command}",
+            prog=sys.argv[0] if sys.argv[0].startswith(CONSOLE) else f"python -m slotjax.{module}",
             description=description,
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
             **options,
         )
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse has it; where a shell asks how its line may go on, that is answered instead."""
+        if args is None and "_ARGCOMPLETE" in os.environ:
+            from slotjax.cli.completion import complete
+
+            complete(self)
+        return super().parse_known_args(args, namespace)
 
     def error(self, message: str):
         raise UserError(f"{message.removeprefix('argument ')}; {self.prog} --help lists the flags")
