@@ -9,7 +9,8 @@ import slotjax
 from slotjax.api import jitted_apply
 from slotjax.nn.decoders import MLPBroadcastDecoder, SpatialBroadcastDecoder
 from slotjax.nn.decoders.mlp import OwnPlaceLayer
-from slotjax.nn.positions import LEAST_SPREAD, SlotFrame, attended, centers, fourier
+from slotjax.nn.frames import LEAST_SPREAD, SlotFrame, attended
+from slotjax.nn.positions import centers, fourier
 
 decode = jax.jit(slotjax.decode, static_argnames="model")
 DECODERS = {

@@ -11,7 +11,7 @@ from flax import struct
 from jax import export
 
 from slotjax.errors import UserError
-from slotjax.nn.attention import SlotAttention
+from slotjax.nn.attention import Competition
 
 
 @struct.dataclass
@@ -21,7 +21,7 @@ class Output:
     `*b` are the axes of the batch, behind which those of a video have the axis of its frames.
 
     Attributes:
-      slots: [*b, k, d]; with a decoder whose frame is each slot's own [*b, k, d + 4], see `slotjax.nn.positions`.
+      slots: [*b, k, d]; with a decoder whose frame is each slot's own [*b, k, d + 4], see `slotjax.nn.frames`.
       attention: [*b, k, n], the last iteration's; sums to 1 over k.
       masks: [*b, k, h, w]; sum to 1 over k.
       mask_logits: [*b, k, h, w], whose softmax over k the masks are.
@@ -68,7 +68,7 @@ class Model(nn.Module):
     parts, at the top of the parameters' tree, that are not trained.
     """
 
-    attention: SlotAttention
+    attention: Competition
 
     frozen: ClassVar[tuple[str, ...]] = ()
 
@@ -100,6 +100,9 @@ class Model(nn.Module):
         """How many numbers a slot has for `decode`."""
         return self.attention.slot_dim
 
+    def check(self) -> None:
+        """Raises a `UserError` for parts that do not go together."""
+
     def encode(self, images: jax.Array) -> jax.Array:
         """What the slots compete for, [*b, n, d]."""
         raise NotImplementedError
@@ -108,6 +111,10 @@ class Model(nn.Module):
         """What slots [*b, k, decoded_dim] say."""
         raise NotImplementedError
 
+    def start(self, slots: jax.Array) -> jax.Array:
+        """What attention begins with, of slots as `Output` has them, or without what is behind their `slot_dim`."""
+        return slots
+
     def locate(self, slots: jax.Array, attention: jax.Array) -> jax.Array:
         """slots [b, k, d] and where they attend [b, k, n] -> what `decode` takes: the slots as they are, or located."""
         del attention
@@ -115,8 +122,7 @@ class Model(nn.Module):
 
     def attend_and_decode(self, images: jax.Array, slots: jax.Array | None, **options: Any) -> Output:
         """Encodes, lets slots compete, decodes: what models of single pictures have in common."""
-        if slots is not None and slots.shape[-1] == self.decoded_dim:
-            slots = slots[..., : self.attention.slot_dim]  # where they attend is found anew
+        slots = None if slots is None else self.start(slots)
         slots, attention, *history = self.attention(self.encode(images), slots, **options)
         slots = self.locate(slots, attention)
         out = dataclasses.replace(self.decode(slots), slots=slots, attention=attention)

@@ -15,20 +15,28 @@ from slotjax.nn.decoders import DECODERS, Decoder
 from slotjax.nn.decoders.mlp import PLACE_LAYERS, PlaceLayer
 from slotjax.nn.encoders import ENCODERS, Encoder
 from slotjax.nn.fields import Resolution, check, choose
+from slotjax.nn.frames import ATTENDED_FRAMES, FRAMES, AttendedFrame, Frame
 from slotjax.nn.heads import HEADS, Head
 from slotjax.nn.initializers import INITIALIZERS
-from slotjax.nn.positions import FRAMES, Frame
+from slotjax.nn.invariant import InvariantSlotAttention
 
 Kinds = dict[str, Any]  # name -> class
 
+ATTENTIONS: Kinds = {"slots": SlotAttention, "invariant": InvariantSlotAttention}
+
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
-BY_NAME: dict[Any, Kinds] = {Frame: FRAMES, PlaceLayer: PLACE_LAYERS}  # small parts that a name says all about
-NOT_FIELDS = ("parent", "name", "dtype", "resolution")  # of a part: what the model has for all of them
+# Small parts that a name says all about.
+BY_NAME: dict[Any, Kinds] = {
+    Frame: FRAMES,
+    AttendedFrame: ATTENDED_FRAMES,
+    PlaceLayer: PLACE_LAYERS,
+}
+NOT_FIELDS = ("parent", "name", "dtype", "resolution", "grid")  # of a part: what the model has for all of them
 
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """What a model is made of, besides `SlotAttention`: its module, and for each part a protocol and what it can be."""
+    """What a model is made of, besides its attention: its module, and for each part a protocol and what it can be."""
 
     module: type[Model]
     parts: dict[str, tuple[Any, Kinds]]
@@ -69,11 +77,14 @@ def build_model(config: Mapping[str, Any]) -> Model:
     for name, value in own.items():
         check(f"model.{name}", own_fields(kind)[name], value)
     start = fields.pop("initializer", {"name": "gaussian"})
-    fields = {"name": "slot_attention", "num_slots": num_slots, "slot_dim": slot_dim} | fields
-    attention = build_part("model", {"slot_attention": SlotAttention}, fields)
     given = {"num_slots": num_slots, "slot_dim": slot_dim}
+    attention = choose("model.attention", ATTENTIONS, fields.pop("attention", "slots"))
+    grid = parts["encoder"].grid(resolution)
+    attention = build_part("model", {"attention": attention}, {"name": "attention"} | fields, grid=grid, **given)
     initializer = build_part("model.initializer", INITIALIZERS, start, **given)
-    return kind.module(resolution=resolution, attention=attention.clone(initializer=initializer), **parts, **own)
+    model = kind.module(resolution=resolution, attention=attention.clone(initializer=initializer), **parts, **own)
+    model.check()
+    return model
 
 
 def with_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -81,17 +92,28 @@ def with_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
 
     What is wrong stays as it is, for `build_model` to refuse.
     """
-    fields = {"dtype": "float32", "initializer": {"name": "gaussian"}, **config}
+    fields = {"dtype": "float32", "attention": "slots", "initializer": {"name": "gaussian"}, **config}
     kind = MODELS.get(fields["name"]) if isinstance(fields.get("name"), str) else None
     if kind is None:
         return fields
-    fields = defaults_of(SlotAttention, ("num_slots", "slot_dim")) | defaults_of(kind.module) | fields
+    if isinstance(fields["attention"], str) and fields["attention"] in ATTENTIONS:
+        fields = with_attention_defaults(ATTENTIONS[fields["attention"]], fields)
+    fields = defaults_of(kind.module) | fields
     for name, kinds in kind.kinds.items():
         part = fields.get(name)
         if isinstance(part, Mapping) and isinstance(part.get("name"), str) and part["name"] in kinds:
             given = ("num_slots", "slot_dim") if name == "initializer" else ()
             fields[name] = defaults_of(kinds[part["name"]], given) | dict(part)
     return fields
+
+
+def with_attention_defaults(kind: type, fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields with the defaults of this attention; those that only another one has go, where nobody set them."""
+    given = ("num_slots", "slot_dim")
+    own, others = defaults_of(kind, given), {}
+    for other in ATTENTIONS.values():
+        others |= {name: value for name, value in defaults_of(other, given).items() if name not in own}
+    return own | {name: value for name, value in fields.items() if name not in others or value != others[name]}
 
 
 def own_fields(kind: Kind) -> dict[str, Any]:

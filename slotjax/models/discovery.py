@@ -6,10 +6,12 @@ from typing import Any, cast
 
 import jax
 
+from slotjax.errors import UserError
 from slotjax.models.base import Model, Output, compose, pictures
 from slotjax.nn.decoders import Decoder
 from slotjax.nn.decoders.base import rematerialised
 from slotjax.nn.encoders import Encoder
+from slotjax.nn.frames import ATTENDED_FRAMES, AttendedFrame
 
 
 class ObjectDiscovery(Model):
@@ -25,7 +27,7 @@ class ObjectDiscovery(Model):
     remat: bool = False
 
     def __call__(self, images: jax.Array, slots: jax.Array | None = None, **options: Any) -> Output:
-        """images [b, h, w, 3] -> `Output`; `slots` and `options` go to `SlotAttention`."""
+        """images [b, h, w, 3] -> `Output`; `slots` and `options` go to its attention."""
         return dataclasses.replace(self.attend_and_decode(images, slots, **options), target=images)
 
     @property
@@ -35,6 +37,15 @@ class ObjectDiscovery(Model):
     @property
     def decoded_dim(self) -> int:
         return self.attention.slot_dim + self.decoder.frame.size
+
+    def check(self) -> None:
+        """Raises a `UserError` where slots are not drawn in the frames in which they attend."""
+        frame = self.decoder.frame
+        if (frame if isinstance(frame, AttendedFrame) else None) != self.attention.own_frame():
+            raise UserError(
+                "model.decoder.frame: slots are drawn in the frames in which they attend: with attention=invariant"
+                f" give model.frame and model.decoder.frame the same of {', '.join(ATTENDED_FRAMES)}, else neither"
+            )
 
     def encode(self, images: jax.Array) -> jax.Array:
         """images [b, h, w, 3] -> tokens [b, n, d]."""
@@ -47,6 +58,9 @@ class ObjectDiscovery(Model):
         drawn = rematerialised(cast(Any, self.decoder), flat) if remat else self.decoder(flat)
         drawn = drawn.reshape(*slots.shape[:-1], *drawn.shape[1:])
         return compose(drawn[..., :-1], drawn[..., -1])
+
+    def start(self, slots: jax.Array) -> jax.Array:
+        return self.decoder.frame.start(slots, self.attention.slot_dim)
 
     def locate(self, slots: jax.Array, attention: jax.Array) -> jax.Array:
         return self.decoder.frame.locate(slots, attention, self.encoder.grid(self.resolution))

@@ -13,12 +13,15 @@ import jax.numpy as jnp
 
 from slotjax.errors import UserError, shown
 from slotjax.nn.fields import Count, check
+from slotjax.nn.frames import Frame
 from slotjax.nn.initializers import GaussianSlots, keys_of_examples
 
 EPSILON = 1e-8  # keeps a slot that wins no input from dividing by zero
 UNROLLED = 4  # iterations at most that are no loop: over small operations a loop costs more than they do
 TOKENS = "[b, n, d], tokens in one axis: reshape a map [b, h, w, d] to [b, h * w, d], one example's to inputs[None]"
 NORM_EPSILON = 1e-3  # Keras' default, which the published weights were trained with
+
+GLOROT = nn.initializers.glorot_uniform()
 
 Params = Mapping[str, Any]
 Normalize = Literal["slots", "inputs"]
@@ -33,11 +36,11 @@ class History(NamedTuple):
     attention: jax.Array
 
 
-def layer_norm(params: Params, inputs: jax.Array) -> jax.Array:
+def layer_norm(params: Params, inputs: jax.Array, epsilon: float = NORM_EPSILON) -> jax.Array:
     """Normalises the last axis to mean 0, (biased) variance 1, in float32; the result has the inputs' dtype."""
     x = inputs.astype(jnp.float32)
     x = x - x.mean(-1, keepdims=True)
-    x = x * jax.lax.rsqrt((x * x).mean(-1, keepdims=True) + NORM_EPSILON)
+    x = x * jax.lax.rsqrt((x * x).mean(-1, keepdims=True) + epsilon)
     return (x * params["scale"] + params["bias"]).astype(inputs.dtype)
 
 
@@ -177,8 +180,36 @@ def _check_rank(name: str, array: Any, expected: str) -> None:
         raise UserError(f"{name} of shape {shown(jnp.shape(array))}: expected {expected}")
 
 
-class SlotAttention(nn.Module):
-    """`slot_attention` with its parameters and a draw of the initial slots.
+def norm_params(key: jax.Array, dim: int) -> dict[str, jax.Array]:
+    """The parameters of `layer_norm`."""
+    del key
+    return {"scale": jnp.ones(dim, jnp.float32), "bias": jnp.zeros(dim, jnp.float32)}
+
+
+def gru_params(key: jax.Array, dim: int) -> dict[str, jax.Array]:
+    """The parameters of `gru`, by Keras' defaults."""
+    keys = jax.random.split(key)
+    return {
+        "input_kernel": GLOROT(keys[0], (dim, 3 * dim), jnp.float32),
+        "input_bias": jnp.zeros(3 * dim, jnp.float32),
+        "recurrent_kernel": nn.initializers.orthogonal()(keys[1], (dim, 3 * dim), jnp.float32),
+        "recurrent_bias": jnp.zeros(3 * dim, jnp.float32),
+    }
+
+
+def mlp_params(key: jax.Array, dim: int, hidden: int) -> dict[str, jax.Array]:
+    """The parameters of `mlp`, by Keras' defaults."""
+    keys = jax.random.split(key)
+    return {
+        "kernel0": GLOROT(keys[0], (dim, hidden), jnp.float32),
+        "bias0": jnp.zeros(hidden, jnp.float32),
+        "kernel1": GLOROT(keys[1], (hidden, dim), jnp.float32),
+        "bias1": jnp.zeros(dim, jnp.float32),
+    }
+
+
+class Competition(nn.Module):
+    """What modules of attention have in common: sizes, and the start of their slots.
 
     Attributes:
       num_slots: k, how many slots compete; another number may be given at call time.
@@ -186,7 +217,6 @@ class SlotAttention(nn.Module):
       num_iterations: t; another number may be given at call time.
       mlp_dim: width of the residual MLP's hidden layer.
       initializer: draws the initial slots; `GaussianSlots` (the method) unless given.
-      normalize, update, centered, gradient: as in `slot_attention`.
     """
 
     num_slots: Count = 7
@@ -194,6 +224,47 @@ class SlotAttention(nn.Module):
     num_iterations: Count = 3
     mlp_dim: Count = 128
     initializer: nn.Module | None = None
+
+    def start(
+        self, inputs: jax.Array, slots: jax.Array | None, key: jax.Array | None, num_slots: int | None
+    ) -> jax.Array:
+        """The initial slots: `slots` [b, k, d] where given, else drawn with `key`, else with the rng stream "slots"."""
+        initializer = self.initializer or GaussianSlots(self.slot_dim, self.num_slots, name="initializer")
+        _check_rank("inputs", inputs, TOKENS)
+        num_slots = self.num_slots if num_slots is None else num_slots
+        check("num_slots", Count, num_slots)
+        if slots is not None and not self.is_initializing():
+            return slots
+        keys = keys_of_examples(self.make_rng("slots") if key is None else key, inputs.shape[0])
+        drawn = initializer(keys, num_slots)
+        return drawn if slots is None else slots
+
+    def own_frame(self) -> Frame | None:
+        """In which each slot attends; None where all go by the picture's positions."""
+        return None
+
+    def refinement_params(self, input_dim: int) -> dict[str, Any]:
+        """The parameters that every kind has."""
+        dim = self.slot_dim
+        return {
+            "norm_inputs": self.param("norm_inputs", norm_params, input_dim),
+            "norm_slots": self.param("norm_slots", norm_params, dim),
+            "norm_mlp": self.param("norm_mlp", norm_params, dim),
+            "project_q": self.param("project_q", GLOROT, (dim, dim), jnp.float32),
+            "project_k": self.param("project_k", GLOROT, (input_dim, dim), jnp.float32),
+            "project_v": self.param("project_v", GLOROT, (input_dim, dim), jnp.float32),
+            "gru": self.param("gru", gru_params, dim),
+            "mlp": self.param("mlp", mlp_params, dim, self.mlp_dim),
+        }
+
+
+class SlotAttention(Competition):
+    """`slot_attention` with its parameters and a draw of the initial slots; see `Competition` for its sizes.
+
+    Attributes:
+      normalize, update, centered, gradient: as in `slot_attention`.
+    """
+
     normalize: Normalize = "slots"
     update: Update = "mean"
     centered: bool = False
@@ -215,59 +286,15 @@ class SlotAttention(nn.Module):
         The initial slots are `slots` [b, k, d] where given, else drawn with `key` (one key, or one for each example),
         else with the rng stream "slots".
         """
-        initializer = self.initializer or GaussianSlots(self.slot_dim, self.num_slots, name="initializer")
-        _check_rank("inputs", inputs, TOKENS)
-        num_slots = self.num_slots if num_slots is None else num_slots
-        num_iterations = self.num_iterations if num_iterations is None else num_iterations
-        check("num_slots", Count, num_slots)
-        if slots is None or self.is_initializing():
-            keys = keys_of_examples(self.make_rng("slots") if key is None else key, inputs.shape[0])
-            drawn = initializer(keys, num_slots)
-            slots = drawn if slots is None else slots
+        slots = self.start(inputs, slots, key, num_slots)
         return slot_attention(
-            self._params(inputs.shape[-1]),
+            self.refinement_params(inputs.shape[-1]),
             inputs,
             slots,
-            num_iterations,
+            self.num_iterations if num_iterations is None else num_iterations,
             self.normalize,
             self.update,
             centered=self.centered,
             gradient=self.gradient,
             return_history=return_history,
         )
-
-    def _params(self, input_dim: int) -> dict[str, Any]:
-        dim, hidden = self.slot_dim, self.mlp_dim
-        glorot, zeros = nn.initializers.glorot_uniform(), nn.initializers.zeros_init()
-
-        def norm(key, size):
-            return {"scale": jnp.ones(size, jnp.float32), "bias": jnp.zeros(size, jnp.float32)}
-
-        def gru_init(key):
-            keys = jax.random.split(key)
-            return {
-                "input_kernel": glorot(keys[0], (dim, 3 * dim), jnp.float32),
-                "input_bias": zeros(key, (3 * dim,), jnp.float32),
-                "recurrent_kernel": nn.initializers.orthogonal()(keys[1], (dim, 3 * dim), jnp.float32),
-                "recurrent_bias": zeros(key, (3 * dim,), jnp.float32),
-            }
-
-        def mlp_init(key):
-            keys = jax.random.split(key)
-            return {
-                "kernel0": glorot(keys[0], (dim, hidden), jnp.float32),
-                "bias0": zeros(key, (hidden,), jnp.float32),
-                "kernel1": glorot(keys[1], (hidden, dim), jnp.float32),
-                "bias1": zeros(key, (dim,), jnp.float32),
-            }
-
-        return {
-            "norm_inputs": self.param("norm_inputs", norm, input_dim),
-            "norm_slots": self.param("norm_slots", norm, dim),
-            "norm_mlp": self.param("norm_mlp", norm, dim),
-            "project_q": self.param("project_q", glorot, (dim, dim), jnp.float32),
-            "project_k": self.param("project_k", glorot, (input_dim, dim), jnp.float32),
-            "project_v": self.param("project_v", glorot, (input_dim, dim), jnp.float32),
-            "gru": self.param("gru", gru_init),
-            "mlp": self.param("mlp", mlp_init),
-        }

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 
 from slotjax.errors import UserError
-from slotjax.nn.positions import Frame
+from slotjax.nn.frames import Frame
 
 PARTS = 8  # of the slots, where activations are computed again instead of kept
 

@@ -10,8 +10,9 @@ import jax.numpy as jnp
 from slotjax.nn.decoders.base import check_multiple
 from slotjax.nn.encoders import check_layers
 from slotjax.nn.fields import Counts, Resolution, Small, Smalls
+from slotjax.nn.frames import Frame, PictureFrame
 from slotjax.nn.layers import ConvTranspose
-from slotjax.nn.positions import Frame, PictureFrame, SoftPositionEmbedding
+from slotjax.nn.positions import SoftPositionEmbedding
 
 
 class SpatialBroadcastDecoder(nn.Module):

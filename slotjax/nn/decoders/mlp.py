@@ -10,8 +10,9 @@ import jax.numpy as jnp
 from slotjax.errors import UserError
 from slotjax.nn.decoders.base import check_multiple
 from slotjax.nn.fields import Counts, Range, Resolution, Small
+from slotjax.nn.frames import Frame, PictureFrame
 from slotjax.nn.layers import Dense, depth_to_space, product
-from slotjax.nn.positions import Frame, PictureFrame, fourier
+from slotjax.nn.positions import fourier
 
 MOST_FEATURES = 2**22  # octaves times positions
 
