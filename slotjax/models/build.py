@@ -80,7 +80,7 @@ def build_model(config: Mapping[str, Any]) -> Model:
     given = {"num_slots": num_slots, "slot_dim": slot_dim}
     attention = choose("model.attention", ATTENTIONS, fields.pop("attention", "slots"))
     grid = parts["encoder"].grid(resolution)
-    attention = build_part("model", {"attention": attention}, {"name": "attention"} | fields, grid=grid, **given)
+    attention = build_part("model", {"attention": attention}, {"name": "attention"} | given | fields, grid=grid)
     initializer = build_part("model.initializer", INITIALIZERS, start, **given)
     model = kind.module(resolution=resolution, attention=attention.clone(initializer=initializer), **parts, **own)
     model.check()
