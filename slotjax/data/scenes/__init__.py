@@ -12,6 +12,7 @@ import jax
 
 from slotjax.data.scenes.clevr_scene import clevr
 from slotjax.data.scenes.dsprites import multi_dsprites, sprites
+from slotjax.data.scenes.moving_clevr import moving_clevr
 from slotjax.data.scenes.moving_sprites import moving_sprites
 from slotjax.data.scenes.scene import Scene
 from slotjax.data.scenes.tetris import tetrominoes
@@ -24,6 +25,7 @@ SCENES: dict[str, Callable[..., Scene]] = {
     "sprites": sprites,
     "clevr": clevr,
     "moving_sprites": moving_sprites,
+    "moving_clevr": moving_clevr,
 }
 NOT_OPTIONS = ("key", "resolution", "num_frames")  # what the caller passes
 
@@ -71,6 +73,7 @@ __all__ = [
     "bind",
     "check_options",
     "clevr",
+    "moving_clevr",
     "moving_sprites",
     "multi_dsprites",
     "sprites",

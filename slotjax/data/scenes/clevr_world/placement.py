@@ -5,6 +5,9 @@ objects, when none fits or when an object ends up hidden. Here one attempt draws
 it until an attempt holds.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -32,45 +35,54 @@ def sample_world(key: jax.Array, min_objects: int, max_objects: int) -> World:
 
     def attempt(key: jax.Array) -> tuple[World, jax.Array]:
         draws = jax.random.uniform(key, (max_objects, 5 + 2 * TRIES))
-        attributes = _attributes(draws[:, :5])
+        attributes = attributes_of(draws[:, :5])
         candidates = EXTENT * (2.0 * draws[:, 5:].reshape(max_objects, TRIES, 2) - 1.0)
-        position, placed = _place(candidates, camera, jnp.array(HALF_EXTENTS)[attributes["size"]])
+        position, placed = place(candidates, camera, jnp.array(HALF_EXTENTS)[attributes["size"]])
         attributes = jax.tree.map(lambda value: jnp.where(present, value, 0), attributes)
         position = jnp.where(present[:, None], position, 0.0)
         world = World(position=position, present=present, camera=camera, lamps=lamps, **attributes)
         in_sight = visible_pixels(world) >= MIN_VISIBLE + _COUNT_RESERVE
         return world, jnp.all((placed & in_sight) | ~present)
 
-    def again(state: tuple[jax.Array, World, jax.Array]) -> tuple[jax.Array, World, jax.Array]:
+    return until(attempt, key)
+
+
+def until(attempt: Callable[[jax.Array], tuple[Any, jax.Array]], key: jax.Array) -> Any:
+    """The first that is accepted of what `attempt` makes of one key after the other, (made, accepted)."""
+
+    def again(state):
         key, attempt_key = jax.random.split(state[0])
         return key, *attempt(attempt_key)
 
-    # The loop starts from an empty world, not from a first attempt, so that attempts are compiled once.
-    world, accepted = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(attempt, key))
-    return jax.lax.while_loop(lambda state: ~state[2], again, (key, world, accepted))[1]
+    # The loop starts from zeros, not from a first attempt, so that attempts are compiled once.
+    made, accepted = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(attempt, key))
+    return jax.lax.while_loop(lambda state: ~state[2], again, (key, made, accepted))[1]
 
 
-def _attributes(draws: jax.Array) -> dict[str, jax.Array]:
+def attributes_of(draws: jax.Array) -> dict[str, jax.Array]:
     """Codes [n] and rotation [n] from numbers [n, 5] uniform in [0, 1); one draw for all compiles fastest."""
     tables = {"size": SIZES, "material": MATERIALS, "shape": SHAPES, "color": COLORS}
     codes = {name: (draws[:, i] * len(table)).astype(jnp.int32) for i, (name, table) in enumerate(tables.items())}
     return {"rotation": 360.0 * draws[:, 4], **codes}
 
 
-def _place(candidates: jax.Array, camera: jax.Array, half_extent: jax.Array) -> tuple[jax.Array, jax.Array]:
+def place(candidates: jax.Array, camera: jax.Array, radius: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Puts one object after the other at the first of its candidate places [n, tries, 2] that keeps the rules.
+
+    Args:
+      radius: [n], of the circles between which the gap is kept.
 
     Returns:
       positions [n, 2], and whether a place was found for each object [n].
     """
-    count = half_extent.shape[0]
+    count = radius.shape[0]
     behind = -camera[:2] / jnp.linalg.norm(camera[:2])
     axes = jnp.stack([behind, jnp.array([behind[1], -behind[0]])], axis=1)  # [2, 2]: columns behind, right
 
     def add(index: jax.Array, state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         position, placed = state
         x, y = (candidates[index, :, None, i] - position[None, :, i] for i in range(2))  # [tries, n]
-        gap = jnp.sqrt(x * x + y * y) - half_extent[index] - half_extent
+        gap = jnp.sqrt(x * x + y * y) - radius[index] - radius
         margin = jnp.minimum(*(jnp.abs(x * axes[0, i] + y * axes[1, i]) for i in range(2)))
         earlier = jnp.arange(count) < index
         fits = jnp.all(((gap >= MIN_GAP) & (margin >= MIN_MARGIN)) | ~earlier, axis=1)

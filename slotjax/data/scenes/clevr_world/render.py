@@ -34,15 +34,40 @@ def render(
     Returns:
       image float32 [h, w, 3] in [-1, 1], and segments int32 [h, w]: 0 the ground, i the world's object i - 1.
     """
+    seen = trace(world, resolution=resolution, crop=crop)
+    return paint(world, seen, shading), seen.index[0] + 1
+
+
+class Seen(NamedTuple):
+    """What the camera's rays meet, each [5, h, w]: first those through the pixels' centres, then four corners.
+
+    Attributes:
+      ray: unit vectors from the camera.
+      distance: to the nearest object, infinite where there is none.
+      index: of that object, -1 where there is none.
+    """
+
+    ray: Vector
+    distance: jax.Array
+    index: jax.Array
+
+
+def trace(world: World, *, resolution: tuple[int, int], crop: bool) -> Seen:
+    """Follows the camera's rays to the objects of a world."""
     camera = clevr_camera.look_at_origin(world.camera)
-    solids = world.solids()
-    origin = unstack(camera.position)
     grid = [clevr_camera.pixel_grid(resolution, crop), clevr_camera.pixel_grid(resolution, crop, subsamples=2)]
-    rays = clevr_camera.directions(camera, jnp.concatenate(grid, axis=1))  # each [5, h, w]: the centre, four corners
-    distance, index = clevr_shapes.first_hit(solids, origin, rays)
+    rays = clevr_camera.directions(camera, jnp.concatenate(grid, axis=1))
+    return Seen(rays, *clevr_shapes.first_hit(world.solids(), unstack(camera.position), rays))
+
+
+def paint(world: World, seen: Seen, shading: Shading = FITTED) -> jax.Array:
+    """The image [h, w, 3] in [-1, 1] of what the camera's rays meet."""
+    rays, distance, index = seen
     centers = rays[0][0], rays[1][0], rays[2][0]
-    color = _shade(world, solids, _surface(solids, origin, centers, distance[0], index[0]), centers, shading)
-    return _to_srgb(_antialias(color, index[0], index[1:])) * 2.0 - 1.0, index[0] + 1
+    solids = world.solids()
+    surface = _surface(solids, unstack(world.camera), centers, distance[0], index[0])
+    color = _shade(world, solids, surface, centers, shading)
+    return _to_srgb(_antialias(color, index[0], index[1:])) * 2.0 - 1.0
 
 
 class _Surface(NamedTuple):

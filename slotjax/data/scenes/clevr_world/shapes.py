@@ -91,11 +91,11 @@ def _distance(solid: Solids, point: Vector) -> tuple[jax.Array, Vector]:
     return squared * inverse + inside - solid.rounding, gradient
 
 
-def hit_distance(solid: Solids, origin: Vector, direction: Vector) -> jax.Array:
+def hit_distance(solid: Solids, origin: Vector, direction: Vector, newton_steps: int = _NEWTON_STEPS) -> jax.Array:
     """Distance along the unit `direction` from `origin` to the solid, infinite where the ray misses."""
     start, ray = _relative(solid, origin), _to_local(solid, direction)
     t, reached = _bounds_entry(solid, start, ray)
-    for _ in range(_NEWTON_STEPS):
+    for _ in range(newton_steps):
         t = jax.lax.stop_gradient(t)  # one step from a converged point has the exact derivative
         distance, gradient = _distance(solid, along(start, t, ray))
         slope = jnp.minimum(dot(gradient, ray), -_LEAST_SLOPE)
