@@ -45,12 +45,12 @@ def moving_clevr(
 
     def frame(now: World, then: World, turn: jax.Array) -> Scene:
         seen = trace(now, resolution=tuple(resolution), crop=crop)
-        ray, index = jax.tree.map(lambda leaf: leaf[0], (seen.ray, seen.index))
+        segments = seen.index[0] + 1
         return Scene(
             image=paint(now, seen),
-            segments=index + 1,
-            flow=flow(now, ray, index, then, turn, crop=crop),
-            objects=describe(now, crop) | in_view(index + 1, max_objects),
+            segments=segments,
+            flow=flow(now, seen, then, turn, crop=crop),
+            objects=describe(now, crop) | in_view(segments, max_objects),
         )
 
     worlds = jax.vmap(lambda position, camera: world.replace(position=position, camera=camera))(
