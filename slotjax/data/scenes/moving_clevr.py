@@ -1,5 +1,7 @@
 """CLEVR's objects thrown over the ground: they slide, roll and collide."""
 
+from dataclasses import replace
+
 import jax
 
 from slotjax.data.scenes.clevr_scene import check_options, describe
@@ -53,7 +55,7 @@ def moving_clevr(
             objects=describe(now, crop) | in_view(segments, max_objects),
         )
 
-    worlds = jax.vmap(lambda position, camera: world.replace(position=position, camera=camera))(
+    worlds = jax.vmap(lambda position, camera: replace(world, position=position, camera=camera))(
         course.position, course.camera
     )
     now, then = (jax.tree.map(lambda leaf: leaf[:-1], worlds), jax.tree.map(lambda leaf: leaf[1:], worlds))

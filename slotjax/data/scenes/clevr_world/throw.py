@@ -3,6 +3,7 @@
 Lengths are world units, times frames. Each object moves as a disc, the circle around its footprint.
 """
 
+from dataclasses import replace
 from functools import reduce
 from typing import NamedTuple
 
@@ -68,7 +69,7 @@ def sample_throw(key: jax.Array, min_objects: int, max_objects: int) -> tuple[Wo
         position, placed = place(candidates, camera, footprint(world))
         velocity = _first_velocity(draws[:, 6:11], position, entering)
         position, velocity = (jnp.where(present[:, None], value, 0) for value in (position, velocity))
-        return (world.replace(position=position), velocity), jnp.all(placed | ~present)
+        return (replace(world, position=position), velocity), jnp.all(placed | ~present)
 
     world, velocity = until(attempt, key)
     return world, velocity, pan
