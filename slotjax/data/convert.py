@@ -29,7 +29,6 @@ from slotjax.system.paths import given
 from slotjax.system.writing import write_json
 
 _SHARD_BYTES = 2**28  # before compression: about 870 CLEVR scenes, the most that a kill can lose
-_PROGRESS = "progress.json"
 
 
 def convert(source: str | Path, destination: str | Path, dataset: str | None = None) -> Path:
@@ -57,10 +56,8 @@ def convert(source: str | Path, destination: str | Path, dataset: str | None = N
         work = destination.with_name(destination.name + ".partial")
         try:
             work.mkdir(exist_ok=True)
-            index = _convert_shards(files, work, dataset)
-            write_json(work / INDEX, index, indent=None, durable=True)
+            _convert_shards(files, work, dataset)
             work.replace(destination)
-            (destination / _PROGRESS).unlink()
         except OSError as error:
             raise UserError(f"{work} cannot be written ({error.strerror}): make room there and start again") from None
     return destination
@@ -76,10 +73,10 @@ def fingerprint(files: Sequence[Path]) -> dict:
     return {"bytes": size, "crc32c": checksums if len(files) > 1 else checksums[0]}
 
 
-def _convert_shards(files: Sequence[Path], work: Path, dataset: str | None) -> dict:
-    """Write what is missing of the shards in `work`; return the index."""
-    state: dict[str, Any] = derived.read(work / _PROGRESS)
-    if not _is_progress(state):
+def _convert_shards(files: Sequence[Path], work: Path, dataset: str | None) -> None:
+    """Write what is missing of the shards in `work`, each with the index of those that are there."""
+    state: dict[str, Any] = derived.read(work / INDEX)
+    if state.get("format") != FORMAT:
         state = {"format": FORMAT, "source": fingerprint(files), "shards": []}
     elif state["source"] != fingerprint(files):
         raise UserError(f"{work} holds the unfinished conversion of another file: delete it")
@@ -93,21 +90,9 @@ def _convert_shards(files: Sequence[Path], work: Path, dataset: str | None) -> d
         records = _encoded(tfrecords.read_shards(files, skip=done, progress=advance), dataset, state)
         while counts := _write_shard(work / _shard_name(state), records, state):
             state["shards"].append({"file": _shard_name(state), "counts": counts})
-            write_json(work / _PROGRESS, state, indent=None, durable=True)
+            write_json(work / INDEX, state, indent=None, durable=True)
     if not state["shards"]:
         raise UserError(f"{files[0]} holds no records: copy or download the file again")
-    return state
-
-
-def _is_progress(state: dict[str, Any]) -> bool:
-    """Whether a file of progress holds what this version writes; otherwise the conversion starts anew."""
-    shards = state.get("shards")
-    return (
-        state.get("format") == FORMAT
-        and isinstance(state.get("source"), dict)
-        and isinstance(shards, list)
-        and all(isinstance(shard, dict) and isinstance(shard.get("counts"), list) for shard in shards)
-    )
 
 
 def _encoded(payloads: Iterator[tuple[str, bytes]], dataset: str | None, state: dict) -> Iterator[tuple[bytes, int]]:
