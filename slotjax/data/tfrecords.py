@@ -18,7 +18,7 @@ from slotjax.errors import UserError
 from slotjax.system.checksum import masked_crc32c
 
 # The largest record of the known data sets has 3.3 MB; a much longer one is damage, and not allocated.
-MAX_RECORD_BYTES = 2**25
+MAX_RECORD_BYTES = 64 * 2**20
 _NAME = re.compile(r"^[^.].*\.tfrecords?(\.(gz|zlib))?(-\d{5}-of-\d{5})?(\.(gz|zlib))?$", re.IGNORECASE)
 _SHARD = re.compile(r"-(\d{5})-of-(\d{5})\b")
 _COPY_AGAIN = "copy or download the file again"
