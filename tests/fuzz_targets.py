@@ -31,7 +31,7 @@ from slotjax.convert import read_tf2
 from slotjax.data import pictures, schemas, tf_example, tfrecords
 from slotjax.errors import UserError
 from slotjax.models import build_model
-from slotjax.reporting.comparison import read_sheet
+from slotjax.reporting.timelapse import read_sheet
 
 FOLDER = Path(tempfile.gettempdir()) / f"slotjax-fuzz-{os.getuid()}-{os.getpid()}"
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -90,7 +90,7 @@ def fuzz_pictures(content: bytes) -> None:
     path = file("x.png", content)
     attempt(path, lambda: pictures.load_picture(path, (8, 8)))
     attempt(path, lambda: pictures.read_mask(path))
-    read_sheet(path)
+    read_sheet(path, 720)
 
 
 def fuzz_weights(content: bytes) -> None:
