@@ -83,6 +83,47 @@ def reported(tmp_path_factory, scored) -> Path:
 
 
 @pytest.fixture
+def run(monkeypatch, capsys):
+    """`run(module, *arguments)`: what a command says, in this process."""
+
+    def call(module, *arguments) -> str:
+        monkeypatch.setattr(sys, "argv", ["slotjax", *map(str, arguments)])
+        capsys.readouterr()
+        module.main()
+        return capsys.readouterr().out
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory) -> Path:
+    """The workdir of `quick.py:tiny`, trained as a user does, in a place of an odd name."""
+    from helpers import command
+
+    folder = tmp_path_factory.mktemp("my runs") / "quick:x:"
+    result = command("train.py", "--config", "configs/quick.py:tiny", "--workdir", folder)
+    assert result.returncode == 0, result.stderr
+    assert not result.stderr
+    (folder / "said.txt").write_text(result.stdout)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory) -> Path:
+    """Three pictures that would like to be called the same, and a folder within."""
+    import numpy as np
+    from PIL import Image
+
+    folder = tmp_path_factory.mktemp("photos")
+    pixels = np.random.default_rng(0).integers(0, 256, (50, 70, 3), np.uint8)
+    for name in ("photo.png", "photo.jpg", "photo_2.png", "more/Other.PNG"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(folder / name)
+    (folder / "notes.txt").write_text("no picture")
+    return folder
+
+
+@pytest.fixture
 def poison(monkeypatch):
     """`poison(place)`: from then on the fifth training batch holds a number that is none at `place` of its images."""
 

@@ -1,12 +1,16 @@
 """What several tests share: configs by name, small runs and their figures, made-up sets."""
 
 import importlib.util
+import os
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
+from PIL import Image
 
 from slotjax.config import disk
 from slotjax.data.clevr_properties import ATTRIBUTES, REAL
@@ -16,6 +20,24 @@ from slotjax.training.metrics_log import read_metrics
 from slotjax.training.restore import initial_state
 
 ROOT = Path(__file__).parent.parent
+ENVIRONMENT = {**os.environ, "XLA_FLAGS": "--xla_backend_optimization_level=0", "PYTHONWARNINGS": "default"}
+
+
+def command(*arguments: str | Path, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess:
+    """Python with these arguments, as a user types them: on one device, with all warnings."""
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        cwd=cwd,
+        env=ENVIRONMENT | environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def picture_size(path: Path) -> tuple[int, int]:
+    with Image.open(path) as picture:
+        return picture.size
 
 
 def config_file(name: str) -> ModuleType:

@@ -1,0 +1,117 @@
+"""Training as a user types it: what it writes, what it says, and how it refuses."""
+
+import json
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from helpers import ENVIRONMENT, ROOT, command, figures, picture_size
+
+from slotjax import train as training
+from slotjax.errors import UserError
+
+
+def test_training_says_what_comes_next(tiny_run):
+    said = (tiny_run / "said.txt").read_text()
+    for part in ("memory: about", "steps take", "held-out: ", "report.html ("):
+        assert part in said
+    following = re.findall(r"python -m (.*)$", said, re.M)
+    assert [shlex.split(text)[:3] for text in following] == [
+        [f"slotjax.{module}", "--workdir", str(tiny_run)] for module in ("evaluate", "segment")
+    ]
+    assert re.search(r" parameters, on [1-9]\d* x cpu$", said, re.M)
+    assert re.search(r"^[1-9]\d* programs compiled in \d+\.\d s", said, re.M)
+
+
+def test_training_writes_what_it_says(tiny_run):
+    rows = [json.loads(line) for line in (tiny_run / "metrics.jsonl").read_text().splitlines()]
+    assert {"step", "loss", "grad_norm", "learning_rate", "images_per_second"} <= set(rows[0])
+    assert {"fg_ari", "ari", "miou", "posterior_fg_ari", "mse", "num_images"} <= set(rows[-1])
+    assert rows[-1]["step"] == 6
+    # A heading, and two rows of input, reconstruction, truth, twice the segments and five slots.
+    assert picture_size(tiny_run / "pictures" / "step_0000006.png") == (
+        10 * (96 + 6 + 4) - 4,
+        16 + 2 * (96 + 6 + 4) - 4,
+    )
+
+
+def test_a_finished_run_has_nothing_to_do(tiny_run, run, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    before = (tiny_run / "metrics.jsonl").read_text()
+    assert "nothing to do" in run(training, "--config", "configs/quick.py:tiny", "--workdir", tiny_run)
+    assert (tiny_run / "metrics.jsonl").read_text() == before
+
+
+REFUSED = {
+    "no config": ([], "--config is missing"),
+    "no such file": (
+        ["--config", "configs/quack.py"],
+        "no such file, and none of those that come with slotjax: clevr",
+    ),
+    "no such variant": (["--config", "configs/clevr.py:big"], "variant='big': choose one of tfds, masks"),
+    "no such field": (
+        ["--config", "configs/clevr.py", "--config.train.lr=1"],
+        "no field 'lr' in config.train; there are",
+    ),
+    "no such flag": (["--config", "configs/clevr.py", "--steps=1"], "--steps: no such flag"),
+    "no number": (
+        ["--config", "configs/clevr.py", "--config.train.num_steps=many"],
+        "num_steps=many: must be a whole number",
+    ),
+    "no tuple": (
+        ["--config", "configs/quick.py", "--config.model.encoder.channels=(8,"],
+        "--config.model.encoder.channels=(8,: must be values in brackets and quotes; it is (32,32,32) now",
+    ),
+    "no slots": (
+        ["--config", "configs/clevr.py", "--config.model.num_slots=0"],
+        "model.num_slots=0: must be at least 1",
+    ),
+    "resolution": (
+        ["--config", "configs/clevr.py", "--config.model.resolution=(100,100)"],
+        "multiples of 16; take (96, 96)",
+    ),
+    "data that is rendered": (
+        ["--config", "configs/clevr.py", "--config.data.path=/tmp"],
+        "data.path='/tmp': clevr scenes are rendered, no file is read",
+    ),
+    "a pool of what is read": (
+        ["--config", "configs/clevr.py:masks", "--config.data.path=/tmp", "--config.data.pool=9"],
+        "data.pool=9: is for rendered scenes",
+    ),
+    "no data": (["--config", "configs/clevr.py:masks"], "data.path is not set"),
+    "too many objects": (
+        ["--config", "configs/clevr_set.py", "--config.model.num_slots=6"],
+        "model.num_slots=6: the scenes hold up to 10 objects",
+    ),
+    "no folder": (["--config", "configs/folder.py", "--config.data.path=/nowhere"], "/nowhere"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_wrong_training_commands_are_one_line(case, run, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    arguments, message = REFUSED[case]
+    with pytest.raises(UserError, match=re.escape(message)) as error:
+        run(training, *arguments, "--workdir", tmp_path / "run")
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_killed_and_started_again_equals_one_go(tiny_run, tmp_path):
+    """The same command after a SIGKILL goes on by itself, to the same figures bit for bit."""
+    folder = tmp_path / "killed"
+    arguments = [sys.executable, "train.py", "--config", "configs/quick.py:tiny", "--workdir", str(folder)]
+    process = subprocess.Popen(arguments, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.DEVNULL)
+    deadline = time.time() + 240
+    while not (folder / "checkpoints" / "3").is_dir() and process.poll() is None and time.time() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    result = command(*arguments[1:])
+    assert result.returncode == 0, result.stderr
+    assert figures(folder) == figures(tiny_run)
