@@ -10,11 +10,13 @@ import sys
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
-from helpers import config_of, figures, tiny, untrained
+from helpers import config_of, figures, images_of, tiny, untrained
 from ml_collections import ConfigDict
 from PIL import Image
 
+import slotjax
 from slotjax import weights
 from slotjax.errors import RunFailed, UserError
 from slotjax.models import build_model
@@ -31,7 +33,7 @@ from slotjax.training.parallel import Parallel
 from slotjax.training.progress import RECENT, Progress
 from slotjax.training.restore import first_state, initial_state, restore_state
 from slotjax.training.rng import stream_key
-from slotjax.training.run import open_run
+from slotjax.training.run import open_run, open_stages
 from slotjax.training.step import Step, build_train_step
 
 
@@ -333,6 +335,22 @@ def test_a_curriculum_changes_the_step_on_the_way(tmp_path, capsys):
     ]
     train(config, tmp_path / "staged")
     assert "nothing to do" in capsys.readouterr().out
+
+
+def test_a_stage_may_leave_parameters_as_they_began():
+    config = tiny("quick")
+    config.train.stages = ({"until": 2, "model.decoder.position": "shared"},)
+    objectives = [stage.objective for stage in open_stages(config)]
+    model = build_model(config.model)
+    images = images_of(model)
+    params, keys = slotjax.init(model, jax.random.key(0), images), jax.random.split(jax.random.key(1), 2)
+    gradients = [
+        jax.jit(jax.grad(lambda params, minimised=minimised: minimised(params, {"image": images}, keys, 0)[0]))(params)
+        for minimised in objectives
+    ]
+    first, then = (float(optax.tree.norm(of["decoder"]["position"]["own"])) for of in gradients)
+    assert first == 0 < then
+    assert all(float(optax.tree.norm(of["decoder"]["position"]["kernel"])) > 0 for of in gradients)
 
 
 @pytest.mark.slow

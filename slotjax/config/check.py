@@ -136,8 +136,8 @@ def check_stages(config: ConfigDict) -> None:
         build_model(staged(config, stage).model)
 
 
-# What a stage may change: nothing that parameters depend on.
-STAGED = ("num_iterations", "gradient", "update", "centered")
+# What a stage may change: nothing that parameters depend on, but for those that it leaves as they began ("shared").
+STAGED = ("num_iterations", "gradient", "update", "centered", "decoder.position")
 
 
 def staged(config: ConfigDict, stage: Mapping[str, Any]) -> ConfigDict:
@@ -145,5 +145,5 @@ def staged(config: ConfigDict, stage: Mapping[str, Any]) -> ConfigDict:
     own = config.copy_and_resolve_references()
     for name, value in stage.items():
         if name != "until":
-            own.model[name.removeprefix("model.")] = value
+            own.update_from_flattened_dict({name: value})
     return own
