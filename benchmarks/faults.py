@@ -143,7 +143,7 @@ def damages(workdir: Path, whole: Path) -> tuple[int, int, str]:
                 noticed += name in str(damage)
             shutil.rmtree(copy)
     shutil.copytree(whole, workdir)
-    flip(workdir / "checkpoints" / str(STEPS) / manifest.STATE)
+    flip(next((workdir / "checkpoints" / str(STEPS) / "state").rglob("*/d/*")))
     code, said = finish(workdir)
     return tried, noticed, difference(workdir, whole) if code == 0 else said
 

@@ -207,7 +207,7 @@ def test_a_python_without_the_packages_gets_one_line():
 
 
 def test_importing_is_light():
-    heavy = ("tensorflow_datasets", "grain", "matplotlib", "jinja2", "tensorflow", "PIL")
+    heavy = ("tensorflow_datasets", "grain", "orbax", "matplotlib", "jinja2", "tensorflow", "PIL")
     code = f"import sys, slotjax; print([m for m in {heavy} if m in sys.modules])"
     result = command("-W", "error", "-c", code)
     assert result.stdout.strip() == "[]", result.stdout + result.stderr

@@ -258,7 +258,7 @@ def test_bfloat16_outputs_are_close_to_float32():
 
 def test_importing_slotjax_brings_no_data_or_checkpoint_libraries():
     """Those are slow to import, and whoever only applies a model should not wait for them."""
-    heavy = ("tensorflow_datasets", "tensorflow", "grain", "matplotlib", "tensorboardX")
+    heavy = ("tensorflow_datasets", "tensorflow", "grain", "orbax", "matplotlib", "tensorboardX")
     code = f"import sys, slotjax; print([name for name in {heavy} if name in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"

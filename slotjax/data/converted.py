@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from slotjax.data.array_records import Records
 from slotjax.data.schemas import Schema, schema_from_json
 from slotjax.errors import UserError, shown
 from slotjax.system.derived import MAX_BYTES, whole_numbers
@@ -17,7 +16,6 @@ from slotjax.system.reading import read_json
 
 INDEX = "index.json"
 FORMAT = 1
-_AGAIN = "convert the data set again"
 
 
 class Converted:
@@ -36,7 +34,7 @@ class Converted:
             index = read_json(path, MAX_BYTES)
             if index["format"] != FORMAT:
                 found = shown(index["format"])
-                raise UserError(f"{path} has format {found}, known is {FORMAT}: {_AGAIN}")
+                raise UserError(f"{path} has format {found}, known is {FORMAT}: convert the data set again")
             self.schema = schema_from_json(index)
             self.source: dict = index["source"]
             shards = [(str(shard["file"]), check_counts(shard["counts"], self.schema)) for shard in index["shards"]]
@@ -46,20 +44,31 @@ class Converted:
         except (OSError, KeyError, TypeError, ValueError) as error:
             if isinstance(error, UserError):
                 raise
-            raise UserError(f"{path} is missing or damaged ({error}): {_AGAIN}") from None
+            raise UserError(f"{path} is missing or damaged ({error}): convert the data set again") from None
+        self._open(shards)
+
+    def _open(self, shards: list[tuple[str, np.ndarray]]) -> None:
+        from array_record.python.array_record_data_source import ArrayRecordDataSource
+
         for name, _ in shards:
-            if Path(name).name != name:
-                raise UserError(f"{self.directory / name} is missing: {_AGAIN}")
-        self._records = Records([(self.directory / name, len(counts)) for name, counts in shards], _AGAIN)
+            if Path(name).name != name or not (self.directory / name).is_file():
+                raise UserError(f"{self.directory / name} is missing: convert the data set again")
+        paths = [f"{self.directory / name}[0:{len(counts)}]" for name, counts in shards]
+        self._records = ArrayRecordDataSource(paths)
 
     def __len__(self) -> int:
         return len(self.counts)
 
     def __getitem__(self, index: int) -> np.ndarray:
         """The record as a 0-d structured array. Raises UserError where it is damaged."""
-        record = self._records[index]
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        try:
+            record = self._records[index]
+        except (RuntimeError, ValueError, IndexError) as error:
+            raise UserError(f"{self.directory}: record {index} is damaged ({error}): convert it again") from None
         if len(record) != self.schema.dtype.itemsize:
-            raise UserError(f"{self.directory}: record {index} has a wrong size: {_AGAIN}")
+            raise UserError(f"{self.directory}: record {index} has a wrong size: convert the data set again")
         return np.frombuffer(record, self.schema.dtype)[0]
 
 

@@ -9,13 +9,11 @@ from collections.abc import Iterator
 import numpy as np
 
 from slotjax.errors import UserError
-from slotjax.system.protobuf import BYTES, Malformed, fields, varint
-
-_MAX_INTEGERS = 1_000  # bytes of a list
+from slotjax.system.protobuf import BYTES, Malformed, fields
 
 
 def parse_example(record: bytes, where: str) -> dict[str, np.ndarray]:
-    """The features of a `tf.train.Example`: uint8 [n] for lists of strings, float32 or int64 [n] for those of numbers.
+    """The features of a `tf.train.Example`: uint8 [n] for lists of strings, float32 [n] for lists of floats.
 
     Strings are put one after another, so that an array is the same as one string or as many of one byte. Features of
     other kinds are left out.
@@ -47,11 +45,11 @@ def _parse_entry(buffer: bytes, start: int, end: int) -> tuple[str, np.ndarray |
         raise Malformed("an entry is not a name and a feature")
     name = buffer[slice(*parts[1])].decode(errors="replace")
     kinds = list(_fields(buffer, *parts[2]))
-    if len(kinds) != 1 or kinds[0][0] not in (1, 2, 3):
+    if len(kinds) != 1 or kinds[0][0] not in (1, 2):
         return name, None
     kind, begin, stop = kinds[0]
     try:
-        return name, (_strings, _floats, _integers)[kind - 1](buffer, begin, stop)
+        return name, (_strings if kind == 1 else _floats)(buffer, begin, stop)
     except Malformed as error:
         raise Malformed(f"feature {name[:40]!r}: {error}") from None
 
@@ -74,18 +72,6 @@ def _floats(buffer: bytes, start: int, end: int) -> np.ndarray:
     if any(number != 1 or (stop - begin) % 4 for number, begin, stop in parts):
         raise Malformed("it is no list of floats")
     return np.concatenate([np.frombuffer(buffer, "<f4", (stop - begin) // 4, begin) for _, begin, stop in parts])
-
-
-def _integers(buffer: bytes, start: int, end: int) -> np.ndarray | None:
-    """A list of integers, packed into one string or not; None for a long one, which no known data set has."""
-    if end - start > _MAX_INTEGERS:
-        return None
-    values = []
-    for _, _, at, stop in fields(buffer, start, end):
-        while at < stop:
-            value, at = varint(buffer, at, stop)
-            values.append(value % 2**64)
-    return np.array(values, np.uint64).astype(np.int64)
 
 
 def _groups(buffer: bytes, start: int, end: int, tag: bytes, size: int) -> np.ndarray | None:

@@ -1,7 +1,12 @@
-"""Saving and restoring what training carries."""
+"""Saving and restoring what training carries. The only file that imports orbax, once something is saved or read."""
 
+import errno
+import logging
+import os
 import re
 import shutil
+import sys
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,14 +18,15 @@ from slotjax.errors import RunFailed, UserError
 from slotjax.system.console import say
 from slotjax.training import manifest
 
+ROOM_BESIDES = 2**20  # bytes of a checkpoint that are not the state's
+
 
 class Intact(NamedTuple):
-    """A checkpoint whose every byte is what was written: its folder, its step, the run's config, and the state."""
+    """A checkpoint whose every byte is what was written: its folder, its step, and its manifest's config."""
 
     path: Path
     step: int
     config: dict[str, Any]
-    state: bytes
 
 
 class Checkpoints:
@@ -28,7 +34,7 @@ class Checkpoints:
 
     Saving goes on in the background. A checkpoint appears under its name when it is complete and sealed (see
     `slotjax.training.manifest`), and only then an older one goes, so that a kill at any moment leaves one that can be
-    restored. Of several processes, each of which has the whole state, one writes it, and all read it.
+    restored.
 
     Args:
       config: of the run, kept in each checkpoint; JSON-like.
@@ -36,8 +42,15 @@ class Checkpoints:
     """
 
     def __init__(self, workdir: Path, config: dict[str, Any] | None = None, keep: int = 3):
+        import orbax.checkpoint as ocp  # takes a second, which importing slotjax should not
+
+        _quieten_orbax()
         self.workdir, self.config, self.keep = workdir.absolute(), config or {}, keep
         self._newest, self._best = self.workdir / "checkpoints", self.workdir / "best"
+        # Every process has the whole state, so one may write it, and each reads it, without waiting for the others.
+        own = jax.process_index()
+        alone = ocp.options.MultiprocessingOptions(own, {own}, f"process{own}") if jax.process_count() > 1 else None
+        self._orbax = ocp.StandardCheckpointer(multiprocessing_options=alone or ocp.options.MultiprocessingOptions())
         self._background = ThreadPoolExecutor(1, "checkpoints")
         self._saving: Future | None = None
 
@@ -55,7 +68,7 @@ class Checkpoints:
         """Saves `state` as the newest, in place of what may be there for that step.
 
         Raises:
-          RunFailed: the save before could not be written; of this one, the next call or `wait` tells.
+          RunFailed: this save, or the one before, could not be written.
         """
         self._save(self._newest, step, state, self.keep)
 
@@ -70,7 +83,7 @@ class Checkpoints:
         Raises:
           UserError: there are checkpoints, but every one is damaged.
         """
-        return _intact(self._newest)
+        return self._intact(self._newest)
 
     def restore(self, target: Any, *, best: bool = False) -> Any:
         """The newest (or best) intact checkpoint as a tree like `target`, of numpy arrays.
@@ -83,7 +96,7 @@ class Checkpoints:
         found = None
         if best and self.best_step is not None:
             try:
-                found = _intact(self._best)
+                found = self._intact(self._best)
             except UserError:
                 say(f"warning: {self._best}: no intact checkpoint; the newest one is used instead of the best")
         found = found or self.newest_intact()
@@ -93,31 +106,24 @@ class Checkpoints:
 
     def read(self, found: Intact, target: Any) -> Any:
         """An intact checkpoint as a tree like `target`, of numpy arrays; a `UserError` if it holds another model."""
-        from safetensors.numpy import load
-
-        arrays = load(found.state)
-        ours, theirs = _shapes(_named(target)), _shapes(arrays)
-        if different := [name for name in sorted(ours | theirs) if ours.get(name) != theirs.get(name)]:
-            named = (f"{n}: {theirs.get(n, 'absent')} there, {ours.get(n, 'absent')} here" for n in different[:3])
+        try:
+            saved: Any = self._orbax.metadata(found.path / "state").item_metadata
+            _check_same_tree(found.path, saved.tree, target)
+            return self._orbax.restore(found.path / "state", jax.tree.map(lambda x: np.empty(x.shape, x.dtype), target))
+        except UserError:
+            raise
+        except Exception as error:  # orbax and tensorstore raise bare exceptions for damaged files
+            reason = _first_line(error)
             raise UserError(
-                f"{found.path}: the checkpoint holds another model ({len(different)} entries differ: "
-                f"{'; '.join(named)}); use the config it was trained with, or another --workdir"
-            )
-        return jax.tree_util.tree_map_with_path(lambda path, _: arrays[_name(path)], target)
+                f"{found.path}: the checkpoint cannot be read ({reason}); delete that folder to use the one before"
+            ) from error
 
     def wait(self) -> None:
         """Returns when every save is on disk; a `RunFailed` if one could not be written."""
         saving, self._saving = self._saving, None
-        try:
-            if saving:
-                saving.result()
-        except OSError as error:
-            last = self.latest_step
-            kept = "none was saved before" if last is None else f"the last one is {self._newest / str(last)}"
-            raise RunFailed(
-                f"{self._newest}: the checkpoint cannot be written ({error.strerror or error}); {kept}; "
-                "make room, then start the same command again"
-            ) from error
+        error = saving.exception() if saving else None
+        if error is not None:  # orbax and tensorstore raise bare exceptions for a full disk
+            raise self._failed(error) from error
 
     def close(self) -> None:
         """Waits, and lets go of threads."""
@@ -125,6 +131,7 @@ class Checkpoints:
             self.wait()
         finally:
             self._background.shutdown()
+            self._orbax.close()
 
     def clear_leftovers(self) -> None:
         """Removes what a killed run left unfinished. Only the run that holds the workdir may do that."""
@@ -133,20 +140,23 @@ class Checkpoints:
                 shutil.rmtree(path, ignore_errors=True)
 
     def _save(self, folder: Path, step: int, state: Any, keep: int) -> None:
-        from safetensors.numpy import save
-
         self.wait()
-        arrays = {name: np.asarray(x, order="C") for name, x in _named(state).items()}
-        content = save(arrays)  # at once, and a copy: the next step may reuse the state's memory
-        self._saving = self._background.submit(self._write, folder, step, content, keep)
-
-    def _write(self, folder: Path, step: int, state: bytes, keep: int) -> None:
-        """Writes and seals a checkpoint, gives it its name, and removes what is too many."""
         partial = folder / f".{step}.partial"
-        shutil.rmtree(partial, ignore_errors=True)
         try:
+            shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True)
-            manifest.seal(partial, state, step, self.config)
+            _check_room(partial, state)
+            self._orbax.save(partial / "state", jax.tree.map(np.asarray, state))
+        except OSError as error:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise self._failed(error) from error
+        self._saving = self._background.submit(self._publish, partial, folder, step, keep)
+
+    def _publish(self, partial: Path, folder: Path, step: int, keep: int) -> None:
+        """Seals a checkpoint, gives it its name, and removes what is too many."""
+        try:
+            self._orbax.wait_until_finished()
+            manifest.seal(partial, step, self.config)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
@@ -156,21 +166,66 @@ class Checkpoints:
         for old in sorted(_steps(folder))[:-keep]:
             _remove(folder / str(old))
 
+    def _intact(self, folder: Path) -> Intact | None:
+        steps = sorted(_steps(folder), reverse=True)
+        for step in steps:
+            if found := _verified(folder / str(step), step):
+                return found
+        if steps:
+            raise UserError(
+                f"{folder}: none of its {len(steps)} checkpoints is intact; restore one from a copy, "
+                "or use another --workdir to start from the beginning"
+            )
+        return None
 
-def _intact(folder: Path) -> Intact | None:
-    steps = sorted(_steps(folder), reverse=True)
-    for step in steps:
-        try:
-            content, state = manifest.verify(folder / str(step))
-            return Intact(folder / str(step), step, content["config"], state)
-        except manifest.Damaged as damage:
-            say(f"warning: damaged checkpoint: {damage}; the one before it is used")
-    if steps:
-        raise UserError(
-            f"{folder}: none of its {len(steps)} checkpoints is intact; restore one from a copy, "
-            "or use another --workdir to start from the beginning"
+    def _failed(self, error: BaseException) -> RunFailed:
+        full = os.strerror(errno.ENOSPC)
+        reason = full if full in str(error) else getattr(error, "strerror", None) or _first_line(error)
+        last = self.latest_step
+        kept = "none was saved before" if last is None else f"the last one is {self._newest / str(last)}"
+        return RunFailed(
+            f"{self._newest}: the checkpoint cannot be written ({reason}); {kept}; "
+            "make room, then start the same command again"
         )
-    return None
+
+
+def _verified(path: Path, step: int) -> Intact | None:
+    try:
+        content = manifest.verify(path)
+    except manifest.Damaged as damage:
+        say(f"warning: damaged checkpoint: {damage}; the one before it is used")
+        return None
+    return Intact(path, step, content["config"])
+
+
+def _quieten_orbax() -> None:
+    """Leaves the reporting to us: orbax logs every save, and where one fails a traceback for every array."""
+    for name in ("absl", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    if not isinstance(sys.unraisablehook, _WithoutClosedLoops):
+        sys.unraisablehook = _WithoutClosedLoops(sys.unraisablehook)
+
+
+class _WithoutClosedLoops:
+    """`sys.unraisablehook` but for what arrays still in flight say when a failed save has closed its event loop."""
+
+    def __init__(self, hook: Callable[[Any], object]):
+        self.hook = hook
+
+    def __call__(self, unraisable: Any) -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            self.hook(unraisable)
+
+
+def _check_room(folder: Path, state: Any) -> None:
+    """Asks first: orbax, when it runs out of room half way, leaves much noise behind."""
+    needed = sum(x.nbytes for x in jax.tree.leaves(state)) + ROOM_BESIDES
+    if shutil.disk_usage(folder).free < needed:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
 def _steps(folder: Path) -> list[int]:
@@ -185,14 +240,22 @@ def _remove(path: Path) -> None:
     shutil.rmtree(doomed)
 
 
-def _named(tree: Any) -> dict[str, Any]:
-    """A tree's arrays (or their shapes) by their paths, such as "params/encoder/kernel"."""
-    return {_name(path): x for path, x in jax.tree_util.tree_leaves_with_path(tree)}
+def _check_same_tree(path: Any, saved: Any, target: Any) -> None:
+    """Refuses a checkpoint of another model, naming the entries that differ: orbax would cast or cut in silence."""
+    ours, theirs = _shapes(target), _shapes(saved)
+    different = [name for name in sorted(ours | theirs) if ours.get(name) != theirs.get(name)]
+    if different:
+        named = "; ".join(f"{n}: {theirs.get(n, 'absent')} there, {ours.get(n, 'absent')} here" for n in different[:3])
+        raise UserError(
+            f"{path}: the checkpoint holds another model ({len(different)} entries differ: {named}); "
+            "use the config it was trained with, or another --workdir"
+        )
+
+
+def _shapes(tree: Any) -> dict[str, str]:
+    leaves = jax.tree_util.tree_leaves_with_path(tree, is_leaf=lambda x: hasattr(x, "shape") and hasattr(x, "dtype"))
+    return {_name(path): f"{x.dtype}{list(x.shape)}" for path, x in leaves if x is not None}
 
 
 def _name(path: tuple) -> str:
-    return jax.tree_util.keystr(path, simple=True, separator="/")
-
-
-def _shapes(arrays: dict[str, Any]) -> dict[str, str]:
-    return {name: f"{x.dtype}{list(x.shape)}" for name, x in arrays.items()}
+    return "/".join(str(getattr(key, "name", getattr(key, "key", getattr(key, "idx", key)))) for key in path)

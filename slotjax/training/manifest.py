@@ -1,8 +1,7 @@
-"""What a checkpoint's files must be: written when it is complete, checked before anything of it is used.
+"""What a checkpoint's files must be: written beside them when they are complete, checked before they are read.
 
-A checkpoint is a folder of two files: the state, and `manifest.json`, which holds the SHA-256 of the state, the config
-of the run, and the version of this format. Its last entry is the SHA-256 of the rest, so that no byte of either can
-change unnoticed.
+`manifest.json` of a checkpoint's folder holds the size and the SHA-256 of every other file in it, the config of the
+run, and the version of this format. Its last entry is the SHA-256 of the rest, so that no byte can change unnoticed.
 """
 
 import hashlib
@@ -14,61 +13,67 @@ from typing import Any
 from slotjax.errors import UserError
 from slotjax.system.version import VERSION
 
-NAME, STATE = "manifest.json", "state.safetensors"
-FORMAT_VERSION = 3
+NAME = "manifest.json"
+FORMAT_VERSION = 2
 
 
 class Damaged(Exception):
     """A checkpoint that is not what was written; the message says which file, and what is wrong with it."""
 
 
-def seal(folder: Path, state: bytes, step: int, config: dict[str, Any]) -> None:
-    """Writes both files of a checkpoint, and waits until all of it is on the disk."""
-    content = {"format_version": FORMAT_VERSION, "slotjax": VERSION, "step": step, "config": config}
-    content["state"] = hashlib.sha256(state).hexdigest()
-    (folder / STATE).write_bytes(state)
+def seal(folder: Path, step: int, config: dict[str, Any]) -> None:
+    """Writes the manifest of a complete checkpoint, and waits until all of it is on the disk."""
+    files = {str(path.relative_to(folder)): _describe(path) for path in sorted(folder.rglob("*")) if path.is_file()}
+    content = {
+        "format_version": FORMAT_VERSION,
+        "slotjax": VERSION,
+        "step": step,
+        "config": config,
+        "files": files,
+    }
     (folder / NAME).write_text(_render(content))
-    for path in (folder / STATE, folder / NAME, folder):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    for path in (*folder.rglob("*"), folder):
+        _flush(path)
 
 
-def verify(folder: Path) -> tuple[dict[str, Any], bytes]:
-    """The content of the manifest, and the state, which is what was written.
+def verify(folder: Path) -> dict[str, Any]:
+    """The content of the manifest, after every file was compared with it.
 
     Raises:
-      Damaged: something is missing or differs. UserError: another version of slotjax wrote it.
+      Damaged: something is missing or differs. UserError: a newer slotjax wrote it.
     """
-    text = _read(folder / NAME).decode(errors="replace")
+    content = _read(folder / NAME)
+    if content["format_version"] > FORMAT_VERSION:
+        raise UserError(
+            f"{folder}: written by a newer slotjax ({content['slotjax']}, checkpoint format "
+            f"{content['format_version']}; this one reads up to {FORMAT_VERSION}); pip install --upgrade slotjax"
+        )
+    for name, expected in content["files"].items():
+        path = folder / name
+        if not path.is_file():
+            raise Damaged(f"{path} is missing")
+        if path.stat().st_size != expected["bytes"]:
+            raise Damaged(f"{path} has {path.stat().st_size} bytes instead of {expected['bytes']}")
+        if _describe(path) != expected:
+            raise Damaged(f"{path} is not what was written (SHA-256 differs)")
+    return content
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        raise Damaged(f"{path} is missing") from None
+    except (OSError, ValueError) as error:
+        raise Damaged(f"{path} cannot be read ({error})") from None
     try:
         content = json.loads(text)
         checksum = content.pop("sha256")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise Damaged(f"{folder / NAME} is not what was written") from None
+        raise Damaged(f"{path} is not what was written") from None
     if text != _render(content) or checksum != _digest(content):
-        raise Damaged(f"{folder / NAME} is not what was written (SHA-256 differs)")
-    if (found := content["format_version"]) != FORMAT_VERSION:
-        age, remedy = ("a newer", "pip install --upgrade slotjax") if found > FORMAT_VERSION else ("an older", "use it")
-        raise UserError(
-            f"{folder}: written by {age} slotjax ({content['slotjax']}, checkpoint format {found}, not "
-            f"{FORMAT_VERSION}); {remedy}"
-        )
-    state = _read(folder / STATE)
-    if hashlib.sha256(state).hexdigest() != content["state"]:
-        raise Damaged(f"{folder / STATE} is not what was written (SHA-256 differs)")
-    return content, state
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise Damaged(f"{path} is missing") from None
-    except OSError as error:
-        raise Damaged(f"{path} cannot be read ({error.strerror})") from None
+        raise Damaged(f"{path} is not what was written (SHA-256 differs)")
+    return content
 
 
 def _render(content: dict[str, Any]) -> str:
@@ -77,3 +82,16 @@ def _render(content: dict[str, Any]) -> str:
 
 def _digest(content: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def _describe(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

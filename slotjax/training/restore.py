@@ -79,7 +79,11 @@ def restore_state(config: ConfigDict, workdir: Path, *, best: bool = False) -> t
     """The model of a run and its newest (or best) state, on one device."""
     model = build_model(config.model)
     target = jax.eval_shape(lambda: initial_state(config, model))
-    state = Checkpoints(workdir).restore(saved(target), best=best)
+    checkpoints = Checkpoints(workdir)
+    try:
+        state = checkpoints.restore(saved(target), best=best)
+    finally:
+        checkpoints.close()
     frozen = initial_state(config, model).frozen if model.frozen else {}
     return model, jax.device_put(replace(state, frozen=frozen), jax.local_devices()[0])
 

@@ -1,38 +1,41 @@
 """TFDS `clevr`, read from ArrayRecord files without TensorFlow.
 
 `python -m slotjax.data.prepare_clevr` makes those files from the official archive. The data set has no masks; its
-object codes are TFDS's own (the `*.labels.txt` there list the names). In the full pictures (crop off) every object is
+object codes are TFDS's own (`dataset_info` there lists the names). In the full pictures (crop off) every object is
 present; in the crop those are whose centre lies inside.
 """
 
 import io
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from slotjax.data import preprocess
-from slotjax.data.array_records import Records
 from slotjax.data.pictures import unpack
 from slotjax.data.stored.base import DEFAULT_EVAL_IMAGES, Key, Stored, crop_of
-from slotjax.data.tf_example import parse_example
 from slotjax.errors import UserError, shown
 from slotjax.system import derived
 from slotjax.system.console import progress
+from slotjax.system.extras import extra
 from slotjax.system.paths import given
 from slotjax.system.reading import read_json
 
 MAX_OBJECTS = 10  # of the CLEVR generator
 _FIELDS = {
-    "3d_coords": (np.float32, (3,)),
-    "pixel_coords": (np.float32, (3,)),
-    "rotation": (np.float32, ()),
-    "size": (np.int32, ()),
-    "material": (np.int32, ()),
-    "shape": (np.int32, ()),
-    "color": (np.int32, ()),
+    "3d_coords": (np.float32, 3),
+    "pixel_coords": (np.float32, 3),
+    "rotation": (np.float32, 1),
+    "size": (np.int32, 1),
+    "material": (np.int32, 1),
+    "shape": (np.int32, 1),
+    "color": (np.int32, 1),
 }
 _MAX_RECORDS = 10**7
+_CLASS = re.compile(
+    r"tensorflow_datasets\.core\.features\.\w+\.(FeaturesDict|Sequence|Image|Text|ClassLabel|Tensor|Scalar)"
+)
 _PREPARE = "prepare it with python -m slotjax.data.prepare_clevr CLEVR_v1.0.zip --data-dir DIR"
 
 
@@ -71,10 +74,10 @@ class ClevrTfds(Stored):
         crop: bool | str = True,
     ):
         self._directory = _prepared(Path(directory))
-        self._records = _open(self._directory, split)
+        self._source = _open(self._directory, split)
         self._resolution = resolution
         self._crop = crop
-        self._indices = np.arange(len(self._records))
+        self._indices = np.arange(len(self._source))
         if max_objects is not None:
             self._indices = np.flatnonzero(self._count_objects(split) <= max_objects)
         self._indices = self._indices[:limit]
@@ -91,30 +94,35 @@ class ClevrTfds(Stored):
     def example(self, index: int, key: Key | None) -> dict:
         record = int(self._indices[index])
         example = self._read(record)
-        picture = _decode(example["image"].tobytes(), f"{self._directory}: the picture of record {record}")
+        picture = _decode(example["image"], f"{self._directory}: the picture of record {record}")
         window = preprocess.clevr_window(*picture.shape[:2], self._crop)
         try:
-            objects = _objects(example, window)
+            objects = _objects(example["objects"], window)
         except (ValueError, TypeError) as error:
             raise UserError(f"{self._directory}: the objects of record {record} are not CLEVR's ({error})") from None
         return {"image": preprocess.to_input(picture, window, self._resolution), "objects": objects}
 
-    def _read(self, record: int) -> dict[str, np.ndarray]:
-        where = f"{self._directory}: record {record}"
-        features = parse_example(self._records[record], where)
-        if not {"image", *(f"objects/{name}" for name in _FIELDS)} <= features.keys():
-            raise UserError(f"{where} is not CLEVR's: {_PREPARE}")
-        return features
+    def _read(self, record: int) -> dict:
+        try:
+            example = self._source[record]
+            if not isinstance(example["image"], bytes) or not _FIELDS.keys() <= example["objects"].keys():
+                raise ValueError("it is not CLEVR's")
+            return example
+        except (ImportError, MemoryError):
+            raise
+        except Exception as error:  # what a damaged file raises depends on which byte it is
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise UserError(f"{self._directory}: record {record} is damaged ({reason}): prepare it again") from None
 
     def _count_objects(self, split: str) -> np.ndarray:
         """The number of objects of every scene; read once, then kept in a file beside the data."""
         path = derived.derived_path(self._directory / f"clevr-{split}", ".object_counts.json")
-        counts = derived.whole_numbers(derived.read(path).get("counts"), len(self._records), 2**31)
+        counts = derived.whole_numbers(derived.read(path).get("counts"), len(self._source), 2**31)
         if counts is None:
             counts = []
-            with progress(f"Counting objects in {split} (once)", len(self._records)) as advance:
-                for record in range(len(self._records)):
-                    counts.append(self._read(record)["objects/size"].size)
+            with progress(f"Counting objects in {split} (once)", len(self._source)) as advance:
+                for record in range(len(self._source)):
+                    counts.append(len(self._read(record)["objects"]["size"]))
                     advance(record + 1)
             derived.keep(path, {"counts": counts})
         return np.asarray(counts, np.int64)
@@ -134,37 +142,66 @@ def _prepared(directory: Path) -> Path:
     return max(found, key=lambda path: [int(part) if part.isdigit() else 0 for part in path.name.split(".")])
 
 
-def _open(directory: Path, split: str) -> Records:
-    """The records of a split; `dataset_info.json` says in how many files they are."""
+def _open(directory: Path, split: str):
+    """The split as a sequence of TFDS examples with the picture still encoded."""
+    with extra("data"):
+        import tensorflow_datasets as tfds
+
+    _check_metadata(directory)
     try:
-        info = read_json(directory / "dataset_info.json", printable=False)
-        lengths = {one["name"]: [int(count) for count in one["shardLengths"]] for one in info["splits"]}
-        name, kind, counts = info["name"], info.get("fileFormat"), lengths.get(split, [])
-        if min(counts, default=0) < 0 or sum(counts) > _MAX_RECORDS:
-            raise ValueError(f"it claims {shown(counts)} records")
+        builder: Any = tfds.builder_from_directory(str(directory))
+        if split not in builder.info.splits or "objects" not in builder.info.features:
+            raise UserError(f"{directory} is not TFDS clevr with a split {split!r}: {_PREPARE}")
+        source = builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
+        if len(source) > _MAX_RECORDS:
+            raise ValueError(f"it claims {len(source)} records")
+        return source
+    except NotImplementedError:
+        raise UserError(f"{directory} is not in ArrayRecord format: {_PREPARE}, with another data directory") from None
+    except (UserError, ImportError, MemoryError):
+        raise
     except PermissionError as error:
         raise UserError(f"{directory} cannot be read ({error.strerror}): check its permissions") from None
-    except (OSError, KeyError, TypeError, AttributeError, ValueError) as error:
+    except Exception as error:  # TFDS has no common class for what damaged metadata raises
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{directory} is incomplete or damaged ({first}): delete it and {_PREPARE}") from None
+
+
+def _check_metadata(directory: Path) -> None:
+    """Refuses features of other classes than CLEVR's: TFDS imports whatever module features.json names."""
+    try:
+        for name in ("dataset_info.json", "features.json"):
+            classes = _class_names(read_json(directory / name, printable=False))
+            if name == "features.json" and (unknown := [one for one in classes if not _CLASS.fullmatch(str(one))]):
+                raise ValueError(f"{name} names {shown(unknown[0])}")
+    except PermissionError as error:
+        raise UserError(f"{directory} cannot be read ({error.strerror}): check its permissions") from None
+    except (OSError, ValueError) as error:
         raise UserError(f"{directory} is incomplete or damaged ({error}): delete it and {_PREPARE}") from None
-    if name != "clevr" or not counts:
-        raise UserError(f"{directory} is not TFDS clevr with a split {split!r}: {_PREPARE}")
-    if kind != "array_record":
-        raise UserError(f"{directory} is not in ArrayRecord format: {_PREPARE}, with another data directory")
-    files = [directory / f"clevr-{split}.array_record-{i:05d}-of-{len(counts):05d}" for i in range(len(counts))]
-    return Records(list(zip(files, counts, strict=True)), f"the data set is damaged, delete it and {_PREPARE}")
+
+
+def _class_names(value: Any) -> list[Any]:
+    """What stands in a features.json for a class, at any depth and in any of the spellings that TFDS takes."""
+    if isinstance(value, list):
+        return [name for item in value for name in _class_names(item)]
+    if not isinstance(value, dict):
+        return []
+    own = [value[key] for key in ("type", "pythonClassName", "python_class_name") if key in value]
+    return own + _class_names(list(value.values()))
 
 
 def _decode(encoded: bytes, where: str) -> np.ndarray:
     return np.asarray(unpack(io.BytesIO(encoded), where, ("PNG", "JPEG"))[0].convert("RGB"))
 
 
-def _objects(features: dict[str, np.ndarray], window: preprocess.Window) -> dict[str, np.ndarray]:
+def _objects(stored: dict, window: preprocess.Window) -> dict[str, np.ndarray]:
     """TFDS's lists as arrays of length `MAX_OBJECTS`; entries without an object in the window hold zeros."""
-    count = min(features["objects/size"].size, MAX_OBJECTS)
+    count = min(len(stored["size"]), MAX_OBJECTS)
     objects = {"present": np.zeros(MAX_OBJECTS, bool)}
-    for name, (dtype, shape) in _FIELDS.items():
-        objects[name] = np.zeros((MAX_OBJECTS, *shape), dtype)
-        objects[name][:count] = features[f"objects/{name}"].reshape(-1, *shape)[:count]
+    for name, (dtype, size) in _FIELDS.items():
+        objects[name] = np.zeros((MAX_OBJECTS,) if size == 1 else (MAX_OBJECTS, size), dtype)
+        if count:
+            objects[name][:count] = np.asarray(stored[name][:count])
     top, bottom, left, right = window
     x, y, _ = objects["pixel_coords"].T
     objects["present"][:count] = ((left <= x) & (x < right) & (top <= y) & (y < bottom))[:count]
