@@ -22,9 +22,14 @@ def get_config(variants: str | None = None) -> ConfigDict:
 
 
 def small(config: ConfigDict) -> None:
-    """Pieces share colours, and slots that own a colour take two pieces of it: tokens tell of their place first."""
+    """Slots part while place only adds to them; then each has a layer of its own, and draws sharp pieces with it.
+
+    From the start, that layer lets slots share the background, and frames of their own let pieces of one colour share a
+    slot.
+    """
     recipes.small(config, patch=5)
     config.model.centered = True  # the background is one slot in more seeds
-    config.model.encoder.update(strides=(2, 1, 1), position_scale=8.0)
-    config.train.update(num_steps=12_000, learning_rate=1.5e-3, warmup_steps=200)
-    config.train.losses = ConfigDict({"entropy": ((5_000, 0.0), (5_001, 0.1))})
+    config.model.encoder.strides = (2, 1, 1)
+    config.model.decoder.frame = "picture"
+    config.train.update(num_steps=40_000, learning_rate=1.5e-3, warmup_steps=200)
+    config.train.stages = ({"until": 10_000, "model.num_iterations": 2, "model.decoder.position": "shared"},)

@@ -45,8 +45,8 @@ class CNNEncoder(nn.Module):
       groups: GroupNorm in so many groups of channels (Wu and He, 2018) between every convolution and its ReLU, as in
         the encoder of SAVi (Kipf et al., 2022); 0, the original's, is none. It measures what is there against the
         rest of the same picture: where backgrounds may be dark or light, objects are what differs from theirs.
-      position_scale: of the position embedding; 1 is the original's. Where objects share colours, tokens that tell of
-        their place first keep slots from owning colours.
+      position_scale: of the position embedding; 1 is the original's. 0 leaves places out of tokens, for attention that
+        has them from frames of its own.
     """
 
     channels: Counts = (64, 64, 64, 64)
