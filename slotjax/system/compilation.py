@@ -12,7 +12,6 @@ from typing import Any
 from slotjax.system.paths import user_cache
 
 MAX_BYTES = 2**30  # least recently used programs go beyond this
-COMPILED, FOUND = "/jax/core/compile/backend_compile_duration", "/jax/compilation_cache/cache_hits"  # JAX's names
 MIN_SECONDS = 0.3  # what compiles faster is not worth a file
 DAMAGED = re.compile(r"Error reading persistent compilation cache entry for '([^'/]+)'")  # JAX's words
 
@@ -66,37 +65,6 @@ def make_private(folder: Path) -> str | None:
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         return "others may write to it; chmod 700 it"
     return None if os.access(folder, os.W_OK) else "cannot be written"
-
-
-class CompileClock:
-    """Counts the programs that are compiled while it is open, and the time that takes.
-
-    Attributes:
-      programs: how many; seconds: for all of them; kept: how many came ready from the persistent cache.
-    """
-
-    def __init__(self):
-        from jax import monitoring
-
-        self.programs, self.kept, self.seconds = 0, 0, 0.0
-        self._monitoring = monitoring
-        monitoring.register_event_duration_secs_listener(self._took)
-        monitoring.register_event_listener(self._happened)
-
-    def _took(self, event: str, duration_secs: float, **_: Any) -> None:
-        if event == COMPILED:
-            self.programs, self.seconds = self.programs + 1, self.seconds + duration_secs
-
-    def _happened(self, event: str, **_: Any) -> None:
-        self.kept += event == FOUND
-
-    def close(self) -> None:
-        self._monitoring.unregister_event_duration_listener(self._took)
-        self._monitoring.unregister_event_listener(self._happened)
-
-    def __str__(self) -> str:
-        kept = f", {self.kept} of them kept from earlier" if self.kept else ""
-        return f"{self.programs} programs compiled in {self.seconds:.1f} s{kept}"
 
 
 def _set(name: str, value: str | float) -> None:

@@ -15,7 +15,6 @@ from ml_collections import ConfigDict
 
 from slotjax.config import disk
 from slotjax.errors import RunFailed, RunStopped
-from slotjax.system.compilation import CompileClock
 from slotjax.system.console import command, duration
 from slotjax.training import processes
 from slotjax.training.checkpoint import Checkpoints
@@ -95,9 +94,8 @@ class Loop:
         return replace(self.checkpoints.read(found, saved(state)), frozen=state.frozen)
 
     def run(self) -> None:
-        self.compiling = CompileClock()
         with ExitStack() as stack:
-            for opened in (self.metrics, self.progress, self.compiling):
+            for opened in (self.metrics, self.progress):
                 stack.callback(opened.close)
             self._introduce()
             if self.start < self.config.train.num_steps:
@@ -187,7 +185,6 @@ class Loop:
         self.step = step
         self.progress.advance(step)
         if step == self.start + 1:  # compiling is over
-            self.progress.say(str(self.compiling))
             self.clock, self.pause = (time.perf_counter(), step), 0.0
             self.progress.start_clock(step)
         if step == self.start + 4 < self.config.train.num_steps:
