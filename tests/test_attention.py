@@ -6,11 +6,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.optimize import linear_sum_assignment
 
 from slotjax import SlotAttention
 from slotjax import slot_attention as plain_slot_attention
-from slotjax.nn.attention import EPSILON, attend, gru, layer_norm, mlp
+from slotjax.nn.assignments import ASSIGNMENTS
+from slotjax.nn.attention import attend, gru, layer_norm, mlp
 from slotjax.nn.initializers import GaussianSlots, LearnedSlots, keys_of_examples
+from slotjax.nn.updates import EPSILON, UPDATES
 
 OPTIONS = ("num_iterations", "normalize", "update", "centered", "gradient", "return_history")
 slot_attention = jax.jit(plain_slot_attention, static_argnames=OPTIONS)
@@ -290,3 +293,52 @@ def test_learned_slots_each_have_a_start(noise):
 def test_impossible_options_are_named(params, inputs, slots, options, message):
     with pytest.raises(ValueError, match=message):
         slot_attention(params, inputs, slots, **options)
+
+
+@pytest.mark.parametrize("name", ASSIGNMENTS)
+def test_assignments_do_not_depend_on_the_order_of_tokens(name):
+    logits = jax.random.normal(jax.random.key(0), (2, 3, 12))
+    order = jax.random.permutation(jax.random.key(1), 12)
+    shuffled, straight = (jax.jit(ASSIGNMENTS[name])(x) for x in (logits[..., order], logits))
+    # The noise of mesh is each token's own, and small.
+    np.testing.assert_allclose(shuffled, straight[..., order], atol=0.02 if name == "mesh" else 1e-6)
+
+
+@pytest.mark.parametrize("name", ["sinkhorn", "mesh"])
+def test_transport_gives_every_token_away_and_slots_equal_sizes(name):
+    attention = jax.jit(ASSIGNMENTS[name])(0.5 * jax.random.normal(jax.random.key(0), (2, 3, 12)))
+    np.testing.assert_allclose(attention.sum(1), 1, atol=1e-5)
+    np.testing.assert_allclose(attention.sum(2), 4, atol=0.3 if name == "mesh" else 1e-2)
+
+
+def test_mesh_comes_close_to_the_cheapest_matching():
+    scores = np.random.default_rng(0).normal(size=(50, 5, 5)).astype(np.float32)
+    plans = {name: np.asarray(jax.jit(ASSIGNMENTS[name])(scores)) for name in ("sinkhorn", "mesh")}
+    best = np.array([score[linear_sum_assignment(score, maximize=True)].sum() for score in scores])
+    reached = {name: (plan * scores).sum((1, 2)) / best for name, plan in plans.items()}
+    assert np.mean(reached["mesh"]) > np.mean(reached["sinkhorn"]) + 0.1
+    entropy = {name: -(plan * np.log(plan + 1e-20)).sum((1, 2)) for name, plan in plans.items()}
+    assert (entropy["mesh"] < entropy["sinkhorn"]).all()
+
+
+def test_mesh_parts_slots_that_are_alike():
+    alike = jnp.zeros((1, 2, 2))
+    np.testing.assert_allclose(ASSIGNMENTS["sinkhorn"](alike), 0.5, atol=1e-6)
+    parted = np.asarray(ASSIGNMENTS["mesh"](alike))[0]
+    assert np.abs(parted - 0.5).min() > 0.2
+    slope = jax.grad(lambda x: (ASSIGNMENTS["mesh"](x) ** 2).sum())(alike)
+    assert np.isfinite(slope).all()
+
+
+def test_updates_are_as_defined():
+    random = np.random.default_rng(0)
+    attention, values = random.uniform(size=(1, 3, 6)), random.normal(size=(1, 6, 4))
+    summed = attention @ values
+    expected = {
+        "mean": summed / attention.sum(-1, keepdims=True),
+        "sum": summed,
+        "scaled": summed / 6,
+        "layer_norm": (summed - summed.mean(-1, keepdims=True)) / np.sqrt(summed.var(-1, keepdims=True) + 1e-3),
+    }
+    for name, update in UPDATES.items():
+        np.testing.assert_allclose(update(jnp.asarray(attention), lambda x: x @ values), expected[name], rtol=1e-4)

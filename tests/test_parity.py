@@ -13,8 +13,9 @@ from helpers import config_of
 from slotjax import build_model, convert, slot_attention
 from slotjax.config.schema import defaults
 from slotjax.losses.reconstruction import mse
-from slotjax.nn.attention import EPSILON, attend, gru, layer_norm
+from slotjax.nn.attention import attend, gru, layer_norm
 from slotjax.nn.positions import position_grid
+from slotjax.nn.updates import EPSILON
 from slotjax.training.optimizer import build_optimizer, learning_rate
 from slotjax.training.parallel import Parallel
 from slotjax.training.state import create_state

@@ -5,18 +5,19 @@
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from slotjax.errors import UserError, shown
-from slotjax.nn.fields import Count, check
+from slotjax.nn.assignments import ASSIGNMENTS
+from slotjax.nn.fields import Choice, Count, check
 from slotjax.nn.frames import Frame
 from slotjax.nn.initializers import GaussianSlots, keys_of_examples
+from slotjax.nn.updates import UPDATES
 
-EPSILON = 1e-8  # keeps a slot that wins no input from dividing by zero
 UNROLLED = 4  # iterations at most that are no loop: over small operations a loop costs more than they do
 TOKENS = "[b, n, d], tokens in one axis: reshape a map [b, h, w, d] to [b, h * w, d], one example's to inputs[None]"
 NORM_EPSILON = 1e-3  # Keras' default, which the published weights were trained with
@@ -24,8 +25,8 @@ NORM_EPSILON = 1e-3  # Keras' default, which the published weights were trained 
 GLOROT = nn.initializers.glorot_uniform()
 
 Params = Mapping[str, Any]
-Normalize = Literal["slots", "inputs"]
-Update = Literal["mean", "sum"]
+Normalize = Annotated[Any, Choice(ASSIGNMENTS)]
+Update = Annotated[Any, Choice(UPDATES)]
 Gradient = Literal["all", "last", "straight_through"]
 
 
@@ -88,14 +89,13 @@ def attend(
     logits = jnp.einsum("bkd,bnd->bkn", query, features, preferred_element_type=jnp.float32)
     if centered:
         logits = logits - logits.mean(-1, keepdims=True)
-    attention = jax.nn.softmax(logits, axis=1 if normalize == "slots" else 2)
-    weights = attention
-    if update == "mean":
-        weights = attention + EPSILON
-        weights = weights / weights.sum(-1, keepdims=True)
-    weights = weights.astype(features.dtype)
-    gathered = jnp.einsum("bkn,bnd->bkd", weights, features, preferred_element_type=jnp.float32)
-    return gathered @ params["project_v"], attention
+    attention = ASSIGNMENTS[normalize](logits)
+
+    def gather(weights):
+        weights = weights.astype(features.dtype)
+        return jnp.einsum("bkn,bnd->bkd", weights, features, preferred_element_type=jnp.float32) @ params["project_v"]
+
+    return UPDATES[update](attention, gather), attention
 
 
 def slot_attention(
@@ -117,9 +117,8 @@ def slot_attention(
       inputs: [b, n, d_inputs], before their LayerNorm; float32 or bfloat16.
       slots: [b, k, d], the start.
       num_iterations: t >= 1.
-      normalize: the axis of the softmax. "slots": slots compete for every input (the method); "inputs": ordinary
-        attention, where each slot looks on its own.
-      update: "mean" divides by the attention a slot received, "sum" does not (the paper's ablation, sec. 4.3).
+      normalize: who gets what, a name in `slotjax.nn.assignments`. "slots": slots compete for every input (the method).
+      update: what a slot takes from what it gets, a name in `slotjax.nn.updates`. "mean" is the method.
       centered: how well a slot matches an input counts from its mean over the inputs, so that none wins a whole picture
         for being dark, say. A step towards slots of equal size, as optimal transport has them (Zhang et al., 2023,
         Unlocking slot attention by changing optimal transport costs). False is the method.
@@ -129,7 +128,7 @@ def slot_attention(
       return_history: also return every iteration.
 
     Returns:
-      slots [b, k, d] and attention [b, k, n] of the last iteration, float32: the softmax, before the mean's division;
+      slots [b, k, d] and attention [b, k, n] of the last iteration, float32, before a mean's division;
       with `return_history` also a `History`.
 
     Raises:

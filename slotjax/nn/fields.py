@@ -41,6 +41,20 @@ class Range:
             raise UserError(f"{where}={value}: must be at most {self.most:.15g}{hint}")
 
 
+@dataclass(frozen=True)
+class Choice:
+    """The names among which a text chooses."""
+
+    names: Mapping[str, Any]
+
+    def check(self, where: str, value: str) -> None:
+        """Raises a `UserError` for another name."""
+        choose(where, self.names, value)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self.names))
+
+
 Count = Annotated[int, Range(1, 2**14)]
 Side = Annotated[int, Range(1, 2048)]  # of a picture
 Small = Annotated[int, Range(1, 255)]  # kernels, strides, patches
