@@ -31,3 +31,8 @@ def shown(value: object) -> str:
     """A value of unknown origin for a message: on one line, and shortened."""
     text = " ".join(repr(value).split("\n"))
     return text if len(text) <= 80 else f"{text[:60]}...{text[-16:]}"
+
+
+def first_line(error: object) -> str:
+    """What another library's error says, for a message: its first line, shortened; its kind where it has none."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

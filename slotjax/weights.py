@@ -10,7 +10,7 @@ import numpy as np
 from flax import traverse_util
 
 from slotjax.api import init
-from slotjax.errors import UserError, shown
+from slotjax.errors import UserError, first_line, shown
 from slotjax.models import Model, build_model
 from slotjax.system import packaged, writing
 from slotjax.system.reading import parse_json
@@ -84,8 +84,7 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
 
 def _not_weights(path: Path, reason: object) -> UserError:
-    text = (str(reason).splitlines() or [type(reason).__name__])[0]
-    return UserError(f"{path}: not a file of weights, or damaged ({text}); write it with slotjax.pack")
+    return UserError(f"{path}: not a file of weights, or damaged ({first_line(reason)}); write it with slotjax.pack")
 
 
 def save(path: Path, config: Mapping[str, Any], params: Any, *, half: bool = False) -> None:

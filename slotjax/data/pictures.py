@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from slotjax.errors import UserError
+from slotjax.errors import UserError, first_line
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -194,7 +194,6 @@ def unpack(file: BinaryIO, name: object, formats: tuple[str, ...] = FORMATS) -> 
     except MemoryError:
         raise
     except Exception as error:  # Pillow's decoders, and nothing else, run above: on damaged files they raise many kinds
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{name} cannot be read ({reason}): check or replace it") from None
+        raise UserError(f"{name} cannot be read ({first_line(error)}): check or replace it") from None
     size = f"{picture.width}x{picture.height}"
     raise UserError(f"{name} has {size} pixels, more than {MAX_PIXELS}: make it smaller")

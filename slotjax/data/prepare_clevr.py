@@ -21,7 +21,7 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 from slotjax import cli
-from slotjax.errors import UserError
+from slotjax.errors import UserError, first_line
 from slotjax.system.console import progress, say
 from slotjax.system.extras import extra
 from slotjax.system.paths import given
@@ -99,7 +99,7 @@ def _write(builder, archive: zipfile.ZipFile, images: dict[str, list[str]], adva
     except (UserError, ImportError, MemoryError):
         raise
     except Exception as error:  # TFDS has no common class for what does not fit its features
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        reason = first_line(error)
         if isinstance(error, OSError | RuntimeError) and not reason.startswith("Failed to encode example"):
             raise UserError(f"{builder.data_dir} cannot be written ({reason}): choose another --data-dir") from None
         raise UserError(f"{archive.filename} is not the official archive ({reason}): download it again") from None

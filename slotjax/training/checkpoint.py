@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from slotjax.errors import RunFailed, UserError
+from slotjax.errors import RunFailed, UserError, first_line
 from slotjax.system.console import say
 from slotjax.training import manifest
 
@@ -113,9 +113,9 @@ class Checkpoints:
         except UserError:
             raise
         except Exception as error:  # orbax and tensorstore raise bare exceptions for damaged files
-            reason = _first_line(error)
             raise UserError(
-                f"{found.path}: the checkpoint cannot be read ({reason}); delete that folder to use the one before"
+                f"{found.path}: the checkpoint cannot be read ({first_line(error)}); delete that folder to use the one "
+                "before"
             ) from error
 
     def wait(self) -> None:
@@ -180,7 +180,7 @@ class Checkpoints:
 
     def _failed(self, error: BaseException) -> RunFailed:
         full = os.strerror(errno.ENOSPC)
-        reason = full if full in str(error) else getattr(error, "strerror", None) or _first_line(error)
+        reason = full if full in str(error) else getattr(error, "strerror", None) or first_line(error)
         last = self.latest_step
         kept = "none was saved before" if last is None else f"the last one is {self._newest / str(last)}"
         return RunFailed(
@@ -222,10 +222,6 @@ def _check_room(folder: Path, state: Any) -> None:
     needed = sum(x.nbytes for x in jax.tree.leaves(state)) + ROOM_BESIDES
     if shutil.disk_usage(folder).free < needed:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
 def _steps(folder: Path) -> list[int]:

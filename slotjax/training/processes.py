@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from slotjax.errors import RunFailed, UserError
+from slotjax.errors import RunFailed, UserError, first_line
 from slotjax.system import locks
 
 HEARTBEAT_SECONDS = 30  # a process that was silent for so long is taken for dead, and the job ends
@@ -35,9 +35,9 @@ def join(asked: str) -> None:
             **options, heartbeat_timeout_seconds=HEARTBEAT_SECONDS, shutdown_timeout_seconds=SHUTDOWN_SECONDS
         )
     except (RuntimeError, ValueError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise UserError(
-            f"--distributed: the processes cannot find each other ({reason}); say --distributed=HOST:PORT,INDEX,COUNT"
+            f"--distributed: the processes cannot find each other ({first_line(error)}); say "
+            "--distributed=HOST:PORT,INDEX,COUNT"
         ) from None
 
 
@@ -106,10 +106,9 @@ def _fingerprint(path: Path) -> int:
 
 def lost(error: Exception) -> RunFailed:
     """What to say when the work of several processes broke off."""
-    reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
     failed = RunFailed(
         f"process {jax.process_index()} of {jax.process_count()}: another process is gone, or cannot be reached "
-        f"({reason}); start all of them again: the run goes on from its newest checkpoint"
+        f"({first_line(error)}); start all of them again: the run goes on from its newest checkpoint"
     )
     failed.at_once = True
     return failed

@@ -15,7 +15,7 @@ import numpy as np
 from slotjax.data import preprocess
 from slotjax.data.pictures import unpack
 from slotjax.data.stored.base import DEFAULT_EVAL_IMAGES, Key, Stored, crop_of
-from slotjax.errors import UserError, shown
+from slotjax.errors import UserError, first_line, shown
 from slotjax.system import derived
 from slotjax.system.console import progress
 from slotjax.system.extras import extra
@@ -111,8 +111,9 @@ class ClevrTfds(Stored):
         except (ImportError, MemoryError):
             raise
         except Exception as error:  # what a damaged file raises depends on which byte it is
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise UserError(f"{self._directory}: record {record} is damaged ({reason}): prepare it again") from None
+            raise UserError(
+                f"{self._directory}: record {record} is damaged ({first_line(error)}): prepare it again"
+            ) from None
 
     def _count_objects(self, split: str) -> np.ndarray:
         """The number of objects of every scene; read once, then kept in a file beside the data."""
@@ -163,8 +164,9 @@ def _open(directory: Path, split: str):
     except PermissionError as error:
         raise UserError(f"{directory} cannot be read ({error.strerror}): check its permissions") from None
     except Exception as error:  # TFDS has no common class for what damaged metadata raises
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{directory} is incomplete or damaged ({first}): delete it and {_PREPARE}") from None
+        raise UserError(
+            f"{directory} is incomplete or damaged ({first_line(error)}): delete it and {_PREPARE}"
+        ) from None
 
 
 def _check_metadata(directory: Path) -> None:
