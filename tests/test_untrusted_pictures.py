@@ -12,7 +12,7 @@ from PIL import Image
 from slotjax.data import pictures
 from slotjax.data.stored import clevr_tfds, folder
 from slotjax.errors import UserError
-from slotjax.reporting import comparison
+from slotjax.reporting import timelapse
 
 
 def giant_png(width: int, height: int) -> bytes:
@@ -51,7 +51,7 @@ def test_giant_pictures_are_refused_unopened(tmp_path, name):
         with bounded(8), pytest.raises(UserError, match=r"x\.\w+ has .*pixels.*: make it smaller"):
             read(path)
     with bounded(8):
-        assert comparison.read_sheet(path) is None
+        assert timelapse.read_sheet(path, 720) is None
         with pytest.raises(UserError, match="pixels" if path.suffix == ".png" else "no picture"):
             clevr_tfds._decode(GIANTS[name], "record 0")
 
@@ -60,7 +60,7 @@ def test_formats_that_start_programs_are_not_opened(tmp_path):
     """Encapsulated PostScript, which Pillow hands to Ghostscript, under the name of a PNG."""
     path = tmp_path / "step_1.png"
     path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n")
-    assert comparison.read_sheet(path) is None
+    assert timelapse.read_sheet(path, 720) is None
     with pytest.raises(UserError, match="is no picture"):
         pictures.load_picture(path)
 
