@@ -84,8 +84,9 @@ def test_matching_and_clustering_and_rendering_print(capsys):
     assert "% of the step" in capsys.readouterr().out
     benchmark("clustering").main(words("--batch 1 --rounds 1"))
     assert float(cells(capsys.readouterr().out, "colour | 1")[-1]) < 1e-4  # as far as the inertias are apart
-    benchmark("render").main(words("--count 2 --resolution 32 --rounds 1 --step-seconds 1"))
-    assert "rendering's share of a step: " in capsys.readouterr().out
+    benchmark("render").main(words("--count 2 --resolution 32 --rounds 1 --frames 2 --step-seconds 1"))
+    out = capsys.readouterr().out
+    assert "rendering's share of a step: " in out and "| moving_sprites, 2 | " in out
 
 
 @pytest.mark.slow

@@ -1,5 +1,15 @@
-"""How good is a segmentation, a reconstruction, a predicted set: see `segmentation` and `average_precision`."""
+"""How good is a segmentation, a reconstruction, a video, a predicted set: one file each."""
 
 from slotjax.metrics.segmentation import adjusted_rand_index, mask_entropy, mean_best_overlap, mean_iou, mse
+from slotjax.metrics.video import end_point_error, frame_adjusted_rand_index, identity_switches
 
-__all__ = ["adjusted_rand_index", "mask_entropy", "mean_best_overlap", "mean_iou", "mse"]
+__all__ = [
+    "adjusted_rand_index",
+    "end_point_error",
+    "frame_adjusted_rand_index",
+    "identity_switches",
+    "mask_entropy",
+    "mean_best_overlap",
+    "mean_iou",
+    "mse",
+]

@@ -163,18 +163,18 @@ def _adjusted_rand_index(table: jax.Array, ignore_background: bool) -> jax.Array
 
 @jax.jit
 def _mean_iou(table: jax.Array) -> jax.Array:
-    iou, present = _iou(table)
+    iou, present = intersection_over_union(table)
     matched = assigned(iou, *linear_assignment(-iou))
     return _mean(matched.sum(1), present.sum(1, dtype=jnp.int32))
 
 
 @jax.jit
 def _mean_best_overlap(table: jax.Array) -> jax.Array:
-    iou, present = _iou(table)
+    iou, present = intersection_over_union(table)
     return _mean(iou.max(2).sum(1), present.sum(1, dtype=jnp.int32))
 
 
-def _iou(table: jax.Array) -> tuple[jax.Array, jax.Array]:
+def intersection_over_union(table: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Intersection over union of each object with each segment, float32 [b, t - 1, p]; is it there, [b, t - 1]."""
     union = table.sum(2, keepdims=True) + table.sum(1, keepdims=True) - table
     iou = table.astype(jnp.float32) / jnp.maximum(union, 1).astype(jnp.float32)

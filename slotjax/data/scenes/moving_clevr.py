@@ -12,6 +12,8 @@ from slotjax.data.scenes.clevr_world.world import World
 from slotjax.data.scenes.scene import Scene, check_frames, in_view
 from slotjax.errors import UserError
 
+AT_ONCE = {"cpu": 1}  # frames rendered side by side: a CPU's cache holds the arrays of one
+
 
 def moving_clevr(
     key: jax.Array,
@@ -58,5 +60,6 @@ def moving_clevr(
     worlds = jax.vmap(lambda position, camera: replace(world, position=position, camera=camera))(
         course.position, course.camera
     )
-    now, then = (jax.tree.map(lambda leaf: leaf[:-1], worlds), jax.tree.map(lambda leaf: leaf[1:], worlds))
-    return jax.vmap(frame)(now, then, course.turn)
+    now, then = (jax.tree.map(lambda leaf, part=part: leaf[part], worlds) for part in (slice(-1), slice(1, None)))
+    at_once = AT_ONCE.get(jax.default_backend(), 16)
+    return jax.lax.map(lambda each: frame(*each), (now, then, course.turn), batch_size=at_once)
