@@ -184,6 +184,21 @@ def test_gradients_of_the_last_iteration(params, inputs, slots):
     assert jnp.abs(whole["project_v"] - last["project_v"]).max() > 1e-3
 
 
+def test_implicit_gradients_are_those_of_unrolling_to_the_fixed_point(params, inputs, slots):
+    # So that there is one, and soon.
+    calm = params | {"project_q": 0.3 * params["project_q"]}
+    calm |= {name: jax.tree.map(lambda x: 0.4 * x, params[name]) for name in ("mlp", "gru")}
+
+    def loss(params, inputs, gradient):
+        found, attention = slot_attention(params, inputs, slots, num_iterations=100, gradient=gradient)
+        return (found * slots).sum() + 100 * (attention**2).sum()
+
+    slope = jax.jit(jax.grad(loss, (0, 1)), static_argnums=2)
+    unrolled, implicit = slope(calm, inputs, "all"), slope(calm, inputs, "implicit")
+    for theirs, ours in zip(jax.tree.leaves(unrolled), jax.tree.leaves(implicit), strict=True):
+        assert jnp.abs(ours - theirs).max() <= 2e-3 * jnp.abs(theirs).max() + 1e-4  # where there is none in theory
+
+
 def test_gru_equals_flax_with_the_biases_summed():
     import flax.linen as nn
 

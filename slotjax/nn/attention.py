@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from slotjax.errors import UserError, shown
 from slotjax.nn.assignments import ASSIGNMENTS
 from slotjax.nn.fields import Choice, Count, check
+from slotjax.nn.fixed_point import fixed_point
 from slotjax.nn.frames import Frame
 from slotjax.nn.initializers import GaussianSlots, keys_of_examples
 from slotjax.nn.updates import UPDATES
@@ -27,7 +28,7 @@ GLOROT = nn.initializers.glorot_uniform()
 Params = Mapping[str, Any]
 Normalize = Annotated[Any, Choice(ASSIGNMENTS)]
 Update = Annotated[Any, Choice(UPDATES)]
-Gradient = Literal["all", "last", "straight_through"]
+Gradient = Literal["all", "last", "straight_through", "implicit"]
 
 
 class History(NamedTuple):
@@ -124,7 +125,8 @@ def slot_attention(
         Unlocking slot attention by changing optimal transport costs). False is the method.
       gradient: "all" differentiates through every iteration; "last" only through the last one, from a stopped fixed
         point (Chang et al., 2022, sec. 4); "straight_through" also passes the gradient of that last iteration to the
-        initial slots as they are (Jia et al., 2023, sec. 3.2).
+        initial slots as they are (Jia et al., 2023, sec. 3.2); "implicit" takes the slots for a fixed point, which they
+        are after iterations enough, and solves for its gradient (Chang et al., 2022, sec. 3).
       return_history: also return every iteration.
 
     Returns:
@@ -154,6 +156,8 @@ def slot_attention(
     else:
         (slots, attention), history = iterate(length=num_iterations - 1)
         slots = jax.lax.stop_gradient(slots)
+        if gradient == "implicit":
+            slots = fixed_point(lambda slots: iteration((slots, empty), None)[0][0], slots)
         if gradient == "straight_through":
             slots = slots + initial - jax.lax.stop_gradient(initial)
         (slots, attention), last = iteration((slots, attention), None)
