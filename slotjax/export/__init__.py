@@ -1,0 +1,1 @@
+"""Trained models as programs that run without slotjax: StableHLO for JAX, and ONNX."""

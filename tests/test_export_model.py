@@ -1,0 +1,136 @@
+"""Exported models: the same outputs without slotjax, for any number of pictures, under names that are explained."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+from helpers import ROOT, config_of, images_of, untrained
+from PIL import Image
+
+import slotjax
+from slotjax.errors import UserError
+from slotjax.export import __main__ as command
+from slotjax.export import onnx, program, stablehlo
+from slotjax.models import build_model
+
+DISCOVERY = ("attention", "components", "masks", "reconstruction", "segments", "slots")
+SNIPPETS = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "deploy.md").read_text(), re.DOTALL)
+
+
+def exported(name: str):
+    model = build_model(config_of(name).model)
+    params = slotjax.init(model, jax.random.key(3), images_of(model))
+    return model, params, program.program(model, params, name, seed=5)
+
+
+@pytest.fixture(scope="module")
+def quick():
+    return exported("quick:tiny")
+
+
+def test_the_program_is_apply_from_a_fixed_start(quick):
+    model, params, made = quick
+    images = images_of(model, 3)
+    start = program.first_slots(model, params, 5)
+    out = slotjax.apply(model, params, images, initial_slots=jax.numpy.stack([start] * 3))
+    found = made.call(images)
+    assert made.outputs == DISCOVERY == tuple(sorted(found))
+    for name in set(DISCOVERY) - {"segments"}:
+        np.testing.assert_allclose(found[name], getattr(out, name), rtol=0, atol=1e-6)
+    np.testing.assert_array_equal(found["segments"], slotjax.responsibilities(out, images).argmax(1))
+
+
+def test_the_start_is_the_models_own_draw():
+    """That of the Gaussian; a learned start is the same whatever the seed."""
+    model, params, _ = exported("clevr:tiny")
+    key = jax.random.key(5)[None]
+    drawn = slotjax.apply(model, params, images_of(model, 1), key)
+    start = program.first_slots(model, params, 5)[None]
+    given = slotjax.apply(model, params, images_of(model, 1), initial_slots=start)
+    np.testing.assert_allclose(drawn.slots, given.slots, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["quick:tiny", "clevr_set:tiny"])
+def test_stablehlo_is_the_same_for_any_number_of_pictures(name, tmp_path):
+    model, _, made = exported(name)
+    path, beside = stablehlo.write(made, tmp_path / "m.stablehlo")
+    for count in (1, 3):
+        images = np.asarray(images_of(model, count))
+        assert program.difference(made.call(images), stablehlo.run(path, images)) < 1e-5
+    about = json.loads(beside.read_text())
+    assert tuple(about["outputs"]) == made.outputs and about["inputs"]["image"]["range"] == [-1, 1]
+    assert about["inputs"]["image"]["shape"] == ["b", *model.inputs["image"].shape]
+    exported_for = jax.export.deserialize(bytearray(path.read_bytes())).platforms
+    assert exported_for == ("cpu", "cuda", "tpu")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["clevr:tiny", "multi_dsprites:small,tiny", "tetrominoes:small,tiny", "clevr_set:tiny"]
+)
+def test_onnx_is_the_same_for_any_number_of_pictures(name, tmp_path):
+    pytest.importorskip("jax2onnx")
+    model, _, made = exported(name)
+    (path,) = onnx.write(made, tmp_path / "m.onnx")
+    for count in (1, 3):
+        images = np.asarray(images_of(model, count))
+        found = onnx.run(path, images)
+        assert tuple(found) == made.outputs
+        assert program.difference(made.call(images), found) < 1e-5
+
+
+def test_mistakes_are_one_line(tmp_path, monkeypatch):
+    untrained(config_of("quick:tiny"), tmp_path / "run")
+    wrong = {
+        f"--workdir {tmp_path}/run": "required: --to",
+        f"--workdir {tmp_path}/run --weights quick --to {tmp_path}/m.onnx": "give one of the two",
+        f"--workdir {tmp_path}/run --to {tmp_path}/m.pt": "ends in .stablehlo or .onnx",
+        f"--workdir {tmp_path}/run --to {tmp_path}/no/m.onnx": "no folder",
+        f"--weights quack --to {tmp_path}/m.onnx": "no packaged weights of that name",
+    }
+    for flags, message in wrong.items():
+        monkeypatch.setattr(sys, "argv", ["export", *flags.split()])
+        with pytest.raises(UserError, match=message) as error:
+            command.main()
+        assert "\n" not in str(error.value)
+    monkeypatch.setitem(sys.modules, "jax2onnx", None)
+    with pytest.raises(UserError, match=re.escape('pip install "slotjax[export]"')):
+        command.export(str(tmp_path / "run"), tmp_path / "m.onnx")
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_model_of_something_else_is_refused(quick, monkeypatch):
+    model, params, _ = quick
+    video = {"video": jax.ShapeDtypeStruct((4, 32, 32, 3), np.float32)}
+    monkeypatch.setattr(type(model), "inputs", property(lambda self: video))
+    with pytest.raises(UserError, match="runs/x: its model takes video; only models of single pictures"):
+        program.program(model, params, "runs/x")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("snippet", SNIPPETS, ids=["stablehlo", "onnx"])
+def test_the_ten_lines_of_the_docs_run_without_slotjax(snippet, tmp_path):
+    form = "onnx" if "onnxruntime" in snippet else "stablehlo"
+    if form == "onnx":
+        pytest.importorskip("jax2onnx")
+    command.export("clevr6", tmp_path / f"clevr6.{form}")
+    model, params = slotjax.load("clevr6")
+    scene = jax.jit(lambda key: slotjax.data.scenes.clevr(key, resolution=model.resolution))(jax.random.key(1))
+    pixels = np.uint8(np.round((np.asarray(scene.image) + 1) * 127.5))
+    Image.fromarray(pixels).save(tmp_path / "photo.png")
+    (tmp_path / "run.py").write_text(
+        f"{snippet}\nimport sys\nassert 'slotjax' not in sys.modules\nnp.savez('out.npz', **out)\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    result = subprocess.run([sys.executable, "run.py"], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    ours = program.program(model, params, "clevr6").call(pixels[None].astype(np.float32) / 127.5 - 1)
+    with np.load(tmp_path / "out.npz") as theirs:
+        assert program.difference(ours, dict(theirs)) < 1e-5
+        assert (theirs["segments"] == ours["segments"]).mean() > 0.999
+    assert len(np.unique(Image.open(tmp_path / "segments.png"))) > 2
