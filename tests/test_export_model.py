@@ -19,6 +19,7 @@ from slotjax.export import onnx, program, stablehlo
 from slotjax.models import build_model
 
 DISCOVERY = ("attention", "components", "masks", "reconstruction", "segments", "slots")
+INVARIANT_HAS_NOT = ("normalize", "update", "centered", "gradient", "foreign")
 SNIPPETS = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "deploy.md").read_text(), re.DOTALL)
 
 
@@ -45,11 +46,16 @@ def test_the_program_is_apply_from_a_fixed_start(quick):
     np.testing.assert_array_equal(found["segments"], slotjax.responsibilities(out, images).argmax(1))
 
 
-def test_the_start_is_the_models_own_draw():
-    """That of the Gaussian; a learned start is the same whatever the seed."""
-    model, params, _ = exported("clevr:tiny")
-    key = jax.random.key(5)[None]
-    drawn = slotjax.apply(model, params, images_of(model, 1), key)
+@pytest.mark.parametrize("attention", ["slots", "invariant"])
+def test_the_start_is_the_models_own_draw(attention):
+    """That of the Gaussian, and of frames where slots attend in their own."""
+    config = config_of("tetrominoes:tiny").model.to_dict() | {"attention": attention}
+    if attention == "invariant":
+        config["decoder"] |= {"frame": "scaled"}
+        config = {name: value for name, value in config.items() if name not in INVARIANT_HAS_NOT}
+    model = build_model(config)
+    params = slotjax.init(model, jax.random.key(3), images_of(model))
+    drawn = slotjax.apply(model, params, images_of(model, 1), jax.random.key(5)[None])
     start = program.first_slots(model, params, 5)[None]
     given = slotjax.apply(model, params, images_of(model, 1), initial_slots=start)
     np.testing.assert_allclose(drawn.slots, given.slots, rtol=0, atol=1e-6)

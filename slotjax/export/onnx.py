@@ -32,10 +32,10 @@ def write(program: Program, path: Path) -> list[Path]:
         found = program.call(image)
         return tuple(found[name] for name in program.outputs)
 
-    names = {"input_names": ["image"], "output_names": list(program.outputs)}
+    image, outputs = ("b", *program.picture), list(program.outputs)
     with cpu.plain():
         try:
-            model = jax2onnx.to_onnx(call, [("b", *program.picture)], model_name="slotjax", return_mode="ir", **names)
+            model = jax2onnx.to_onnx(call, [image], return_mode="ir", input_names=["image"], output_names=outputs)
         except NotImplementedError as error:
             reason = str(error).splitlines()[0]
             raise UserError(f"--to {path}: jax2onnx cannot convert this model ({reason}); name a .stablehlo") from None

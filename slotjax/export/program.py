@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,9 @@ import numpy as np
 
 from slotjax.api import SIGMA, responsibilities
 from slotjax.errors import UserError
-from slotjax.models import Model
+from slotjax.models import Model, Output
+from slotjax.nn.frames import AttendedFrame
+from slotjax.nn.invariant import FRAMES_STREAM
 from slotjax.system.version import VERSION
 
 MEANINGS = {
@@ -38,7 +40,7 @@ class Program:
       about: what goes in and what comes out, for people and programs: JSON-like.
     """
 
-    call: Callable[[jax.Array], dict[str, jax.Array]]
+    call: Callable[[jax.Array | np.ndarray], dict[str, jax.Array]]
     picture: tuple[int, ...]
     outputs: tuple[str, ...]
     about: dict[str, Any]
@@ -55,12 +57,12 @@ def program(model: Model, params: Any, source: str, seed: int = 0) -> Program:
         raise UserError(f"{source}: its model takes {', '.join(model.inputs)}; only models of single pictures go out")
     start = first_slots(model, params, seed)
 
-    def call(image: jax.Array) -> dict[str, jax.Array]:
+    def call(image: jax.Array | np.ndarray) -> dict[str, jax.Array]:
         slots = jnp.broadcast_to(start, (image.shape[0], *start.shape))
-        out = model.apply({"params": params}, image, slots)
+        out = cast(Output, model.apply({"params": params}, image, slots))
         found = {name: getattr(out, name) for name in MEANINGS if getattr(out, name) is not None}
         if "components" in found and found["components"].shape[-3:] == picture:
-            found["segments"] = responsibilities(out, image).argmax(1).astype(jnp.int32)
+            found["segments"] = responsibilities(out, jnp.asarray(image)).argmax(1).astype(jnp.int32)
         return found
 
     outputs = tuple(sorted(jax.eval_shape(call, jax.ShapeDtypeStruct((1, *picture), jnp.float32))))
@@ -68,10 +70,14 @@ def program(model: Model, params: Any, source: str, seed: int = 0) -> Program:
 
 
 def first_slots(model: Model, params: Any, seed: int) -> jax.Array:
-    """Where the slots of one picture start, [k, d]."""
-    variables = {"params": params["attention"]["initializer"]}
-    keys = jax.random.key(seed)[None]
-    return model.attention.initializer.apply(variables, keys, model.attention.num_slots)[0]
+    """Where the slots of one picture start, [k, d], followed by the frames that they attend in where they have such."""
+    key, number = jax.random.key(seed), model.attention.num_slots
+    initializer = cast(Any, model.attention.initializer)
+    slots = initializer.apply({"params": params["attention"]["initializer"]}, key[None], number)[0]
+    frame = cast(AttendedFrame | None, model.attention.own_frame())
+    if frame is None:
+        return slots
+    return jnp.concatenate([slots, frame.draw(jax.random.fold_in(key, FRAMES_STREAM), number)], -1)
 
 
 def about(source: str, seed: int, picture: tuple[int, ...], outputs: tuple[str, ...]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from slotjax.nn.updates import UPDATES
 UNROLLED = 4  # iterations at most that are no loop: over small operations a loop costs more than they do
 TOKENS = "[b, n, d], tokens in one axis: reshape a map [b, h, w, d] to [b, h * w, d], one example's to inputs[None]"
 NORM_EPSILON = 1e-3  # Keras' default, which the published weights were trained with
+TORCH_EPSILON = 1e-5  # PyTorch's default
 
 GLOROT = nn.initializers.glorot_uniform()
 
@@ -38,12 +39,17 @@ class History(NamedTuple):
     attention: jax.Array
 
 
-def layer_norm(params: Params, inputs: jax.Array, epsilon: float = NORM_EPSILON) -> jax.Array:
+def layer_norm(params: Params, inputs: jax.Array, epsilon: float | jax.Array = NORM_EPSILON) -> jax.Array:
     """Normalises the last axis to mean 0, (biased) variance 1, in float32; the result has the inputs' dtype."""
     x = inputs.astype(jnp.float32)
     x = x - x.mean(-1, keepdims=True)
     x = x * jax.lax.rsqrt((x * x).mean(-1, keepdims=True) + epsilon)
     return (x * params["scale"] + params["bias"]).astype(inputs.dtype)
+
+
+def norm_epsilon(params: Params) -> Any:
+    """What the LayerNorms of foreign weights add to the variance, where they say so; it is not trained."""
+    return jax.lax.stop_gradient(params["norm_epsilon"]) if "norm_epsilon" in params else NORM_EPSILON
 
 
 def gru(params: Params, inputs: jax.Array, state: jax.Array) -> jax.Array:
@@ -85,16 +91,22 @@ def attend(
     Returns:
       updates [b, k, d] and attention [b, k, n], both float32.
     """
-    query = layer_norm(params["norm_slots"], slots) @ params["project_q"] * slots.shape[-1] ** -0.5
-    query = (query @ params["project_k"].T).astype(features.dtype)
-    logits = jnp.einsum("bkd,bnd->bkn", query, features, preferred_element_type=jnp.float32)
+    biases = params.get("project_biases")
+    query = layer_norm(params["norm_slots"], slots, norm_epsilon(params)) @ params["project_q"]
+    query = (query if biases is None else query + biases["q"]) * slots.shape[-1] ** -0.5
+    on_features = (query @ params["project_k"].T).astype(features.dtype)
+    logits = jnp.einsum("bkd,bnd->bkn", on_features, features, preferred_element_type=jnp.float32)
+    if biases is not None:
+        logits = logits + (query @ biases["k"])[..., None]
     if centered:
         logits = logits - logits.mean(-1, keepdims=True)
     attention = ASSIGNMENTS[normalize](logits)
 
     def gather(weights):
         weights = weights.astype(features.dtype)
-        return jnp.einsum("bkn,bnd->bkd", weights, features, preferred_element_type=jnp.float32) @ params["project_v"]
+        gathered = jnp.einsum("bkn,bnd->bkd", weights, features, preferred_element_type=jnp.float32)
+        values = gathered @ params["project_v"]
+        return values if biases is None else values + weights.sum(-1, keepdims=True, dtype=jnp.float32) * biases["v"]
 
     return UPDATES[update](attention, gather), attention
 
@@ -114,7 +126,8 @@ def slot_attention(
     """Refines slots by attending to inputs, `num_iterations` times with the same weights.
 
     Args:
-      params: the tree of `SlotAttention` (its `initializer` is not needed).
+      params: the tree of `SlotAttention` (its `initializer` is not needed). With `project_biases` {q, k, v: [d]} the
+        projections have biases, and `norm_epsilon` is that of the LayerNorms, as of `slotjax.convert.from_torch`.
       inputs: [b, n, d_inputs], before their LayerNorm; float32 or bfloat16.
       slots: [b, k, d], the start.
       num_iterations: t >= 1.
@@ -139,14 +152,14 @@ def slot_attention(
     check_options(num_iterations, normalize, update, gradient)
     _check_rank("inputs", inputs, TOKENS)
     _check_rank("slots", slots, "[b, k, d]; one example's are slots[None]")
-    features = layer_norm(params["norm_inputs"], inputs)
+    features = layer_norm(params["norm_inputs"], inputs, norm_epsilon(params))
     initial = slots = slots.astype(jnp.float32)
 
     def iteration(carry, _):
         slots, _ = carry
         updates, attention = attend(params, features, slots, normalize, update, centered)
         slots = gru(params["gru"], updates, slots)
-        slots = slots + mlp(params["mlp"], layer_norm(params["norm_mlp"], slots))
+        slots = slots + mlp(params["mlp"], layer_norm(params["norm_mlp"], slots, norm_epsilon(params)))
         return (slots, attention), ((slots, attention) if return_history else None)
 
     empty = jnp.zeros((*slots.shape[:2], inputs.shape[1]), jnp.float32)
@@ -211,6 +224,12 @@ def mlp_params(key: jax.Array, dim: int, hidden: int) -> dict[str, jax.Array]:
     }
 
 
+def bias_params(key: jax.Array, dim: int) -> dict[str, jax.Array]:
+    """The biases of the projections."""
+    del key
+    return {name: jnp.zeros(dim, jnp.float32) for name in "qkv"}
+
+
 class Competition(nn.Module):
     """What modules of attention have in common: sizes, and the start of their slots.
 
@@ -266,12 +285,15 @@ class SlotAttention(Competition):
 
     Attributes:
       normalize, update, centered, gradient: as in `slot_attention`.
+      foreign: its parameters are those of PyTorch's module (`slotjax.convert.from_torch`): the projections have biases,
+        and the LayerNorms PyTorch's epsilon.
     """
 
     normalize: Normalize = "slots"
     update: Update = "mean"
     centered: bool = False
     gradient: Gradient = "all"
+    foreign: bool = False
 
     @nn.compact
     def __call__(
@@ -291,7 +313,7 @@ class SlotAttention(Competition):
         """
         slots = self.start(inputs, slots, key, num_slots)
         return slot_attention(
-            self.refinement_params(inputs.shape[-1]),
+            self.refinement_params(inputs.shape[-1]) | self.foreign_params(),
             inputs,
             slots,
             self.num_iterations if num_iterations is None else num_iterations,
@@ -301,3 +323,12 @@ class SlotAttention(Competition):
             gradient=self.gradient,
             return_history=return_history,
         )
+
+    def foreign_params(self) -> dict[str, Any]:
+        """What PyTorch's module has besides."""
+        if not self.foreign:
+            return {}
+        return {
+            "project_biases": self.param("project_biases", bias_params, self.slot_dim),
+            "norm_epsilon": self.param("norm_epsilon", lambda key: jnp.float32(TORCH_EPSILON)),
+        }
