@@ -25,7 +25,7 @@ def write(program: Program, path: Path) -> list[Path]:
         import onnx
         import onnx_ir
         import onnxruntime  # noqa: F401  # before the long conversion
-        from onnx_ir.passes.common import RemoveUnusedNodesPass
+        from onnx_ir.passes.common import LiftSubgraphInitializersToMainGraphPass, RemoveUnusedNodesPass
     logging.getLogger("onnx_ir").setLevel(logging.ERROR)  # it tells of shapes that it leaves out
 
     def call(image: Any) -> tuple[Any, ...]:
@@ -39,7 +39,8 @@ def write(program: Program, path: Path) -> list[Path]:
         except NotImplementedError as error:
             reason = str(error).splitlines()[0]
             raise UserError(f"--to {path}: jax2onnx cannot convert this model ({reason}); name a .stablehlo") from None
-    RemoveUnusedNodesPass()(model)
+    for clean in (LiftSubgraphInitializersToMainGraphPass(), RemoveUnusedNodesPass()):
+        clean(model)
     proto = onnx_ir.to_proto(model)
     values = {name: value if isinstance(value, str) else json.dumps(value) for name, value in program.about.items()}
     onnx.helper.set_model_props(proto, values)

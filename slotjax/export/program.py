@@ -1,6 +1,6 @@
 """What is exported of a model: one pure function of pictures, and in words what goes in and what comes out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -93,9 +93,13 @@ def about(source: str, seed: int, picture: tuple[int, ...], outputs: tuple[str, 
     }
 
 
-def difference(ours: dict[str, Any], theirs: dict[str, Any]) -> float:
-    """The largest of any output but `segments`, of which pixels that are as likely another slot's may differ."""
-    return max(float(np.abs(np.asarray(ours[name]) - theirs[name]).max()) for name in ours if name != "segments")
+def difference(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> float:
+    """How far outputs are apart at most, in units of each one's largest number, or of 1.
+
+    `segments` are left out: a pixel that is as likely another slot's may differ.
+    """
+    pairs = [(np.asarray(ours[name]), theirs[name]) for name in ours if name != "segments"]
+    return max(float(np.abs(a - b).max() / max(1, np.abs(a).max())) for a, b in pairs)
 
 
 def example(picture: tuple[int, ...]) -> np.ndarray:
