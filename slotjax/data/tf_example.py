@@ -4,7 +4,8 @@ The multi-object data sets store a uint8 array as one *one-byte string per eleme
 so those are parsed through a single strided numpy view instead of element by element.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -36,6 +37,81 @@ def parse_example(record: bytes, where: str) -> dict[str, np.ndarray]:
     except Malformed as error:
         raise UserError(f"{where} is no tf.train.Example of a known data set ({error}): check data.path") from None
     return features
+
+
+class Features:
+    """The features of a `tf.train.Example`, each decoded when it is asked for, as the kind of list that it must be.
+
+    Args:
+      record, where: as of `parse_example`.
+
+    Raises:
+      UserError: the bytes are no Example; or, when asked for, there is no such feature of that kind.
+    """
+
+    def __init__(self, record: bytes, where: str):
+        self._record, self._where = record, where
+        self._lists: dict[str, tuple[int, int, int]] = {}
+        try:
+            for number, start, end in _fields(record, 0, len(record)):
+                for _, entry_start, entry_end in _fields(record, start, end) if number == 1 else ():
+                    parts = {part: (begin, stop) for part, begin, stop in _fields(record, entry_start, entry_end)}
+                    if set(parts) == {1, 2} and (kinds := list(_fields(record, *parts[2]))):
+                        self._lists[record[slice(*parts[1])].decode(errors="replace")] = kinds[-1]
+        except Malformed as error:
+            raise UserError(f"{where} is no tf.train.Example ({error}): check data.path") from None
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._lists
+
+    def strings(self, name: str) -> list[bytes]:
+        """A list of strings of any length."""
+        return self._list(name, 1, lambda start, end: [self._record[a:b] for _, a, b in self._parts(start, end)])
+
+    def floats(self, name: str) -> np.ndarray:
+        """A list of floats: float32 [n]."""
+        return self._list(name, 2, lambda start, end: _floats(self._record, start, end))
+
+    def integers(self, name: str) -> np.ndarray:
+        """A list of integers: int64 [n]."""
+        none = np.zeros(0, np.int64)
+        return self._list(
+            name,
+            3,
+            lambda a, b: np.concatenate([none, *(_varints(self._record, *part[1:]) for part in self._parts(a, b))]),
+        )
+
+    def _parts(self, start: int, end: int) -> Iterator[tuple[int, int, int]]:
+        return _fields(self._record, start, end)
+
+    def _list(self, name: str, kind: int, decode: Callable[[int, int], Any]) -> Any:
+        found, start, end = self._lists.get(name, (0, 0, 0))
+        if found != kind:
+            what = {1: "strings", 2: "floats", 3: "integers"}[kind]
+            raise UserError(f"{self._where} has no feature {name!r} of {what}: it is of another data set")
+        try:
+            return decode(start, end)
+        except Malformed as error:
+            raise UserError(
+                f"{self._where}: feature {name!r} is damaged ({error}): copy or download it again"
+            ) from None
+
+
+def _varints(buffer: bytes, start: int, end: int) -> np.ndarray:
+    """Integers packed one after another, seven bits a byte: int64 [n]."""
+    data = np.frombuffer(buffer, np.uint8, end - start, start)
+    last = np.flatnonzero(data < 128)
+    if len(data) and (not len(last) or last[-1] != len(data) - 1):
+        raise Malformed("a number does not end")
+    first = np.concatenate([np.zeros(1, np.int64), last[:-1] + 1])[: len(last)]
+    length = last - first + 1
+    if length.max(initial=0) > 10:
+        raise Malformed("a number has more than 10 bytes")
+    values = np.zeros(len(last), np.uint64)
+    for place in range(length.max(initial=0)):
+        longer = length > place
+        values[longer] |= (data[first[longer] + place] & 127).astype(np.uint64) << np.uint64(7 * place)
+    return values.view(np.int64)
 
 
 def _parse_entry(buffer: bytes, start: int, end: int) -> tuple[str, np.ndarray | None]:

@@ -108,8 +108,7 @@ def read_shards(
                     index += 1
                 before += file.tell()
         except OSError as error:
-            reason = error.strerror or error
-            raise UserError(f"{path}: cannot be read ({reason}): check the path and its permissions") from None
+            raise _unreadable(path, error) from None
 
 
 def _read_record(stream: BinaryIO | gzip.GzipFile, where: str, check: bool) -> bytes | None:
@@ -117,12 +116,7 @@ def _read_record(stream: BinaryIO | gzip.GzipFile, where: str, check: bool) -> b
         header = stream.read(12)
         if not header:
             return None
-        _require(len(header) == 12, where, "is truncated")
-        length, length_crc = struct.unpack("<QI", header)
-        _require(
-            masked_crc32c(header[:8]) == length_crc, where, "has a wrong checksum of its length, or is no TFRecord"
-        )
-        _require(length <= MAX_RECORD_BYTES, where, f"claims {length} bytes (at most {MAX_RECORD_BYTES} are read)")
+        length = _length(header, where)
         payload = stream.read(length)
         footer = stream.read(4)
     except (zlib.error, gzip.BadGzipFile) as error:
@@ -133,6 +127,51 @@ def _read_record(stream: BinaryIO | gzip.GzipFile, where: str, check: bool) -> b
     if check:
         _require(masked_crc32c(payload) == struct.unpack("<I", footer)[0], where, "has a wrong checksum")
     return payload
+
+
+def _length(header: bytes, where: str) -> int:
+    """The length of a record's payload, from the 12 bytes before it."""
+    _require(len(header) == 12, where, "is truncated")
+    length, checksum = struct.unpack("<QI", header)
+    _require(masked_crc32c(header[:8]) == checksum, where, "has a wrong checksum of its length, or is no TFRecord")
+    _require(length <= MAX_RECORD_BYTES, where, f"claims {length} bytes (at most {MAX_RECORD_BYTES} are read)")
+    return length
+
+
+def _unreadable(path: Path, error: OSError) -> UserError:
+    return UserError(f"{path}: cannot be read ({error.strerror or error}): check the path and its permissions")
+
+
+def places(path: Path) -> list[int]:
+    """Where each record of a TFRecord file that is not compressed begins, in bytes: found by lengths alone.
+
+    Raises:
+      UserError: the file is truncated or damaged; names it and the record.
+    """
+    found, place = [], 0
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            while place < size:
+                file.seek(place)
+                length = _length(file.read(12), f"{path}: record {len(found)}")
+                found.append(place)
+                place += 12 + length + 4
+        _require(place == size, f"{path}: record {len(found) - 1}", "is truncated")
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    return found
+
+
+def read_at(path: Path, place: int, where: str) -> bytes:
+    """The payload of the record that begins there, its checksum verified; `where` names it in errors."""
+    try:
+        with path.open("rb") as file:
+            file.seek(place)
+            payload = _read_record(file, where, check=True)
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    return b"" if payload is None else payload
 
 
 def frame(payload: bytes) -> bytes:

@@ -18,6 +18,7 @@ STORED = {  # name -> module, or module:argument of its `open_split`
     "multi_dsprites_tfrecords": "slotjax.data.stored.multi_object:multi_dsprites",
     "objects_room_tfrecords": "slotjax.data.stored.multi_object:objects_room",
     "folder": "slotjax.data.stored.folder",
+    "movi": "slotjax.data.stored.movi",
 }
 
 __all__ = ["STORED", "Key", "Stored", "open_stored"]
