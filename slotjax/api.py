@@ -26,7 +26,10 @@ UNLIKELY = 2.0  # beyond this a picture's values are taken for bytes
 
 
 def init(model: Model, key: jax.Array, images: jax.Array) -> Params:
-    """Parameters of `model`, drawn with `key`, for images of this shape [b, h, w, 3] (only the shape matters)."""
+    """Parameters of `model`, drawn with `key`, for images of this shape [b, h, w, 3] (only the shape matters).
+
+    Those of a pretrained backbone come from its file.
+    """
     _check_images(model, images)
     shape = (1, *jnp.shape(images)[1:])
 
@@ -35,10 +38,11 @@ def init(model: Model, key: jax.Array, images: jax.Array) -> Params:
         return model.init(keys, jnp.zeros(shape, jnp.float32))["params"]
 
     if isinstance(key, Tracer):
-        return draw(key)
+        return draw(key) | model.pretrained()
     # Jitted, so that only what makes parameters is ever run; without LLVM's optimizations, which on CPU take seconds
     # for every random draw and gain nothing in a program that runs once.
-    return jax.jit(draw, compiler_options={"xla_backend_optimization_level": 0})(key)
+    drawn = jax.jit(draw, compiler_options={"xla_backend_optimization_level": 0})(key)
+    return drawn | jax.tree.map(jnp.asarray, model.pretrained())
 
 
 def apply(
@@ -131,8 +135,10 @@ def responsibilities(out: Output, images: jax.Array, *, sigma: float = SIGMA) ->
     Args:
       out: of `apply` on these images; what counts are `masks` [*b, k, h, w] and `components` [*b, k, h, w, c].
       images: [*b, h', w', c] in [-1, 1]. They may be larger than what the slots draw: components and log masks are
-        then resized bilinearly to theirs.
-      sigma: the spread of a pixel about its mean, in units of the images. Towards infinity the masks decide alone.
+        then resized bilinearly to theirs. Where the slots draw features, `target` [*b, h, w, d] counts in their place,
+        and what is resized is what the softmax is of.
+      sigma: the spread of a pixel about its mean, in units of the images, or of three channels of features together.
+        Towards infinity the masks decide alone.
 
     Returns:
       float32 [*b, k, h', w'], sums to 1 over k.
@@ -144,15 +150,35 @@ def responsibilities(out: Output, images: jax.Array, *, sigma: float = SIGMA) ->
     if not isinstance(sigma, Tracer) and not sigma > 0:
         raise UserError(f"sigma={sigma}: must be above 0; {SIGMA} is usual")
     images = jnp.asarray(images, jnp.float32)
-    size, channels = (images.shape[-3], images.shape[-2]), images.shape[-1:]
-    if images.shape[:-3] != masks.shape[:-3] or channels != components.shape[-1:]:
+    size, channels = (images.shape[-3], images.shape[-2]), images.shape[-1]
+    if images.shape[:-3] != masks.shape[:-3] or (out.draws_pictures and channels != components.shape[-1]):
         raise UserError(
             f"images of shape {shown(images.shape)}: the slots drew {shown(components.shape)}; give the images "
             "that they were found in"
         )
+    if not out.draws_pictures:
+        return jax.nn.softmax(_resized(evidence(out, sigma)[..., None], size)[..., 0], axis=-3)
     log_masks = _resized(_log_masks(out)[..., None], size)[..., 0]
     errors = ((images[..., None, :, :, :] - _resized(components, size)) ** 2).sum(-1)
     return jax.nn.softmax(log_masks - errors / (2 * sigma**2), axis=-3)
+
+
+def evidence(out: Output, sigma: float | jax.Array = SIGMA) -> jax.Array:
+    """What the softmax in `responsibilities` is of, at the target's own size: [*b, k, h, w].
+
+    Features have hundreds of channels, whose errors count together as three channels of a picture do.
+    """
+    components, target = out.need("components", "target")
+    errors = 3 * ((target[..., None, :, :, :] - components) ** 2).mean(-1)
+    return _log_masks(out) - errors / (2 * sigma**2)
+
+
+def masks_at(out: Output, size: tuple[int, int]) -> jax.Array:
+    """The decoder's masks at another size, bilinearly on their logits: [*b, k, *size], sums to 1 over k."""
+    masks = out.need("masks")[0]
+    if masks.shape[-2:] == tuple(size):
+        return masks
+    return jax.nn.softmax(_resized(_log_masks(out)[..., None], size)[..., 0], axis=-3)
 
 
 def segments(

@@ -46,7 +46,8 @@ def pack(workdir: Path, output: Path, *, half: bool = False) -> None:
     from slotjax.weights import save
 
     subject = open_subject(workdir, None)
-    _, params, _ = subject.trained
+    model, params, _ = subject.trained
+    params = {name: value for name, value in params.items() if name not in model.pretrained()}
     evaluation = read_evaluation(workdir)
     if evaluation:
         check_own(evaluation["evaluation"], subject, workdir / "evaluation.json")

@@ -40,18 +40,35 @@ def find(name: str | Path) -> Path:
     return packaged.weights()[str(name)]
 
 
-def load(path: Path) -> tuple[Model, Any]:
-    """The model and the parameters that `save` wrote, in float32."""
+def load(path: Path, backbone: str | Path | None = None) -> tuple[Model, Any]:
+    """The model and the parameters that `save` wrote, in float32, and those of a pretrained backbone from its file."""
     config, arrays = read(path)
     if "model" not in config:
         raise _not_weights(path, "its config names no model")
     try:
-        model = build_model(config["model"])
+        model = build_model(with_backbone(config["model"], backbone))
         params = unflatten({name: widened(array) for name, array in arrays.items()})
+    except UserError as error:
+        raise _not_weights(path, error) from None
+    params |= model.pretrained()
+    try:
         check_parameters(model, params)
     except UserError as error:
         raise _not_weights(path, error) from None
     return model, params
+
+
+def with_backbone(fields: Any, path: str | Path | None) -> Any:
+    """The fields of `config.model` with the file of the backbone's weights at another place.
+
+    Raises:
+      UserError: the model has no backbone of which a file holds the weights.
+    """
+    if path is None:
+        return fields
+    if not isinstance(fields, Mapping) or not fields.get("backbone", {}).get("weights"):
+        raise UserError(f"backbone={path}: this model has no pretrained backbone; leave it out")
+    return {**fields, "backbone": {**fields["backbone"], "weights": str(path)}}
 
 
 def read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

@@ -44,7 +44,9 @@ def validate(config: ConfigDict) -> None:
     check_data(config)
     if not isinstance(config.get("model"), ConfigDict) or "name" not in config.model:
         raise UserError(f"model.name {MISSING}")
-    build_model(config.model)
+    model = build_model(config.model)
+    if config.data.feature_cache:
+        model.given_features()
     check_losses(config)
     check_rates(config)
     check_stages(config)
@@ -67,6 +69,11 @@ def check_data(config: ConfigDict) -> None:
         raise UserError(
             f"data.path={shown(data.path)}: {data.name} scenes are rendered, no file is read: leave it out, or let "
             f"data.name be one of {', '.join(STORED)} (variants such as configs/clevr.py:masks do)"
+        )
+    if rendered and data.feature_cache:
+        raise UserError(
+            f"data.feature_cache={data.feature_cache:g}: {data.name} scenes are rendered, features are kept of stored "
+            "pictures alone: set it to 0, or render scenes once with slotjax.data.export"
         )
     if rendered and not data.eval_images:
         raise UserError("data.eval_images=0: must be at least 1 where scenes are rendered; 320 is the paper's number")

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from slotjax.api import SIGMA, responsibilities
+from slotjax.drawing.features import in_pictures
 from slotjax.models import Output
 from slotjax.system import writing
 
@@ -107,6 +108,7 @@ def sheet(
     """
     images, zoom = np.asarray(images), -(-size // images.shape[1])
     posterior = np.asarray(responsibilities(out, jnp.asarray(images), sigma=sigma)).argmax(1)
+    out = in_pictures(out, images)
     components, masks, drawn = map(np.asarray, (out.components, out.masks, out.reconstruction))
     num_slots, rows = masks.shape[1], []
     for i, image in enumerate(images):

@@ -27,7 +27,8 @@ class Output:
       mask_logits: [*b, k, h, w], whose softmax over k the masks are.
       components: [*b, k, h, w, c], what each slot draws, in the units of the target (not clipped).
       reconstruction: [*b, h, w, c], the components weighted by their masks.
-      target: [*b, h, w, c], what the reconstruction should be: the images themselves.
+      target: [*b, h, w, c], what the reconstruction should be: the images themselves, or a backbone's features, which
+        are of fewer rows and columns.
       predictions: [*b, k, p] in [0, 1], set prediction only: what each slot says of its object, laid out as
         `slotjax.data.clevr_properties.targets` says.
       slots_history: [*b, t, k, d], after each iteration.
@@ -44,6 +45,11 @@ class Output:
     predictions: jax.Array | None = None
     slots_history: jax.Array | None = None
     attention_history: jax.Array | None = None
+
+    @property
+    def draws_pictures(self) -> bool:
+        """Whether the slots draw red, green and blue, and not features."""
+        return self.components is not None and self.components.shape[-1] == 3
 
     def need(self, *names: str) -> list[jax.Array]:
         """These fields; a `UserError` for one that the model does not have."""
@@ -103,6 +109,16 @@ class Model(nn.Module):
     def check(self) -> None:
         """Raises a `UserError` for parts that do not go together."""
 
+    def pretrained(self) -> dict[str, Any]:
+        """Parameters that come from a file of others, at the top of their tree; a `UserError` if it is gone."""
+        return {}
+
+    def given_features(self) -> "Model":
+        """The same model that takes its backbone's features in place of pictures; a `UserError` where it has none."""
+        raise UserError(
+            "data.feature_cache: this model has no pretrained backbone whose features could be kept; 0 is off"
+        )
+
     def encode(self, images: jax.Array) -> jax.Array:
         """What the slots compete for, [*b, n, d]."""
         raise NotImplementedError
@@ -120,10 +136,10 @@ class Model(nn.Module):
         del attention
         return slots
 
-    def attend_and_decode(self, images: jax.Array, slots: jax.Array | None, **options: Any) -> Output:
-        """Encodes, lets slots compete, decodes: what models of single pictures have in common."""
+    def attend_and_decode(self, tokens: jax.Array, slots: jax.Array | None, **options: Any) -> Output:
+        """Lets slots compete for tokens [b, n, d], and decodes them: what models of single pictures have in common."""
         slots = None if slots is None else self.start(slots)
-        slots, attention, *history = self.attention(self.encode(images), slots, **options)
+        slots, attention, *history = self.attention(tokens, slots, **options)
         slots = self.locate(slots, attention)
         out = dataclasses.replace(self.decode(slots), slots=slots, attention=attention)
         if history:

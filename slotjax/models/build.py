@@ -11,6 +11,7 @@ from slotjax.models.base import Model
 from slotjax.models.discovery import ObjectDiscovery
 from slotjax.models.set_prediction import SetPrediction
 from slotjax.nn.attention import SlotAttention
+from slotjax.nn.backbones import BACKBONES, Backbone
 from slotjax.nn.decoders import DECODERS, Decoder
 from slotjax.nn.decoders.mlp import PLACE_LAYERS, PlaceLayer
 from slotjax.nn.encoders import ENCODERS, Encoder
@@ -31,24 +32,34 @@ BY_NAME: dict[Any, Kinds] = {
     AttendedFrame: ATTENDED_FRAMES,
     PlaceLayer: PLACE_LAYERS,
 }
-NOT_FIELDS = ("parent", "name", "dtype", "resolution", "grid")  # of a part: what the model has for all of them
+# Of a part: what the model has for all of them.
+NOT_FIELDS = ("parent", "name", "dtype", "resolution", "grid", "out_channels")
+PIXELS = {"name": "pixels"}  # the backbone of models that were described before there were others
 
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """What a model is made of, besides its attention: its module, and for each part a protocol and what it can be."""
+    """What a model is made of, besides its attention: its module, and for each part a protocol and what it can be.
+
+    Attributes:
+      backbones: what makes its target, by name; none for a model that always learns from pictures.
+    """
 
     module: type[Model]
     parts: dict[str, tuple[Any, Kinds]]
+    backbones: Kinds = dataclasses.field(default_factory=dict)
 
     @property
     def kinds(self) -> dict[str, Kinds]:
-        """What each part, the slots' start among them, can be by name."""
-        return {name: kinds for name, (_, kinds) in self.parts.items()} | {"initializer": INITIALIZERS}
+        """What each part, the slots' start and the backbone among them, can be by name."""
+        parts = {name: kinds for name, (_, kinds) in self.parts.items()} | {"initializer": INITIALIZERS}
+        return parts | ({"backbone": self.backbones} if self.backbones else {})
 
 
 MODELS = {
-    "object_discovery": Kind(ObjectDiscovery, {"encoder": (Encoder, ENCODERS), "decoder": (Decoder, DECODERS)}),
+    "object_discovery": Kind(
+        ObjectDiscovery, {"encoder": (Encoder, ENCODERS), "decoder": (Decoder, DECODERS)}, BACKBONES
+    ),
     "set_prediction": Kind(SetPrediction, {"encoder": (Encoder, ENCODERS), "head": (Head, HEADS)}),
 }
 
@@ -67,24 +78,44 @@ def build_model(config: Mapping[str, Any]) -> Model:
     resolution, num_slots, slot_dim = take(fields, "resolution", "num_slots", "slot_dim")
     check("model.resolution", Resolution, resolution)
     dtype = choose("model.dtype", DTYPES, fields.pop("dtype", "float32"))
+    of_parts, own = {"dtype": dtype, "resolution": resolution}, {}
+    if kind.backbones:
+        own["backbone"] = build_backbone(kind, fields.pop("backbone", PIXELS), dtype)
+        of_parts |= {"resolution": drawn_grid(own["backbone"], resolution), "out_channels": own["backbone"].channels}
     parts = {
-        name: build_part(f"model.{name}", kinds, take(fields, name)[0], dtype=dtype, resolution=resolution)
+        name: build_part(f"model.{name}", kinds, take(fields, name)[0], **of_parts)
         for name, (_, kinds) in kind.parts.items()
     }
     for name, part in parts.items():
         check_part(f"model.{name}", kind.parts[name][0], part)
-    own = {name: fields.pop(name) for name in own_fields(kind) if name in fields}
-    for name, value in own.items():
-        check(f"model.{name}", own_fields(kind)[name], value)
+    for name, hint in own_fields(kind).items():
+        if name in fields:
+            own[name] = fields.pop(name)
+            check(f"model.{name}", hint, own[name])
     start = fields.pop("initializer", {"name": "gaussian"})
     given = {"num_slots": num_slots, "slot_dim": slot_dim}
     attention = choose("model.attention", ATTENTIONS, fields.pop("attention", "slots"))
-    grid = parts["encoder"].grid(resolution)
+    grid = parts["encoder"].grid(of_parts["resolution"])
     attention = build_part("model", {"attention": attention}, {"name": "attention"} | given | fields, grid=grid)
     initializer = build_part("model.initializer", INITIALIZERS, start, **given)
     model = kind.module(resolution=resolution, attention=attention.clone(initializer=initializer), **parts, **own)
     model.check()
     return model
+
+
+def build_backbone(kind: Kind, fields: Any, dtype: Any) -> Any:
+    """What makes the target of a model of this kind."""
+    backbone = build_part("model.backbone", kind.backbones, fields, dtype=dtype)
+    check_part("model.backbone", Backbone, backbone)
+    return backbone
+
+
+def drawn_grid(backbone: Any, resolution: tuple[int, int]) -> tuple[int, int]:
+    """Rows and columns of the target; a `UserError` for a resolution that the backbone cannot take."""
+    try:
+        return backbone.grid(resolution)
+    except UserError as error:
+        raise UserError(f"model.resolution={resolution}: {error}") from None
 
 
 def with_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -98,7 +129,9 @@ def with_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
         return fields
     if isinstance(fields["attention"], str) and fields["attention"] in ATTENTIONS:
         fields = with_attention_defaults(ATTENTIONS[fields["attention"]], fields)
-    fields = defaults_of(kind.module) | fields
+    fields = defaults_of(kind.module, tuple(kind.kinds)) | fields
+    if kind.backbones:
+        fields.setdefault("backbone", PIXELS)
     for name, kinds in kind.kinds.items():
         part = fields.get(name)
         if isinstance(part, Mapping) and isinstance(part.get("name"), str) and part["name"] in kinds:
@@ -118,7 +151,7 @@ def with_attention_defaults(kind: type, fields: dict[str, Any]) -> dict[str, Any
 
 def own_fields(kind: Kind) -> dict[str, Any]:
     """Fields of the model itself, {name: type}: no part, and nothing that all have."""
-    return {name: hint for name, hint in declared(kind.module).items() if name not in (*kind.parts, "attention")}
+    return {name: hint for name, hint in declared(kind.module).items() if name not in (*kind.kinds, "attention")}
 
 
 def build_part(where: str, kinds: Kinds, fields: Any, **given: Any) -> Any:

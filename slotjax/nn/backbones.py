@@ -66,6 +66,35 @@ class Pixels(nn.Module):
         """There is nothing to go wrong."""
 
 
+class Given(nn.Module):
+    """Features that another backbone has computed before, from a cache.
+
+    Attributes:
+      shape: [h', w', c].
+    """
+
+    shape: tuple[int, int, int]
+
+    def __call__(self, features: jax.Array) -> jax.Array:
+        return features
+
+    def inputs(self, resolution: tuple[int, int]) -> dict[str, jax.ShapeDtypeStruct]:
+        return {"features": jax.ShapeDtypeStruct(self.shape, jnp.float32)}
+
+    def grid(self, resolution: tuple[int, int]) -> tuple[int, int]:
+        return self.shape[:2]
+
+    @property
+    def channels(self) -> int:
+        return self.shape[2]
+
+    def pretrained(self) -> None:
+        """There is nothing to read."""
+
+    def check(self) -> None:
+        """There is nothing to go wrong."""
+
+
 BACKBONES: dict[str, Any] = {"pixels": Pixels, "vit": VisionTransformer}
 
 

@@ -86,6 +86,33 @@ class CNNEncoder(nn.Module):
             raise UserError(f"model.encoder.groups={shown(self.groups)}: {wanted}")
 
 
+class MLPEncoder(nn.Module):
+    """LayerNorm, then an MLP of one hidden layer, for every place of a map of features on its own.
+
+    As in DINOSAUR (Seitzer et al., 2023, appendix E), whose backbone has said already where a token is.
+    """
+
+    hidden: Count = 768
+    mlp_dim: Count = 256
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, features: jax.Array) -> jax.Array:
+        """[b, h, w, c] -> tokens [b, h * w, mlp_dim], row by row."""
+        he = nn.initializers.he_uniform()
+        x = features.reshape(features.shape[0], -1, features.shape[-1])
+        x = nn.LayerNorm(name="norm")(x).astype(self.dtype)
+        x = nn.relu(Dense(self.hidden, kernel_init=he, dtype=self.dtype, name="dense0")(x))
+        return Dense(self.mlp_dim, kernel_init=he, dtype=self.dtype, name="dense1")(x)
+
+    def grid(self, resolution: tuple[int, int]) -> tuple[int, int]:
+        """Rows and columns of tokens: as many as there are places."""
+        return resolution
+
+    def check(self) -> None:
+        """Any widths go together."""
+
+
 def check_layers(where: str, part: Any) -> None:
     """Raises a `UserError` where a part's channels, kernels and strides are not as many each."""
     lengths = {name: len(getattr(part, name)) for name in ("channels", "kernels", "strides")}
@@ -93,4 +120,4 @@ def check_layers(where: str, part: Any) -> None:
         raise UserError(f"{where}: {lengths} are the numbers of layers; give each as many entries")
 
 
-ENCODERS: dict[str, Any] = {"cnn": CNNEncoder}
+ENCODERS: dict[str, Any] = {"cnn": CNNEncoder, "mlp": MLPEncoder}

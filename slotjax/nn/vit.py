@@ -3,7 +3,7 @@
 It is not trained here: its weights come from a file (`slotjax.nn.vit_weights`).
 """
 
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import flax.linen as nn
 import jax
@@ -25,7 +25,7 @@ class VisionTransformer(nn.Module):
     computed in float32 whatever `dtype`.
 
     Attributes:
-      weights: the file of its parameters; "" draws them at random.
+      weights: the file of its parameters; "" draws them at random, to try things out.
       sha256: the file's checksum; another file in its place is refused.
       layer: take the tokens after so many blocks, through the last norm; 0 takes all blocks.
       patch: height and width of the pixels of one token.
@@ -98,7 +98,7 @@ class VisionTransformer(nn.Module):
 
     def pretrained(self) -> Any:
         """The parameters in `weights`, or None where no file is named; a `UserError` where it is not the same file."""
-        return vit_weights.read(cast(Any, self)) if self.weights else None
+        return vit_weights.read(self) if self.weights else None
 
     def check(self) -> None:
         """Raises a `UserError` for heads that do not divide the width, a layer that there is not, or odd colours."""

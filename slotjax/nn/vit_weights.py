@@ -88,7 +88,6 @@ def describe(path: str | Path, where: str = "load_backbone") -> dict[str, Any]:
     return {"weights": str(path), "sha256": checksum(path)} | fields | _beside(path, where)
 
 
-@functools.lru_cache(maxsize=1)  # a run asks several times
 def read(module: Any) -> dict[str, Any]:
     """The parameters of a `VisionTransformer` from its file, float32; of blocks only those that it uses.
 
@@ -100,6 +99,14 @@ def read(module: Any) -> dict[str, Any]:
         raise UserError(f"{where}={path}: no such file{_sought(module)}")
     if module.sha256 and checksum(path) != module.sha256:
         raise UserError(f"{where}={path}: is another file than before{_sought(module)}")
+    return _parameters(module, path.stat().st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=1)  # a run asks several times
+def _parameters(module: Any, time: int) -> dict[str, Any]:
+    """The parameters in a file that was written at this time."""
+    del time
+    where, path = "model.backbone.weights", given(module.weights, "model.backbone.weights")
     arrays, _ = _open(path, where)
     params = jax.tree.map(np.asarray, _tree(arrays, module.layer or module.depth))
     images = jax.ShapeDtypeStruct((1, module.patch, module.patch, 3), jnp.float32)
@@ -116,7 +123,10 @@ def checksum(path: Path) -> str:
 
 def _sought(module: Any) -> str:
     digest = f" (SHA-256 {module.sha256[:12]}...)" if module.sha256 else ""
-    return f"{digest}; say where the backbone's weights are: slotjax.load(RUN, backbone=FILE), or train again with it"
+    return (
+        f"{digest}; say where the backbone's weights are now: slotjax.load(..., backbone=FILE), or once, for all "
+        "commands, the run's training command with --config.model.backbone.weights=FILE"
+    )
 
 
 def _open(path: Path, where: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
@@ -131,7 +141,7 @@ def _open(path: Path, where: str) -> tuple[dict[str, np.ndarray], dict[str, str]
     if pickled and start[8:] != b"{":  # with which the header of a .safetensors file begins, after its length
         raise UserError(f"{where}: {path} is a pickle, which may run code when it is read; {_conversion(path)}")
     try:
-        with safe_open(path, "flax") as file:  # NumPy alone has no bfloat16
+        with safe_open(path, "numpy") as file:
             arrays = {name: np.asarray(file.get_tensor(name), np.float32) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]

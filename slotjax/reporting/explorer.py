@@ -8,6 +8,7 @@ import numpy as np
 
 from slotjax.api import jitted_apply, responsibilities
 from slotjax.drawing import slots as draw
+from slotjax.drawing.features import in_pictures
 from slotjax.models import Output
 from slotjax.reporting import images
 from slotjax.reporting.examples import choose
@@ -65,7 +66,7 @@ def look(indices: np.ndarray, batch: dict[str, Any], out: Output) -> Views:
         weights = attention[:, -1].reshape(len(indices), -1, *grid)
     else:
         weights = np.asarray(responsibilities(out, batch["image"]))
-    return Views(indices, batch, out, weights, grid)
+    return Views(indices, batch, in_pictures(out, batch["image"]), weights, grid)
 
 
 def fit(history: History, scores: Scores, seen: Views) -> Explorer:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from slotjax.api import SIGMA, jitted_apply, responsibilities
+from slotjax.api import SIGMA, evidence, jitted_apply, responsibilities
 from slotjax.data.pictures import as_input, kept_box, read_rgb
 from slotjax.data.stored.pairing import ENDINGS
 from slotjax.drawing import slots as draw
@@ -129,7 +129,7 @@ def segment(trained: Trained, given: Sequence[Path], folder: Path, options: Opti
             raise UserError(f"--output {folder}: cannot be written ({error.strerror}); name another folder") from None
         used = len(np.unique(ids))
         print(f"{path}: {note}{used} of {num_slots} slots win pixels; wrote {', '.join(map(str, written))}")
-        times = float(np.mean((np.asarray(out.reconstruction[0]) - image) ** 2)) / trained.usual_error
+        times = float(np.mean((np.asarray(out.reconstruction) - np.asarray(out.target)) ** 2)) / trained.usual_error
         if times > UNLIKE:
             print(
                 f"note: {name} is redrawn with {times:.0f} times the usual error: it is unlike the pictures that the "
@@ -203,9 +203,11 @@ def split(out: Output, picture: np.ndarray, options: Options) -> tuple[np.ndarra
       out: of one picture, at the model's resolution; picture: uint8 [h, w, 3], of any size.
     """
     height, width = picture.shape[:2]
-    logits, components = jnp.asarray(out.mask_logits), jnp.asarray(out.components)
-    rows = max(1, min(height, AT_ONCE // (width * logits.shape[1])))
     sigma = math.inf if options.masks == "decoder" else options.sigma
+    logits, components = jnp.asarray(out.mask_logits), jnp.asarray(out.components)
+    if not out.draws_pictures:  # whoever drew a patch is known already
+        logits, components = evidence(out, sigma), jnp.zeros((*logits.shape, 3))
+    rows = max(1, min(height, AT_ONCE // (width * logits.shape[1])))
     ids, shares = [], []
     for first in range(0, height, rows):
         first = min(first, height - rows)  # the last band overlaps, so that all are of one size

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from slotjax.api import apply
+from slotjax.api import STATIC, apply
 from slotjax.models import Model, Output
 
 Batch = Mapping[str, Any]
@@ -21,6 +21,9 @@ def answer(model: Model, params: Any, batch: Batch, keys: jax.Array, **options: 
     first, *others = model.inputs
     given = {name: batch[name] for name in others} | model.cues(batch) | options
     return model.aimed(apply(model, params, batch[first], keys, **given), batch)
+
+
+jitted_answer = jax.jit(answer, static_argnames=STATIC)
 
 
 @dataclass(frozen=True)

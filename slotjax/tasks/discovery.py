@@ -11,11 +11,11 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from slotjax import metrics
-from slotjax.api import jitted_apply, responsibilities
+from slotjax.api import masks_at, responsibilities
 from slotjax.drawing import slots as draw
 from slotjax.losses.reconstruction import mse
 from slotjax.models import Model, Output
-from slotjax.tasks.base import Batch, Condition, Figures, Summary, answer
+from slotjax.tasks.base import Batch, Condition, Figures, Summary, answer, jitted_answer
 
 LOSSES = {"mse": 1.0}
 TARGETS = ()
@@ -62,7 +62,7 @@ def scores(
     if "segments" in batch and num_true is not None:
         truth, num_slots = batch["segments"], masks.shape[1]
         found = {
-            "": masks.argmax(1),
+            "": masks_at(out, truth.shape[-2:]).argmax(1),
             "posterior_": responsibilities(out, images).argmax(1),
             "attention_": attention_segments(attention, truth.shape[1:]),
         }
@@ -193,7 +193,7 @@ def table(result: Mapping[str, Any], further: Mapping[str, Mapping[str, Any]]) -
 
 def pictures(model: Model, params: Any, batch: Batch, keys: jax.Array) -> np.ndarray:
     """A row for each image: input, reconstruction, true and found segments, and every slot on its own."""
-    out = jitted_apply(model, params, batch["image"], keys)
+    out = jitted_answer(model, params, batch, keys)
     return draw.sheet(batch["image"], out, batch.get("segments"))
 
 

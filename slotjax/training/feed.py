@@ -17,6 +17,7 @@ from slotjax.data.scenes import SCENES, Scene, bind
 from slotjax.errors import UserError
 from slotjax.models import build_model
 from slotjax.tasks import TASKS
+from slotjax.training.cached import WithFeatures, fill, learner, open_caches
 from slotjax.training.parallel import Parallel
 from slotjax.training.rng import example_keys, stream_key
 
@@ -27,19 +28,24 @@ CHUNK = {"cpu": 1}
 POOL_PIECE = 256  # scenes of a pool that are rendered in one go
 
 
-def open_feed(config: ConfigDict) -> "SceneFeed | StoredFeed":
-    """The feed of `config.data`; a `UserError` if there is no such data, or if the task cannot learn from it."""
-    feed = SceneFeed(config) if config.data.name in SCENES else StoredFeed(config)
+def open_feed(config: ConfigDict, *, cached: bool = False) -> "SceneFeed | StoredFeed":
+    """The feed of `config.data`; a `UserError` if there is no such data, or if the task cannot learn from it.
+
+    Args:
+      cached: batches of stored data hold features of the backbone, which `prepare` computes where they are not kept.
+    """
+    feed = SceneFeed(config) if config.data.name in SCENES else StoredFeed(config, cached)
     check_frames(config, feed.example["image"])
     TASKS[config.model.name].check(config, feed.example)
     return feed
 
 
-def needed(config: ConfigDict) -> tuple[tuple[str, ...], tuple[int, int]]:
+def needed(config: ConfigDict, cached: bool = False) -> tuple[tuple[str, ...], tuple[int, int]]:
     """The entries of a batch that training needs, what the model takes or learns from and what its task compares with;
     and the height and width of its pictures."""
     model = build_model(config.model)
     *_, height, width, _ = model.inputs["image"].shape
+    model = model.given_features() if cached else model
     names = (*model.inputs, *model.learns_from, *TASKS[config.model.name].TARGETS)
     return tuple(dict.fromkeys(names)), (height, width)
 
@@ -76,6 +82,9 @@ class SceneFeed:
         self.num_true: int | None = self.example["objects"]["present"].shape[-1] + 1
         held_out = stream_key(EVAL_SEED, "held-out scenes")
         self._render_held_out = jax.jit(lambda index: render(eval_scene, example_keys(held_out, 0, index)))
+
+    def prepare(self) -> None:
+        """Scenes need no preparation."""
 
     def render(self, keys: jax.Array) -> Batch:
         """keys [b] -> the entries of so many scenes that are trained on."""
@@ -153,15 +162,28 @@ def render(scene: Callable[[jax.Array], Scene], keys: jax.Array) -> Batch:
 class StoredFeed:
     """A stored data set, in an order that is a pure function of (seed, step); attributes as of `SceneFeed`."""
 
-    def __init__(self, config: ConfigDict):
+    def __init__(self, config: ConfigDict, cached: bool = False):
         from slotjax.data import stored  # brings readers that scenes do without
 
-        self.config, (self.fields, resolution) = config, needed(config)
+        self.config, (self.fields, resolution) = config, needed(config, cached)
         self.train = stored.open_stored(config.data, resolution, "train")
         self.eval = stored.open_stored(config.data, resolution, "eval")
         self.lesson: Batch = shapes(self.train[0])
         self.example: Batch = shapes(self.eval[0])
         self.num_true = self.eval.max_objects + 1 if self.eval.has_segments and self.eval.max_objects else None
+        self.caches = open_caches(config, self._splits()) if cached else {}
+        if cached:
+            self.lesson, self.example = ({**x, **learner(config).inputs} for x in (self.lesson, self.example))
+
+    def _splits(self) -> dict[str, Any]:
+        return {"train": self.train, "eval": self.eval}
+
+    def prepare(self) -> None:
+        """Computes the features that are not kept yet; from then on examples hold them."""
+        if self.caches:
+            fill(self.config, self._splits(), self.caches)
+            self.train = WithFeatures(self.train, self.caches["train"], alone=True)
+            self.eval = WithFeatures(self.eval, self.caches["eval"], alone=False)
 
     def train_batches(self, parallel: Parallel, start_step: int) -> Iterator[Batch]:
         """Batches from step `start_step` on, copied to the devices while the step before still runs."""

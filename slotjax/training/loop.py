@@ -45,6 +45,7 @@ def train(config: ConfigDict, workdir: Path, loggers: Sequence[Logger] = ()) -> 
       UserError: the run cannot start. RunFailed: something is not finite, or cannot be written. RunStopped: a signal.
     """
     run = open_run(config, workdir)
+    run.feed.prepare()
     with processes.hold_together(workdir), Interruption() as interruption:
         checkpoints = Checkpoints(workdir, config.to_dict(), config.train.keep_checkpoints)
         try:

@@ -19,29 +19,32 @@ from slotjax.training.rng import stream_key
 from slotjax.training.state import TrainState, create_state
 
 
-def load(name: str | Path) -> tuple[Model, Any]:
+def load(name: str | Path, *, backbone: str | Path | None = None) -> tuple[Model, Any]:
     """The model and the parameters of a training run or of a weights file.
 
     Args:
       name: a run's directory, such as "runs/clevr" (its best checkpoint, or the newest where none was evaluated); a
         file that `python -m slotjax.pack` wrote, such as "clevr.safetensors"; or the name of packaged weights, such as
         "quick".
+      backbone: where the weights of its pretrained backbone are now, if it has one and they have moved.
 
     Returns:
       (model, params), for `slotjax.apply`.
 
     Raises:
-      UserError: nothing of that name, no checkpoint in it, or a damaged file.
+      UserError: nothing of that name, no checkpoint in it, a damaged file, or a backbone's weights that are not there.
     """
     path = Path(name).expanduser()
     if path.is_dir():
-        return load_run(path)
-    return weights.load(weights.find(name))
+        return load_run(path, backbone)
+    return weights.load(weights.find(name), backbone)
 
 
-def load_run(workdir: Path) -> tuple[Model, Any]:
+def load_run(workdir: Path, backbone: str | Path | None = None) -> tuple[Model, Any]:
     """The best checkpoint of a training run."""
-    model, state = restore_state(disk.load_valid(workdir / "config.json"), workdir, best=True)
+    config = disk.load_valid(workdir / "config.json")
+    config.model = ConfigDict(weights.with_backbone(config.model.to_dict(), backbone))
+    model, state = restore_state(config, workdir, best=True)
     return model, state.best_params
 
 
@@ -84,7 +87,7 @@ def restore_state(config: ConfigDict, workdir: Path, *, best: bool = False) -> t
         state = checkpoints.restore(saved(target), best=best)
     finally:
         checkpoints.close()
-    frozen = initial_state(config, model).frozen if model.frozen else {}
+    frozen = initial_state(config, model).frozen if target.frozen else {}
     return model, jax.device_put(replace(state, frozen=frozen), jax.local_devices()[0])
 
 

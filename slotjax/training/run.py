@@ -9,12 +9,14 @@ import jax
 from ml_collections import ConfigDict
 
 from slotjax.config import disk
+from slotjax.config.backbone import identify
 from slotjax.config.check import staged, validate
 from slotjax.errors import UserError
-from slotjax.models import Model, build_model
+from slotjax.models import Model
 from slotjax.system.console import readable
 from slotjax.tasks import TASKS, Task
 from slotjax.training import memory, processes
+from slotjax.training.cached import learner
 from slotjax.training.feed import SceneFeed, StoredFeed, open_feed
 from slotjax.training.objective import Objective, build_objective
 from slotjax.training.optimizer import build_optimizer
@@ -28,7 +30,7 @@ from slotjax.training.vector import Layout
 MAY_CHANGE = (
     "train.num_steps", "train.micro_batches", "train.log_every", "train.eval_every", "train.checkpoint_every",
     "train.keep_checkpoints", "train.on_nonfinite", "eval.batch_size", "eval.pictures",
-    "data.num_workers", "data.path", "parallel", "cores", "model.remat",
+    "data.num_workers", "data.path", "data.feature_cache", "parallel", "cores", "model.remat", "model.backbone.weights",
 )  # fmt: skip
 
 
@@ -83,12 +85,15 @@ def open_run(config: ConfigDict, workdir: Path) -> Run:
 
     Raises:
       UserError: anything that would fail later, before anything is compiled or written.
+
+    What the file of a pretrained backbone says is filled into the config.
     """
     validate(config)
+    identify(config)
     check_workdir(config, workdir)
     parallel = Parallel(config.parallel, config.train.batch_size)
-    feed = open_feed(config)
-    model, stages = build_model(config.model), open_stages(config)
+    feed = open_feed(config, cached=bool(config.data.feature_cache))
+    model, stages = learner(config), open_stages(config)
     state = jax.eval_shape(lambda: initial_state(config, model))
     parts, note = fit(config, parallel, feed, [stage.objective for stage in stages], {**state.params, **state.frozen})
     layout = Layout(state.params)
@@ -99,7 +104,7 @@ def open_stages(config: ConfigDict) -> list[Stage]:
     """What is minimised when: `config.train.stages`, then the config itself."""
     parts = [(stage["until"], staged(config, stage)) for stage in config.train.stages]
     parts.append((config.train.num_steps, config))
-    return [Stage(until, build_objective(build_model(own.model), own.train.losses)) for until, own in parts]
+    return [Stage(until, build_objective(learner(own), own.train.losses)) for until, own in parts]
 
 
 def fit(

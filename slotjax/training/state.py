@@ -40,9 +40,9 @@ def create_state(
 
     Args:
       params: all parameters of a model.
-      frozen: names at the top of `params` that are not trained.
+      frozen: names at the top of `params`, where they are there, that are not trained.
     """
     trained = {name: value for name, value in params.items() if name not in frozen}
     start = jax.tree.map(jnp.copy, trained) if ema else None
-    kept = {name: params[name] for name in frozen}
+    kept = {name: params[name] for name in frozen if name in params}
     return TrainState(jnp.int32(0), trained, optimizer.init(trained), start, kept)

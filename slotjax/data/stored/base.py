@@ -1,5 +1,7 @@
 """What every stored data set gives, and what its `open_split` makes of the fields of `config.data`."""
 
+import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -52,11 +54,28 @@ class Stored:
         """
         raise NotImplementedError
 
+    def fingerprint(self) -> str:
+        """What tells these pictures, as they are given without a key, from any others: the same while no file changes.
+
+        Raises:
+          UserError: nobody can tell.
+        """
+        raise UserError(f"data.feature_cache: a {type(self).__name__} cannot be told from a changed one; set it to 0")
+
     def __getitem__(self, place: int | tuple[int, Key]) -> dict:
         index, key = place if isinstance(place, tuple) else (place, None)
         if not 0 <= index < len(self):
             raise IndexError(index)
         return self.example(int(index), key)
+
+
+def fingerprint_of(files: Iterable[Path], *more: Any) -> str:
+    """A checksum of files' names, sizes and times, and of what else matters."""
+    digest = hashlib.sha256(repr(more).encode())
+    for path in files:
+        status = path.stat()
+        digest.update(f"{path}\0{status.st_size}\0{status.st_mtime_ns}\0".encode(errors="surrogateescape"))
+    return digest.hexdigest()
 
 
 def path_of(config: Any) -> Path:

@@ -18,7 +18,7 @@ import numpy as np
 
 from slotjax.data import pictures
 from slotjax.data.stored import pairing
-from slotjax.data.stored.base import Key, Stored, crop_of, of_split, path_of
+from slotjax.data.stored.base import Key, Stored, crop_of, fingerprint_of, of_split, path_of
 from slotjax.errors import UserError
 from slotjax.system import derived
 from slotjax.system.console import number, progress, say
@@ -58,6 +58,9 @@ class Folder(Stored):
 
     def __len__(self) -> int:
         return len(self._paths)
+
+    def fingerprint(self) -> str:
+        return fingerprint_of(self._paths, self._resolution, self._crop)
 
     def example(self, index: int, key: Key | None) -> dict:
         image = pictures.load_picture(self._paths[index], self._resolution, self._crop)

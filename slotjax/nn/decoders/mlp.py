@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from slotjax.errors import UserError
 from slotjax.nn.decoders.base import check_multiple
-from slotjax.nn.fields import Counts, Range, Resolution, Small
+from slotjax.nn.fields import Count, Counts, Range, Resolution, Small
 from slotjax.nn.frames import Frame, PictureFrame
 from slotjax.nn.layers import Dense, depth_to_space, product
 from slotjax.nn.positions import fourier
@@ -51,12 +51,24 @@ class OwnPlaceLayer(nn.Module):
         return jnp.einsum(form, places, (kernel + own).astype(places.dtype))
 
 
+class LearnedPlaceLayer(nn.Module):
+    """A linear map of a learned vector for each place, as long as a slot (Seitzer et al., 2023, appendix E)."""
+
+    @nn.compact
+    def __call__(self, places: jax.Array, slots: jax.Array, extents: jax.Array, features: int) -> jax.Array:
+        del extents
+        dim = slots.shape[-1]
+        shape = (*places.shape[-3:-1], dim)
+        table = self.param("table", nn.initializers.normal(dim**-0.5), shape, jnp.float32)
+        return product(table.astype(places.dtype), shared_kernel(self, table, features).astype(places.dtype))
+
+
 def shared_kernel(layer: nn.Module, places: jax.Array, features: int) -> jax.Array:
     """The kernel [c, f] that a layer has for all slots."""
     return layer.param("kernel", nn.initializers.he_uniform(), (places.shape[-1], features), jnp.float32)
 
 
-PLACE_LAYERS: dict[str, Any] = {"shared": SharedPlaceLayer, "own": OwnPlaceLayer}
+PLACE_LAYERS: dict[str, Any] = {"shared": SharedPlaceLayer, "own": OwnPlaceLayer, "learned": LearnedPlaceLayer}
 
 
 class MLPBroadcastDecoder(nn.Module):
@@ -67,10 +79,11 @@ class MLPBroadcastDecoder(nn.Module):
     Attributes:
       resolution: height and width of the picture.
       hidden: widths of the hidden layers.
-      patch: every position predicts patch x patch pixels.
+      patch: every position predicts patch x patch pixels; 1 where features of patches are drawn.
       frequencies: octaves of the position features.
       position: what the first layer makes of places.
       frame: in which coordinates slots are drawn.
+      out_channels: of what is drawn; 3 are red, green and blue.
     """
 
     resolution: Resolution = (32, 32)
@@ -79,11 +92,12 @@ class MLPBroadcastDecoder(nn.Module):
     frequencies: Annotated[int, Range(0, 24)] = 4
     position: PlaceLayer = SharedPlaceLayer()
     frame: Frame = PictureFrame()
+    out_channels: Count = 3
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, slots: jax.Array) -> jax.Array:
-        """slots [m, d + frame.size] -> [m, h, w, 4]: components and mask logits."""
+        """slots [m, d + frame.size] -> [m, h, w, out_channels + 1]: components and mask logits."""
         # Glorot's kernels would halve the signal at each ReLU; slots that hardly show stay alike for long.
         he = nn.initializers.he_uniform()
         height, width = (size // self.patch for size in self.resolution)
@@ -96,7 +110,8 @@ class MLPBroadcastDecoder(nn.Module):
         x = nn.relu(slot[:, None, None, :] + place)
         for i, features in enumerate(self.hidden[1:], start=1):
             x = nn.relu(Dense(features, kernel_init=he, dtype=self.dtype, name=f"dense{i}")(x))
-        last = Dense(4 * self.patch**2, kernel_init=he, dtype=self.dtype, name=f"dense{len(self.hidden)}")
+        size = (self.out_channels + 1) * self.patch**2
+        last = Dense(size, kernel_init=he, dtype=self.dtype, name=f"dense{len(self.hidden)}")
         return depth_to_space(last(x), self.patch)
 
     def check(self) -> None:

@@ -1,0 +1,54 @@
+"""Objects by the features of a pretrained vision transformer, as in DINOSAUR (Seitzer et al., 2023).
+
+    python train.py --config configs/features.py --config.model.backbone.weights=FILE.safetensors \\
+        --config.data.path=COCO
+
+The numbers are those of the paper's appendix E for COCO and ViT-B/16 (DINO). Variants: `vits14` for ViT-S/14 (DINOv2),
+as in Didolkar et al., 2025; `voc` and `folder` for other pictures; `bf16` computes in bfloat16; `small` is a recipe for
+two CPU cores; `tiny` runs in seconds, without weights from anywhere.
+"""
+
+from ml_collections import ConfigDict
+
+from slotjax.config.variants import apply_variants, bf16, experiment
+
+
+def get_config(variants: str | None = None) -> ConfigDict:
+    model = {
+        "name": "object_discovery",
+        "backbone": {"name": "vit"},
+        "resolution": (224, 224),
+        "num_slots": 7,
+        "slot_dim": 256,
+        "mlp_dim": 1024,
+        "encoder": {"name": "mlp", "hidden": 768, "mlp_dim": 256},
+        "decoder": {"name": "mlp", "hidden": (2048, 2048, 2048), "patch": 1, "position": "learned"},
+    }
+    config = experiment(model, data={"name": "folder", "eval_images": 0})
+    config.train.update(num_steps=500_000, clip_norm=1.0)
+    choices = {"vits14": vits14, "bf16": bf16, "small": small, "tiny": tiny}
+    return apply_variants(config, variants, choices)
+
+
+def vits14(config: ConfigDict) -> None:
+    config.model.backbone.update(patch=14, width=384, hidden=1536, positions=(37, 37), layer_scale=True)
+    config.model.encoder.hidden = 384
+
+
+def small(config: ConfigDict) -> None:
+    config.model.update(resolution=(112, 112), slot_dim=64, mlp_dim=128)
+    config.model.encoder.update(hidden=128, mlp_dim=64)
+    config.model.decoder.hidden = (256, 256, 256)
+    config.train.update(batch_size=16, num_steps=20_000, learning_rate=1e-3, schedule="cosine", warmup_steps=1_000)
+    config.train.update(ema_decay=0.995, eval_every=2_000, checkpoint_every=2_000)
+
+
+def tiny(config: ConfigDict) -> None:
+    """A few steps of a small model on a random backbone: all of a run in seconds."""
+    config.data.eval_images = min(config.data.eval_images, 8)
+    config.model.update(resolution=(32, 32), slot_dim=16, mlp_dim=16)
+    config.model.backbone.update(weights="", patch=8, width=32, depth=2, hidden=32, positions=(4, 4))
+    config.model.encoder.update(hidden=16, mlp_dim=16)
+    config.model.decoder.hidden = (16,)
+    config.train.update(batch_size=4, num_steps=6, warmup_steps=2, log_every=2, eval_every=3, checkpoint_every=3)
+    config.eval.update(batch_size=8, pictures=2)
