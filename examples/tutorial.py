@@ -27,7 +27,7 @@ import numpy as np
 
 import slotjax
 from slotjax.data.scenes import sprites
-from slotjax.drawing.slots import colour_segments, slot_panel, to_uint8
+from slotjax.drawing.slots import colour_segments, matching_colours, slot_panel, to_uint8
 from slotjax.metrics import adjusted_rand_index
 
 FIGURES = Path(os.environ.get("SLOTJAX_FIGURES", "figures"))  # where the pictures go
@@ -55,8 +55,9 @@ def show(name, rows, titles, side=1.3):
 
 
 def ids(segments):
-    """Segment numbers as colours."""
-    return colour_segments(np.asarray(segments), background=False)
+    """Segments [h, w], each in the colour of the true object that it has most in common with."""
+    segments = np.asarray(segments)
+    return matching_colours(segments, NUM_SLOTS, np.asarray(scene.segments))[segments]
 
 
 def fg_ari(scene, segments, count):

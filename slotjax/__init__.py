@@ -11,12 +11,23 @@ from slotjax.system.version import VERSION as __version__
 
 if TYPE_CHECKING:
     from slotjax import convert, data, metrics
-    from slotjax.api import STATIC, apply, decode, encode, features, init, responsibilities, segments
+    from slotjax.api import (
+        STATIC,
+        apply,
+        decode,
+        encode,
+        features,
+        init,
+        load_image,
+        responsibilities,
+        segments,
+    )
     from slotjax.clustering import kmeans, soft_kmeans
+    from slotjax.drawing.slots import show
     from slotjax.models import Output, build_model
     from slotjax.nn.attention import SlotAttention, slot_attention
     from slotjax.nn.backbones import load_backbone
-    from slotjax.training.restore import load
+    from slotjax.training.restore import load, save
 
 __all__ = [
     "STATIC",
@@ -34,19 +45,23 @@ __all__ = [
     "kmeans",
     "load",
     "load_backbone",
+    "load_image",
     "metrics",
     "responsibilities",
+    "save",
     "segments",
+    "show",
     "slot_attention",
     "soft_kmeans",
 ]
 _HOMES = {  # which module each name is from
-    "api": ("STATIC", "apply", "decode", "encode", "features", "init", "responsibilities", "segments"),
+    "api": ("STATIC", "apply", "decode", "encode", "features", "init", "load_image", "responsibilities", "segments"),
     "clustering": ("kmeans", "soft_kmeans"),
+    "drawing.slots": ("show",),
     "models": ("Output", "build_model"),
     "nn.backbones": ("load_backbone",),
     "nn.attention": ("SlotAttention", "slot_attention"),
-    "training.restore": ("load",),
+    "training.restore": ("load", "save"),
 }
 
 

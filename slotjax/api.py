@@ -6,6 +6,7 @@ and differentiated; bind keywords with `functools.partial` under vmap and pmap.
 
 import warnings
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -13,10 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from slotjax.data.pictures import load_picture
 from slotjax.errors import UserError, shown
 from slotjax.models import Model, Output
 from slotjax.nn.fields import Count, check
 from slotjax.system import arguments
+from slotjax.system.paths import given
 
 Params = Any
 STATIC = ("model", "num_slots", "num_iterations", "return_history")  # arguments of `apply` that jit must not trace
@@ -86,6 +89,19 @@ def apply(
             raise UserError(f"num_slots={num_slots}: initial_slots holds {initial_slots.shape[1]}; leave num_slots out")
     options = {"num_slots": num_slots, "num_iterations": num_iterations, "return_history": return_history}
     return _run(model, params, images, initial_slots, key=key, **options)
+
+
+def load_image(path: str | Path, model: Model, *, crop: bool = False) -> jax.Array:
+    """A picture from a file as `apply` takes it: float32 [1, h, w, 3] in [-1, 1], at the model's resolution.
+
+    Args:
+      path: PNG, JPEG, WebP, ... of any size; it is turned as a camera says, and transparency is white.
+      crop: take the largest part in the middle that has the model's proportions, instead of squashing the whole.
+
+    Raises:
+      UserError: the file is missing, no picture, or damaged.
+    """
+    return jnp.asarray(load_picture(given(path, "path"), _picture(model)[:2], crop))[None]
 
 
 def encode(model: Model, params: Params, images: jax.Array) -> jax.Array:

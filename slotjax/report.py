@@ -1,5 +1,7 @@
 """python -m slotjax.report --workdir DIR [DIR ...]: a page about a run, or one that compares several.
 
+With --weights NAME it is about trained weights: those of the library by name, or a file.
+
 The page is one file that needs no network: curves, scores, baselines, and an explorer of what every slot sees.
 """
 
@@ -16,6 +18,11 @@ from slotjax.system.writing import write_text
 
 def main() -> None:
     arguments = parse()
+    if (arguments.workdir is None) == (arguments.weights is None):
+        raise UserError("--workdir and --weights: give one of the two, directories of training runs or trained weights")
+    if arguments.weights:
+        report_weights(arguments.weights, arguments.output)
+        return
     report(arguments.workdir, arguments.output, arguments.failed_below)
 
 
@@ -23,17 +30,17 @@ def parse() -> argparse.Namespace:
     parser = cli.Parser("report", __doc__)
     parser.add_argument(
         "--workdir",
-        required=True,
         nargs="+",
         metavar="DIR",
         type=cli.path,
         help="of a training run; several are compared",
     )
+    parser.add_argument("--weights", metavar="NAME", help="that come with the library, or a file of slotjax.pack")
     parser.add_argument(
         "--output",
         metavar="FILE",
         type=cli.path,
-        help="the file to write; DIR/report.html, or comparison.html in the folder that holds the runs",
+        help="the file to write; DIR/report.html, comparison.html in the folder that holds the runs, NAME_report.html",
     )
     parser.add_argument(
         "--failed-below",
@@ -68,12 +75,38 @@ def report(workdirs: Sequence[Path], output: Path | None = None, failed_below: f
     write(html, output)
     animation = output.with_name("timelapse.webp")
     animated = len(histories) == 1 and timelapse.animate(histories[0], animation)
-    for note in notes:
-        print(f"note: {note}")
     if animated:
         print(f"wrote {animation}: how it learned, in pictures")
-    print(f"wrote {output} ({len(html.encode()) / 1e6:.1f} MB); open it in a browser")
+    tell(html, notes, output)
     return output
+
+
+def report_weights(name: str, output: Path | None = None) -> Path:
+    """Writes the page about trained weights, their scores and what their slots see, and returns where it is.
+
+    Args:
+      name: of weights that come with the library, or a file that says which pictures it is for.
+      output: the file to write; NAME_report.html in the current folder.
+
+    Raises:
+      UserError: no such weights, or an output that cannot be written.
+    """
+    from slotjax.reporting import evaluation, history, single  # they bring matplotlib and jinja2
+
+    subject = evaluation.open_subject(None, name)
+    path = Path(subject.name)
+    output = output or Path(f"{path.stem}_report.html")
+    check_writable(output)
+    html, notes = single.build(history.History(path, subject.config, [], 0))
+    write(html, output)
+    tell(html, notes, output)
+    return output
+
+
+def tell(html: str, notes: Sequence[str], output: Path) -> None:
+    for note in notes:
+        print(f"note: {note}")
+    print(f"wrote {output} ({len(html.encode()) / 1e6:.1f} MB); open it in a browser")
 
 
 def default_output(workdirs: Sequence[Path]) -> Path:

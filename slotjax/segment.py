@@ -4,6 +4,7 @@ IMAGE is a picture, a folder of pictures, or a pattern such as 'photos/*.jpg'. T
 to what it was trained on; what is found is drawn at the picture's own size:
   NAME_overlay.png   the picture tinted by slot
   NAME_segments.png  each pixel's slot, as numbers 0, 1, 2, ... with the same colours
+  NAME_segments.npz  the same as an array, `segments`
   NAME_slots.png     what the model saw and what every slot draws
   NAME_slot_0.png    with --cutouts: what slot 0 takes of the picture, on transparency; and so on
 """

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import config_of
+from PIL import Image
 
 import slotjax
 from slotjax import clustering
@@ -226,6 +227,36 @@ def test_pictures_of_another_kind_are_named(model, params, pictures, message):
 def test_pictures_between_0_and_1_are_remarked(model, params, images):
     with pytest.warns(UserWarning, match=r"models take \[-1, 1\]; pictures in \[0, 1\] are images \* 2 - 1"):
         slotjax.apply(model, params, (images + 1) / 2, KEY)
+
+
+def test_a_picture_from_a_file_is_what_apply_takes(model, params, tmp_path):
+    """The whole of it, squashed; or the middle of it."""
+    pixels = np.zeros((SIDE, 2 * SIDE, 3), np.uint8)
+    pixels[:, : SIDE // 2] = 255
+    Image.fromarray(pixels).save(tmp_path / "photo.png")
+    images = slotjax.load_image(tmp_path / "photo.png", model)
+    assert images.shape == (1, SIDE, SIDE, 3) and images.dtype == jnp.float32
+    assert (images[0, :, 1], images[0, :, -1]) == pytest.approx((1.0, -1.0))
+    assert apply(model, params, images, KEY).masks.shape == (1, SLOTS, SIDE, SIDE)
+    assert slotjax.load_image(str(tmp_path / "photo.png"), model, crop=True).max() == -1
+    with pytest.raises(slotjax.errors.UserError, match="none.png cannot be read"):
+        slotjax.load_image(tmp_path / "none.png", model)
+
+
+def test_what_was_found_is_shown(model, params, images):
+    """A row an image, at most so many; of decoded slots what there is."""
+    out = apply(model, params, images, KEY)
+    whole, two = slotjax.show(out), slotjax.show(out, most=2)
+    assert whole.width == two.width and whole.height > 1.9 * two.height
+    with_truth = slotjax.show(out, truth=np.zeros((BATCH, SIDE, SIDE), int))
+    assert with_truth.width * (4 + SLOTS) == pytest.approx(whole.width * (5 + SLOTS), abs=20)
+    decoded = slotjax.show(slotjax.decode(model, params, out.slots[:, 1:]))
+    assert decoded.width * (4 + SLOTS) == pytest.approx(whole.width * (2 + SLOTS - 1), abs=40)
+    video = jax.tree.map(lambda x: x.reshape(2, 2, *x.shape[1:]), out)
+    assert np.array_equal(np.asarray(slotjax.show(video)), np.asarray(whole))
+    assert len(whole._repr_png_()) > 1000  # what a notebook asks for
+    with pytest.raises(slotjax.errors.UserError, match="out.masks: this model has none"):
+        slotjax.show(slotjax.Output(slots=out.slots))
 
 
 def test_an_output_can_be_exported(model, params, images):

@@ -10,6 +10,7 @@ from scipy.optimize import linear_sum_assignment
 
 from slotjax import SlotAttention
 from slotjax import slot_attention as plain_slot_attention
+from slotjax.errors import UserError
 from slotjax.nn.assignments import ASSIGNMENTS
 from slotjax.nn.attention import attend, gru, layer_norm, mlp
 from slotjax.nn.initializers import GaussianSlots, LearnedSlots, keys_of_examples
@@ -357,3 +358,49 @@ def test_updates_are_as_defined():
     }
     for name, update in UPDATES.items():
         np.testing.assert_allclose(update(jnp.asarray(attention), lambda x: x @ values), expected[name], rtol=1e-4)
+
+
+@pytest.mark.parametrize("options", [{}, {"normalize": "inputs", "update": "scaled"}, {"centered": True}])
+def test_masked_tokens_change_nothing(params, inputs, slots, options):
+    """The same as without them, whatever they hold; and nobody attends to them."""
+    kept = TOKENS - 7
+    padded = inputs.at[:, kept:].set(jnp.nan)
+    mask = jnp.broadcast_to(jnp.arange(TOKENS) < kept, (BATCH, TOKENS))
+    expected, attention = slot_attention(params, inputs[:, :kept], slots, **options)
+    found, over_all = slot_attention(params, padded, slots, mask=mask, **options)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    np.testing.assert_allclose(over_all[..., :kept], attention, atol=1e-6)
+    assert not np.asarray(over_all[..., kept:]).any()
+
+
+def test_masked_tokens_have_no_gradient(params, inputs, slots):
+    kept = TOKENS - 7
+    mask = jnp.broadcast_to(jnp.arange(TOKENS) < kept, (BATCH, TOKENS))
+
+    @jax.jit
+    @partial(jax.grad, argnums=(0, 1))
+    def gradient(params, inputs, mask):
+        return (plain_slot_attention(params, inputs, slots, 2, mask=mask)[0] ** 2).sum()
+
+    ours, of_inputs = gradient(params, inputs.at[:, kept:].set(jnp.nan), mask)
+    theirs, of_kept = gradient(params, inputs[:, :kept], None)
+    np.testing.assert_array_equal(of_inputs[:, kept:], 0)
+    for a, b in zip(jax.tree.leaves((ours, of_inputs[:, :kept])), jax.tree.leaves((theirs, of_kept)), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-4, rtol=1e-4)
+
+
+def test_each_example_has_a_mask_of_its_own(module, params, inputs, slots):
+    mask = np.ones((BATCH, TOKENS), bool)
+    mask[1, ::2] = False
+    whole, _ = module.apply({"params": params}, inputs, slots, mask=mask)
+    alone, _ = module.apply({"params": params}, inputs[1:, 1::2], slots[1:])
+    np.testing.assert_allclose(whole[1:], alone, atol=1e-5)
+    np.testing.assert_allclose(whole[:1], module.apply({"params": params}, inputs[:1], slots[:1])[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("mask", [np.ones((BATCH, TOKENS)), np.ones(TOKENS, bool), np.ones((BATCH, TOKENS, 1), bool)])
+def test_a_mask_of_another_kind_is_named(params, inputs, slots, mask):
+    with pytest.raises(UserError, match=r"mask of shape .* expected booleans \(2, 40\), one a token"):
+        plain_slot_attention(params, inputs, slots, mask=mask)
+    with pytest.raises(UserError, match="mask with normalize=sinkhorn: tokens can be left out only with slots and inp"):
+        plain_slot_attention(params, inputs, slots, normalize="sinkhorn", mask=mask)

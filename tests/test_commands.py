@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 from helpers import ENVIRONMENT, ROOT, command
 
-from slotjax import cli, evaluate, segment
+from slotjax import cli, evaluate, report, segment
 from slotjax.errors import UserError
+from slotjax.reporting import card
 from slotjax.system import compilation, writing
 
 
@@ -29,6 +30,10 @@ from slotjax.system import compilation, writing
         (segment, "--workdir none text.png", "none/config.json: no such file"),
         (segment, "--weights quick --sigma 0 a.png", "--sigma: must be a number from 0.001 to 1000, not 0"),
         (segment, "--weights quick --num-slots 257 a.png", "--num-slots: must be a whole number from 1 to 256"),
+        (report, "", "--workdir and --weights: give one of the two"),
+        (report, "--weights quack", "quack: no such .* no packaged weights .*one of .*quick"),
+        (card, "quack", "quack: no such .* no packaged weights .*one of .*quick"),
+        (card, "text.png", "text.png: not a file of weights"),
         (evaluate, "", "--workdir and --weights: give one of the two"),
         (evaluate, "--workdir none", "none/config.json: no such file"),
         (evaluate, "--weights quick --images 0", "--images: must be a whole number from 1 to 1000000, not 0"),

@@ -16,8 +16,10 @@ from ml_collections import ConfigDict
 
 import slotjax
 from slotjax.config import disk
+from slotjax.errors import UserError
 from slotjax.models import ObjectDiscovery
 from slotjax.models.base import compose
+from slotjax.models.build import fields_of
 from slotjax.nn import cpu
 from slotjax.nn.decoders.mlp import OwnPlaceLayer
 from slotjax.nn.encoders import ENCODERS, CNNEncoder
@@ -82,6 +84,7 @@ def test_a_model_equals_itself_rebuilt_from_json(name):
     model = slotjax.build_model(config)
     again = slotjax.build_model(json.loads(json.dumps(config.to_dict())))
     assert model == again and hash(model) == hash(again)
+    assert slotjax.build_model(fields_of(model)) == model
     other = copy.deepcopy(config)
     other.num_slots += 1
     assert slotjax.build_model(other) != model
@@ -125,6 +128,17 @@ def test_a_part_of_ones_own_that_lacks_something_is_named(monkeypatch):
     config.encoder = ConfigDict({"name": "flat"})
     with pytest.raises(ValueError, match=r"model.encoder: Flat has no grid, check; see slotjax.nn.encoders.Encoder"):
         slotjax.build_model(config)
+
+
+def test_a_part_of_ones_own_cannot_be_built_again_by_name():
+    class Mine(CNNEncoder):
+        pass
+
+    model = slotjax.build_model(config_of("clevr:tiny").model)
+    with pytest.raises(UserError, match="model.encoder: Mine is not in the library, which has cnn"):
+        fields_of(model.clone(encoder=Mine(channels=(8,), kernels=(5,), strides=(1,), mlp_dim=8)))
+    default = fields_of(model.clone(attention=model.attention.clone(initializer=None)))
+    assert slotjax.build_model(default) == model
 
 
 def test_composition_weighs_components_with_a_softmax():

@@ -18,7 +18,7 @@ from slotjax.reporting import own_pictures
 def test_segment_at_the_pictures_own_size(tiny_run, photos, tmp_path, run):
     names = [photos / name for name in ("photo.png", "photo.jpg", "photo_2.png")]
     said = run(segment, "--workdir", tiny_run, *names, "--output", tmp_path)
-    assert len(list(tmp_path.iterdir())) == 9
+    assert len(list(tmp_path.iterdir())) == 12
     for path, name in zip(names, ("photo", "photo_3", "photo_2"), strict=True):
         told = next(line for line in said.splitlines() if line.startswith(f"{path}: "))
         assert "70x50, seen by the model at 32x32" in told and str(tmp_path / f"{name}_segments.png") in told
@@ -27,6 +27,7 @@ def test_segment_at_the_pictures_own_size(tiny_run, photos, tmp_path, run):
             ids, colours = np.asarray(picture), np.asarray(picture.convert("RGB"))
         assert int(re.search(r"(\d) of 5 slots win", told)[1]) == len(np.unique(ids)) and ids.max() < 5
         np.testing.assert_array_equal(colours, own_pictures.draw.PALETTE[ids])
+        np.testing.assert_array_equal(np.load(tmp_path / f"{name}_segments.npz")["segments"], ids)
         assert picture_size(tmp_path / f"{name}_overlay.png") == (210, 150)  # small ones are enlarged
 
 
@@ -97,7 +98,8 @@ def test_segment_with_weights_that_come_with_the_library(tmp_path, monkeypatch, 
     stripes[::2] = 255
     Image.fromarray(stripes).save("stripes.png")
     said = run(segment, "--weights", "quick", "mine.png", "stripes.png")
-    written = [f"{name}_{what}.png" for name in ("mine", "stripes") for what in ("overlay", "segments", "slots")]
+    kinds = ("overlay.png", "segments.npz", "segments.png", "slots.png")
+    written = [f"{name}_{what}" for name in ("mine", "stripes") for what in kinds]
     assert sorted(path.name for path in (tmp_path / "segments").iterdir()) == written
     assert re.findall(r"^note: (.*) is redrawn with \d+ times the usual error", said, re.M) == ["stripes"]
 

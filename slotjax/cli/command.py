@@ -19,7 +19,7 @@ COMMANDS = {  # name: its module, and what it does
     "demo": ("demo", "a page on this machine: drop a picture in, move slots about"),
     "export": ("export", "a trained model as StableHLO or ONNX, to run without slotjax"),
     "pack": ("pack", "a trained model as one file of weights"),
-    "card": ("card", "what a file of weights is, how it was made and how good it is"),
+    "card": ("reporting.card", "what a file of weights is, how it was made and how good it is"),
     "convert": ("data.convert", "multi-object TFRecords, once, into a form with random access"),
     "configs": ("config.experiments", "the experiments that come with slotjax, and what they take"),
 }

@@ -2,14 +2,19 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
 import numpy as np
 
 from slotjax.api import SIGMA, responsibilities
 from slotjax.drawing.features import in_pictures
+from slotjax.errors import UserError
 from slotjax.models import Output
 from slotjax.system import writing
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 # Distinct also for most colour-blind eyes (after Okabe and Ito, 2008), then tints of the same.
 PALETTE = np.array(
@@ -94,7 +99,7 @@ def slot_panel(component: np.ndarray, mask: np.ndarray, zoom: int = 1) -> np.nda
 
 
 def sheet(
-    images: np.ndarray, out: Output, truth: np.ndarray | None = None, *, size: int = 96, sigma: float = SIGMA
+    images: np.ndarray | None, out: Output, truth: np.ndarray | None = None, *, size: int = 96, sigma: float = SIGMA
 ) -> np.ndarray:
     """One row for each image: input, reconstruction, (true objects,) what was found, and what every slot draws.
 
@@ -102,26 +107,68 @@ def sheet(
     the slot's colour, which is that of the true object it has found.
 
     Args:
-      images: [b, h, w, 3] in [-1, 1]; truth: int [b, h, w].
+      images: [b, h, w, 3] in [-1, 1], or None where slots were not found in any; truth: int [b, h, w].
       size: smaller panels are enlarged to at least so many pixels.
       sigma: of the responsibilities.
     """
-    images, zoom = np.asarray(images), -(-size // images.shape[1])
-    posterior = np.asarray(responsibilities(out, jnp.asarray(images), sigma=sigma)).argmax(1)
-    out = in_pictures(out, images)
+    found = {}
+    if images is not None:
+        images = np.asarray(images)
+        found["responsibilities"] = np.asarray(responsibilities(out, jnp.asarray(images), sigma=sigma)).argmax(1)
+        out = in_pictures(out, images)
     components, masks, drawn = map(np.asarray, (out.components, out.masks, out.reconstruction))
-    num_slots, rows = masks.shape[1], []
-    for i, image in enumerate(images):
+    found["masks"] = masks.argmax(1)
+    num_slots, zoom, rows = masks.shape[1], -(-size // masks.shape[2]), []
+    for i, reconstruction in enumerate(drawn):
         objects = None if truth is None else np.asarray(truth[i])
-        palette = matching_colours(posterior[i], num_slots, objects)
-        plain = [to_uint8(image), to_uint8(drawn[i])]
+        segments = [ids[i] for ids in found.values()]
+        palette = matching_colours(segments[0], num_slots, objects)
+        plain = [] if images is None else [to_uint8(images[i])]
+        plain += [to_uint8(reconstruction)]
         plain += [] if objects is None else [colour_segments(objects, background=True)]
-        plain += [palette[posterior[i]], palette[masks[i].argmax(0)]]
-        row = [framed(zoomed(panel, zoom)) for panel in plain]
+        row = [framed(zoomed(panel, zoom)) for panel in (*plain, *(palette[ids] for ids in segments))]
         row += [framed(slot_panel(components[i, k], masks[i, k], zoom), palette[k]) for k in range(num_slots)]
         rows.append(row)
-    names = ["input", "reconstruction", *(["truth"] if truth is not None else []), "responsibilities", "masks"]
-    return grid(rows, [*names, *(f"slot {k}" for k in range(num_slots))])
+    names = [*(["input"] if images is not None else []), "reconstruction", *(["truth"] if truth is not None else [])]
+    return grid(rows, [*names, *found, *(f"slot {k}" for k in range(num_slots))])
+
+
+def show(
+    out: Output, images: np.ndarray | None = None, *, truth: np.ndarray | None = None, most: int = 8
+) -> "Image.Image":
+    """What a model has found as a picture, which a notebook shows where it is a cell's last value.
+
+    One row for each image: input, reconstruction, (true objects,) what was found, and what every slot draws on a
+    checkerboard. The frame of a slot's panel is the legend: it has the colour of the slot's segments, and with `truth`
+    that of the true object that the slot has found.
+
+    Args:
+      out: of `slotjax.apply` or `slotjax.decode`; the latter's has neither input nor responsibilities.
+      images: [*b, h, w, 3] in [-1, 1], in place of `out.target`.
+      truth: int [*b, h, w], 0 is the background.
+      most: of the images, so many are shown, from the first on.
+
+    Raises:
+      UserError: a model that draws nothing, or features while no images are given.
+    """
+    from PIL import Image
+
+    masks, components, drawn = out.need("masks", "components", "reconstruction")
+    if images is None and not out.draws_pictures:
+        raise UserError("images: the slots draw features; give the pictures that they were found in")
+
+    def rows(x: Any, axes: int) -> Any:
+        return None if x is None else np.asarray(x).reshape(-1, *np.shape(x)[-axes:])[:most]
+
+    pictures = rows(out.target if images is None else images, 3)
+    first = Output(
+        masks=rows(masks, 3),
+        mask_logits=rows(out.mask_logits, 3),
+        components=rows(components, 4),
+        reconstruction=rows(drawn, 3),
+        target=rows(out.target, 3),
+    )
+    return Image.fromarray(sheet(pictures, first, rows(truth, 2)))
 
 
 def zoomed(panel: np.ndarray, zoom: int) -> np.ndarray:

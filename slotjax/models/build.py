@@ -18,7 +18,7 @@ from slotjax.nn.encoders import ENCODERS, Encoder
 from slotjax.nn.fields import Resolution, check, choose
 from slotjax.nn.frames import ATTENDED_FRAMES, FRAMES, AttendedFrame, Frame
 from slotjax.nn.heads import HEADS, Head
-from slotjax.nn.initializers import INITIALIZERS
+from slotjax.nn.initializers import INITIALIZERS, GaussianSlots
 from slotjax.nn.invariant import InvariantSlotAttention
 
 Kinds = dict[str, Any]  # name -> class
@@ -116,6 +116,49 @@ def drawn_grid(backbone: Any, resolution: tuple[int, int]) -> tuple[int, int]:
         return backbone.grid(resolution)
     except UserError as error:
         raise UserError(f"model.resolution={resolution}: {error}") from None
+
+
+def fields_of(model: Model) -> dict[str, Any]:
+    """The fields from which `build_model` makes this model again.
+
+    Raises:
+      UserError: a model, or a part of one, that is not in the library's lists.
+    """
+    name = _name_of("model", model, {name: kind.module for name, kind in MODELS.items()})
+    kind, attention = MODELS[name], model.attention
+    start = attention.initializer or GaussianSlots(attention.slot_dim, attention.num_slots)
+    fields = {"name": name, "resolution": model.resolution} | _values(attention) | _values(model, own_fields(kind))
+    del fields["initializer"]
+    fields["attention"] = _name_of("model.attention", attention, ATTENTIONS)
+    for part, kinds in kind.kinds.items():
+        if part == "initializer":
+            continue
+        module = getattr(model, part)
+        fields[part] = {"name": _name_of(f"model.{part}", module, kinds)} | _values(module)
+        if "dtype" in _fields(type(module)):
+            fields["dtype"] = jnp.dtype(module.dtype).name
+    own = {name: value for name, value in _values(start).items() if name not in ("num_slots", "slot_dim")}
+    fields["initializer"] = {"name": _name_of("model.attention.initializer", start, INITIALIZERS)} | own
+    return fields
+
+
+def _name_of(where: str, part: Any, kinds: Kinds) -> str:
+    for name, kind in kinds.items():
+        if type(part) is kind:
+            return name
+    raise UserError(
+        f"{where}: {type(part).__name__} is not in the library, which has {', '.join(kinds)}; add it to their list "
+        "(docs/architecture.md), so that it can be built again"
+    )
+
+
+def _values(part: Any, fields: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The values of a part's fields as a config writes them."""
+    values = {}
+    for name, hint in (declared(type(part)) if fields is None else fields).items():
+        value = getattr(part, name)
+        values[name] = _name_of(name, value, BY_NAME[hint]) if hint in BY_NAME else value
+    return values
 
 
 def with_defaults(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -24,6 +24,9 @@ TOKENS = "[b, n, d], tokens in one axis: reshape a map [b, h, w, d] to [b, h * w
 NORM_EPSILON = 1e-3  # Keras' default, which the published weights were trained with
 TORCH_EPSILON = 1e-5  # PyTorch's default
 
+LEAST = -1e30  # a logit that no softmax gives anything
+MASKED = ("slots", "inputs")  # assignments that can leave tokens out
+
 GLOROT = nn.initializers.glorot_uniform()
 
 Params = Mapping[str, Any]
@@ -76,7 +79,13 @@ def mlp(params: Params, inputs: jax.Array) -> jax.Array:
 
 
 def attend(
-    params: Params, features: jax.Array, slots: jax.Array, normalize: str, update: str, centered: bool = False
+    params: Params,
+    features: jax.Array,
+    slots: jax.Array,
+    normalize: str,
+    update: str,
+    centered: bool = False,
+    mask: jax.Array | None = None,
 ) -> tuple[jax.Array, jax.Array]:
     """One round of competition: what every slot gathers.
 
@@ -87,6 +96,7 @@ def attend(
     Args:
       features: [b, n, d], normalised inputs.
       slots: [b, k, d].
+      mask: [b, 1, n], which inputs count; None for all.
 
     Returns:
       updates [b, k, d] and attention [b, k, n], both float32.
@@ -99,8 +109,11 @@ def attend(
     if biases is not None:
         logits = logits + (query @ biases["k"])[..., None]
     if centered:
-        logits = logits - logits.mean(-1, keepdims=True)
-    attention = ASSIGNMENTS[normalize](logits)
+        logits = logits - logits.mean(-1, keepdims=True, where=mask)
+    if mask is None:
+        attention = ASSIGNMENTS[normalize](logits)
+    else:
+        attention = jnp.where(mask, ASSIGNMENTS[normalize](jnp.where(mask, logits, LEAST)), 0)
 
     def gather(weights):
         weights = weights.astype(features.dtype)
@@ -108,7 +121,7 @@ def attend(
         values = gathered @ params["project_v"]
         return values if biases is None else values + weights.sum(-1, keepdims=True, dtype=jnp.float32) * biases["v"]
 
-    return UPDATES[update](attention, gather), attention
+    return UPDATES[update](attention, gather, mask), attention
 
 
 def slot_attention(
@@ -119,6 +132,7 @@ def slot_attention(
     normalize: Normalize = "slots",
     update: Update = "mean",
     *,
+    mask: jax.Array | None = None,
     centered: bool = False,
     gradient: Gradient = "all",
     return_history: bool = False,
@@ -133,6 +147,8 @@ def slot_attention(
       num_iterations: t >= 1.
       normalize: who gets what, a name in `slotjax.nn.assignments`. "slots": slots compete for every input (the method).
       update: what a slot takes from what it gets, a name in `slotjax.nn.updates`. "mean" is the method.
+      mask: bool [b, n], False where a token is padding, which changes nothing, whatever it holds, and which no slot
+        attends to; each example needs a token that is none. None: all count. Slots of equal size have no mask.
       centered: how well a slot matches an input counts from its mean over the inputs, so that none wins a whole picture
         for being dark, say. A step towards slots of equal size, as optimal transport has them (Zhang et al., 2023,
         Unlocking slot attention by changing optimal transport costs). False is the method.
@@ -147,17 +163,20 @@ def slot_attention(
       with `return_history` also a `History`.
 
     Raises:
-      UserError: inputs or slots of another rank, or an option that there is not.
+      UserError: inputs or slots of another rank, a mask of another shape or type, or an option that there is not.
     """
     check_options(num_iterations, normalize, update, gradient)
     _check_rank("inputs", inputs, TOKENS)
     _check_rank("slots", slots, "[b, k, d]; one example's are slots[None]")
+    if mask is not None:
+        mask = _check_mask(mask, inputs.shape[:2], normalize)
+        inputs = jnp.where(mask.swapaxes(1, 2), inputs, 0)  # padding may hold NaN
     features = layer_norm(params["norm_inputs"], inputs, norm_epsilon(params))
     initial = slots = slots.astype(jnp.float32)
 
     def iteration(carry, _):
         slots, _ = carry
-        updates, attention = attend(params, features, slots, normalize, update, centered)
+        updates, attention = attend(params, features, slots, normalize, update, centered, mask)
         slots = gru(params["gru"], updates, slots)
         slots = slots + mlp(params["mlp"], layer_norm(params["norm_mlp"], slots, norm_epsilon(params)))
         return (slots, attention), ((slots, attention) if return_history else None)
@@ -194,6 +213,18 @@ def check_options(num_iterations: int, normalize: str, update: str, gradient: st
 def _check_rank(name: str, array: Any, expected: str) -> None:
     if jnp.ndim(array) != 3:
         raise UserError(f"{name} of shape {shown(jnp.shape(array))}: expected {expected}")
+
+
+def _check_mask(mask: Any, shape: tuple[int, ...], normalize: str) -> jax.Array:
+    """The mask as [b, 1, n]."""
+    if normalize not in MASKED:
+        raise UserError(f"mask with normalize={normalize}: tokens can be left out only with {' and '.join(MASKED)}")
+    mask = jnp.asarray(mask)
+    if mask.shape != shape or mask.dtype != bool:
+        raise UserError(
+            f"mask of shape {shown(mask.shape)} and dtype {mask.dtype}: expected booleans {shown(shape)}, one a token"
+        )
+    return mask[:, None]
 
 
 def norm_params(key: jax.Array, dim: int) -> dict[str, jax.Array]:
@@ -304,12 +335,13 @@ class SlotAttention(Competition):
         key: jax.Array | None = None,
         num_slots: int | None = None,
         num_iterations: int | None = None,
+        mask: jax.Array | None = None,
         return_history: bool = False,
     ):
         """inputs [b, n, d_inputs] -> slots [b, k, d], attention [b, k, n] (and a `History`).
 
-        The initial slots are `slots` [b, k, d] where given, else drawn with `key` (one key, or one for each example),
-        else with the rng stream "slots".
+        `mask` bool [b, n] is False where a token is padding. The initial slots are `slots` [b, k, d] where given, else
+        drawn with `key` (one key, or one for each example), else with the rng stream "slots".
         """
         slots = self.start(inputs, slots, key, num_slots)
         return slot_attention(
@@ -319,6 +351,7 @@ class SlotAttention(Competition):
             self.num_iterations if num_iterations is None else num_iterations,
             self.normalize,
             self.update,
+            mask=mask,
             centered=self.centered,
             gradient=self.gradient,
             return_history=return_history,

@@ -82,6 +82,8 @@ def open_subject(workdir: Path | None, weights: str | None) -> Subject:
         return Subject(str(workdir), disk.load_valid(workdir / "config.json"), workdir)
     path = find(str(weights))
     fields = {name: value for name, value in read(path)[0].items() if name != "evaluation"}
+    if "data" not in fields:
+        raise UserError(f"{path}: does not say which pictures to score it on; save it with slotjax.save(..., data=...)")
     try:
         config = disk.from_fields(defaults().to_dict() | fields)
         validate(config)

@@ -25,9 +25,10 @@ MAX_FIGURES = 200  # each is a chart
 
 @dataclass(frozen=True)
 class History:
-    """A run's directory, read.
+    """A run's directory, read; or a file of weights, of which only the config is known.
 
     Attributes:
+      workdir: the directory, or the file.
       rows: the lines of metrics.jsonl; empty where there is no such file.
       broken_lines: how many lines of it could not be read.
     """
@@ -36,6 +37,10 @@ class History:
     config: ConfigDict
     rows: list[Row]
     broken_lines: int
+
+    @property
+    def of_weights(self) -> bool:
+        return self.workdir.is_file()
 
     @property
     def task(self) -> Task:
@@ -67,8 +72,9 @@ class History:
         return max((row["step"] for row in self.rows), default=0)
 
     def curve(self, name: str) -> list[tuple[int, float]]:
-        """(step, value) of a figure wherever it is a finite number."""
-        pairs = ((row["step"], number(row.get(name))) for row in self.rows)
+        """(step, value) of a figure wherever it is a finite number; of one that both have, the evaluations'."""
+        evaluated = any(name in row for row in self.evaluations)
+        pairs = ((row["step"], number(row.get(name))) for row in (self.evaluations if evaluated else self.rows))
         return [(step, value) for step, value in pairs if value is not None]
 
     @property

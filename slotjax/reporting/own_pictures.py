@@ -20,6 +20,7 @@ from slotjax.data.stored.pairing import ENDINGS
 from slotjax.drawing import slots as draw
 from slotjax.errors import UserError
 from slotjax.models import ObjectDiscovery, Output
+from slotjax.system import writing
 from slotjax.system.console import number as counted
 from slotjax.tasks import TASKS
 from slotjax.training.metrics_log import read_metrics
@@ -261,6 +262,8 @@ def write(
         drawn |= {f"slot_{k}": np.concatenate(both, -1) for k, both in enumerate(taken)}
     files = {name: path.with_name(f"{path.name}_{name}.png") for name in ("segments", *drawn)}
     draw.save(ids, files["segments"], palette)
+    with writing.whole(arrays := files["segments"].with_suffix(".npz")) as file:
+        np.savez_compressed(file, segments=ids)
     for name, what in drawn.items():
         draw.save(what, files[name])
-    return list(files.values())
+    return [*files.values(), arrays]

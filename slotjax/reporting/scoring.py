@@ -15,6 +15,7 @@ from slotjax.tasks import Figures, Task
 from slotjax.training.evaluation import Score, build_clustering_score, build_score, collect
 from slotjax.training.feed import SceneFeed, StoredFeed, open_feed
 from slotjax.training.restore import restore_state
+from slotjax.weights import load
 
 METHODS = {"slots": "Slot Attention", "kmeans": "k-means on colour", "soft_kmeans": "soft k-means on colour"}
 ALIKE = 5e-4  # figures that differ by less read the same
@@ -22,11 +23,11 @@ ALIKE = 5e-4  # figures that differ by less read the same
 
 @dataclass(frozen=True)
 class Trained:
-    """The best checkpoint, and the images it is scored on."""
+    """The best checkpoint, or weights, whose step is not known; and the images they are scored on."""
 
     model: Model
     params: Any
-    step: int
+    step: int | None
     feed: SceneFeed | StoredFeed
 
     @property
@@ -59,11 +60,13 @@ class Scores:
 
 
 def open_trained(history: History) -> Trained:
-    """The best checkpoint of a run and its held-out images.
+    """The best checkpoint of a run, or weights, and the held-out images.
 
     Raises:
       UserError: no checkpoint, a damaged one, or data that is no longer there.
     """
+    if history.of_weights:
+        return Trained(*load(history.workdir), None, open_feed(history.config))
     model, state = restore_state(history.config, history.workdir, best=True)
     return Trained(model, state.best_params, int(state.step), open_feed(history.config))
 

@@ -57,7 +57,7 @@ def build(history: History, *, brief: bool = False, reload: page.Reload | None =
         resolution=tuple(history.config.model.resolution),
         ranked_by=ranked_by and title(ranked_by, history.task),
         lower_is_better=bool(ranked_by and not higher_is_better(ranked_by)),
-        charts=charts(history, seen),
+        charts=charts(history, seen, headlines_only=reload is not None),
         table=table(history, seen),
         histograms=histograms(history, seen),
         config=config_rows(history.config),
@@ -93,6 +93,8 @@ def remarks(history: History, scores: Scores) -> list[str]:
 
 def missing(history: History) -> list[str]:
     """What the metrics lack."""
+    if history.of_weights:
+        return []
     said, steps = [], history.config.train.num_steps
     if not history.rows:
         said.append("No metrics.jsonl: no curves.")
@@ -127,9 +129,12 @@ def is_bounded(name: str) -> bool:
     return name.endswith(("ari", "miou", "mbo"))
 
 
-def charts(history: History, seen: Seen) -> list[dict[str, Any]]:
+def charts(history: History, seen: Seen, headlines_only: bool = False) -> list[dict[str, Any]]:
     """Loss, held-out figures and speed over steps, with the baselines' level where there is one."""
-    names = ["loss", *columns(history.evaluations, history.task), "images_per_second"]
+    figures = columns(history.evaluations, history.task)
+    if headlines_only:  # of a run that goes on: every chart takes its time
+        figures = headlines(figures, history.task)
+    names = ["loss", *figures, "images_per_second"]
     drawn = []
     for name in names:
         points = history.curve(name)

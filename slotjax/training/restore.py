@@ -1,5 +1,6 @@
 """Trained models: from a run's checkpoints, a file of weights, or weights that come with the library."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,12 @@ from ml_collections import ConfigDict
 from slotjax import weights
 from slotjax.api import init
 from slotjax.config import disk
+from slotjax.config.check import validate
+from slotjax.config.schema import defaults
 from slotjax.errors import UserError
 from slotjax.models import Model, build_model
+from slotjax.models.build import fields_of
+from slotjax.nn.fields import choose
 from slotjax.training.checkpoint import Checkpoints
 from slotjax.training.optimizer import build_optimizer
 from slotjax.training.rng import stream_key
@@ -38,6 +43,41 @@ def load(name: str | Path, *, backbone: str | Path | None = None) -> tuple[Model
     if path.is_dir():
         return load_run(path, backbone)
     return weights.load(weights.find(name), backbone)
+
+
+def save(path: str | Path, model: Model, params: Any, *, data: Mapping[str, Any] | None = None) -> Path:
+    """Writes a model and its parameters as one file of weights, as the end of a training loop of one's own.
+
+    `slotjax.load`, `train.start_from` and `slotjax.segment --weights` take it; with `data` also `slotjax.evaluate
+    --weights` and `slotjax.report --weights`.
+
+    Args:
+      path: ends in .safetensors.
+      model: of `slotjax.build_model`, or put together from the library's parts.
+      params: of `slotjax.init`, trained.
+      data: which held-out pictures to score it on, as the section `data` of a config: {"name": "sprites"}, say.
+
+    Returns:
+      The path.
+
+    Raises:
+      UserError: another ending, a part that is not the library's, parameters of another model, no such data, or a file
+        that cannot be written.
+    """
+    path = Path(path).expanduser()
+    if path.suffix != weights.SUFFIX:
+        raise UserError(f"{path}: name a file that ends in {weights.SUFFIX}")
+    config = disk.from_fields(defaults().to_dict() | {"model": fields_of(model)})
+    if data is not None:
+        for name in data:
+            choose("data", config.data, name)
+        config.data = ConfigDict({**config.data.to_dict(), **data})
+        validate(config)
+    weights.check_parameters(model, params)
+    fields = config.to_dict()
+    kept = {name: value for name, value in params.items() if name not in model.pretrained()}
+    weights.save(path, {name: fields[name] for name in ("model", *(["data"] if data else []))}, kept)
+    return path
 
 
 def load_run(workdir: Path, backbone: str | Path | None = None) -> tuple[Model, Any]:
