@@ -5,6 +5,7 @@ Scenes are rendered while it trains. Variants, which combine, as in `clevr.py:ma
     tfds     reads TFDS `clevr`
     masks    reads CLEVR-with-masks TFRecords (`--config.data.path=FILE`)
     clevr10  takes all scenes, up to 10 objects, with 11 slots
+    isa      is invariant slot attention (Biza et al., 2023)
     bf16     computes in bfloat16
     small    is the recipe for two CPU cores
     tiny     runs in seconds
@@ -20,7 +21,8 @@ def get_config(variants: str | None = None) -> ConfigDict:
     config = experiment(recipes.paper_model((128, 128), 7), cores="devices", data={"name": "clevr"})
     config.data.options = ConfigDict({"min_objects": 3, "max_objects": 6})
     kinds = {"tfds": stored("clevr_tfds", max_objects=6), "masks": stored("clevr_with_masks", max_objects=6)}
-    return apply_variants(config, variants, kinds | {"clevr10": clevr10, "bf16": bf16, "small": small, "tiny": tiny})
+    models = {"bf16": bf16, "small": small, "isa": recipes.isa, "tiny": tiny}
+    return apply_variants(config, variants, kinds | {"clevr10": clevr10} | models)
 
 
 def clevr10(config: ConfigDict) -> None:

@@ -3,6 +3,7 @@
 Scenes are rendered while it trains. Variants, which combine:
 
     tfrecords  reads the original data set (`--config.data.path=FILE`)
+    isa        is invariant slot attention (Biza et al., 2023)
     bf16       computes in bfloat16
     small      is the recipe for two CPU cores
     tiny       runs in seconds
@@ -17,8 +18,8 @@ from slotjax.config.variants import apply_variants, bf16, experiment, stored, ti
 def get_config(variants: str | None = None) -> ConfigDict:
     model = recipes.paper_model((35, 35), 4, width=32, decoder=(1, 1, 1))
     config = experiment(model, cores="devices", data={"name": "tetrominoes"})
-    choices = {"tfrecords": stored("tetrominoes_tfrecords"), "bf16": bf16, "small": small, "tiny": tiny}
-    return apply_variants(config, variants, choices)
+    models = {"bf16": bf16, "small": small, "isa": recipes.isa, "tiny": tiny}
+    return apply_variants(config, variants, {"tfrecords": stored("tetrominoes_tfrecords")} | models)
 
 
 def small(config: ConfigDict) -> None:

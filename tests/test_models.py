@@ -30,6 +30,8 @@ PARAMETERS = {  # per config and variant; a change of a model shows here
     "clevr:small": 304_736,
     "clevr:clevr10,small": 304_992,
     "clevr:small,tiny": 12_992,
+    "clevr:isa": 907_524,
+    "clevr:isa,tiny": 16_956,
     "clevr:tiny": 12_556,
     "clevr_set": 380_755,
     "clevr_set:small": 124_627,
@@ -49,8 +51,9 @@ PARAMETERS = {  # per config and variant; a change of a model shows here
     "quick": 300_000,
     "quick:tiny": 12_384,
     "tetrominoes": 235_812,
-    "tetrominoes:small": 309_188,
-    "tetrominoes:small,tiny": 13_556,
+    "tetrominoes:isa": 252_836,
+    "tetrominoes:small": 304_580,
+    "tetrominoes:small,tiny": 12_980,
     "tetrominoes:tiny": 9_340,
 }
 
