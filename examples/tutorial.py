@@ -17,6 +17,9 @@
 # `python examples/tutorial.py`, or as a notebook: `jupytext --to ipynb examples/tutorial.py`.
 
 # %%
+# %pip install -q slotjax
+
+# %%
 import os
 from pathlib import Path
 

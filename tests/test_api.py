@@ -1,5 +1,6 @@
 """The pure functions over a model: shapes, transforms, and errors before compilation."""
 
+import inspect
 from functools import partial
 
 import jax
@@ -276,3 +277,14 @@ def test_more_slots_than_were_learned_is_an_error():
         apply(model, params, IMAGES, KEY, num_slots=8)
     out = apply(model, params, IMAGES, initial_slots=jnp.ones((2, 9, DIM)))
     assert out.slots.shape == (2, 9, DIM)
+
+
+def test_what_is_imported_late_completes_with_tab():
+    assert {"apply", "load", "SlotAttention", "STATIC"} <= set(dir(slotjax))
+    assert {"scenes", "stored", "batches"} <= set(dir(slotjax.data))
+    assert slotjax.data.batches.__name__ == "slotjax.data.batches"
+    assert {"from_tf2", "from_torch"} <= set(dir(slotjax.convert))
+    with pytest.raises(AttributeError, match="no attribute 'quack'"):
+        slotjax.data.quack  # noqa: B018
+    for static in slotjax.STATIC:
+        assert static in inspect.signature(slotjax.apply).parameters

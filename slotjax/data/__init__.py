@@ -4,9 +4,17 @@ Submodules are imported when they are first used: readers of stored data bring l
 """
 
 import importlib
+import pkgutil
+from typing import Any
+
+_MODULES = tuple(module.name for module in pkgutil.iter_modules(__path__))
 
 
-def __getattr__(name: str):
-    if name == "scenes":
-        return importlib.import_module("slotjax.data.scenes")
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"slotjax.data.{name}")
     raise AttributeError(f"module 'slotjax.data' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_MODULES])

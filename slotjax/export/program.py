@@ -94,12 +94,12 @@ def about(source: str, seed: int, picture: tuple[int, ...], outputs: tuple[str, 
 
 
 def difference(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> float:
-    """How far outputs are apart at most, in units of each one's largest number, or of 1.
+    """How far any number is off: the least tolerance, relative and absolute at once, by which all outputs are equal.
 
     `segments` are left out: a pixel that is as likely another slot's may differ.
     """
     pairs = [(np.asarray(ours[name]), theirs[name]) for name in ours if name != "segments"]
-    return max(float(np.abs(a - b).max() / max(1, np.abs(a).max())) for a, b in pairs)
+    return max(float((np.abs(a - b) / (1 + np.abs(a))).max()) for a, b in pairs)
 
 
 def example(picture: tuple[int, ...]) -> np.ndarray:
