@@ -23,6 +23,8 @@ COMMANDS = {  # name: its module, and what it does
     "convert": ("data.convert", "multi-object TFRecords, once, into a form with random access"),
     "configs": ("config.experiments", "the experiments that come with slotjax, and what they take"),
 }
+USAGE = "slotjax COMMAND ..."
+COMPLETION = 'eval "$(register-python-argcomplete slotjax)"'
 
 
 def main() -> None:
@@ -52,7 +54,5 @@ def explain() -> None:
     parser.prog = CONSOLE.strip()
     parser.add_argument("--version", action="version", version=VERSION)
     parser.add_argument("command", metavar="COMMAND", choices=COMMANDS, help="slotjax COMMAND --help lists its flags")
+    parser.epilog = f"A shell completes it after  {COMPLETION}"
     parser.parse_args()
-
-
-USAGE = "slotjax COMMAND ..."
