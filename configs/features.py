@@ -3,9 +3,12 @@
     python train.py --config configs/features.py --config.model.backbone.weights=FILE.safetensors \\
         --config.data.path=COCO
 
-The numbers are those of the paper's appendix E for COCO and ViT-B/16 (DINO). Variants: `vits14` for ViT-S/14 (DINOv2),
-as in Didolkar et al., 2025; `voc` and `folder` for other pictures; `bf16` computes in bfloat16; `small` is a recipe for
-two CPU cores; `tiny` runs in seconds, without weights from anywhere.
+The numbers are those of the paper's appendix E for COCO and ViT-B/16 (DINO). Variants, which combine:
+
+    vits14  is for ViT-S/14 (DINOv2), as in Didolkar et al., 2025
+    bf16    computes in bfloat16
+    small   is a recipe for two CPU cores
+    tiny    runs in seconds, without weights from anywhere
 """
 
 from ml_collections import ConfigDict

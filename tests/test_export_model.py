@@ -137,6 +137,6 @@ def test_the_ten_lines_of_the_docs_run_without_slotjax(snippet, tmp_path):
     assert result.returncode == 0, result.stderr
     ours = program.program(model, params, "clevr6").call(pixels[None].astype(np.float32) / 127.5 - 1)
     with np.load(tmp_path / "out.npz") as theirs:
-        assert program.difference(ours, dict(theirs)) < 1e-5
+        assert program.difference(ours, dict(theirs)) < 2e-5  # rounding, after two iterations of 64 x 64 pixels
         assert (theirs["segments"] == ours["segments"]).mean() > 0.999
     assert len(np.unique(Image.open(tmp_path / "segments.png"))) > 2

@@ -94,12 +94,13 @@ def about(source: str, seed: int, picture: tuple[int, ...], outputs: tuple[str, 
 
 
 def difference(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> float:
-    """How far any number is off: the least tolerance, relative and absolute at once, by which all outputs are equal.
+    """How far outputs are apart at most, in units of each one's largest number, or of 1.
 
-    `segments` are left out: a pixel that is as likely another slot's may differ.
+    What a slot draws where its mask is 0 can be large, and is of no use. `segments` are left out: a pixel that is as
+    likely another slot's may differ.
     """
     pairs = [(np.asarray(ours[name]), theirs[name]) for name in ours if name != "segments"]
-    return max(float((np.abs(a - b) / (1 + np.abs(a))).max()) for a, b in pairs)
+    return max(float(np.abs(a - b).max() / max(1, np.abs(a).max())) for a, b in pairs)
 
 
 def example(picture: tuple[int, ...]) -> np.ndarray:
