@@ -63,7 +63,12 @@ def load_mask(path: str | Path, resolution: tuple[int, int] | None = None, crop:
       UserError: as in `load_picture`, and for more than `MAX_MASK_IDS` objects.
     """
     ids = read_mask(Path(path))
-    shape = resolution[::-1] if resolution else ids.shape[::-1]
+    return as_segments(ids, resolution or ids.shape, crop)
+
+
+def as_segments(ids: np.ndarray, resolution: tuple[int, ...], crop: bool) -> np.ndarray:
+    """Ids uint8 [h, w], cut and resized as `as_input` does with their picture: int32 [*resolution]."""
+    shape = resolution[1], resolution[0]
     if ids.shape[::-1] != shape:
         from PIL import Image
 
@@ -88,12 +93,18 @@ def kept_box(size: tuple[int, int], shape: tuple[int, int], crop: bool) -> tuple
 
 def read_rgb(path: Path) -> tuple["Image", list[str]]:
     """The whole picture upright in RGB, and what was changed."""
+    picture, turned = _upright(path)
+    rgb, notes = to_rgb(picture, path)
+    return rgb, ["turned by its EXIF orientation"] * turned + notes
+
+
+def to_rgb(picture: "Image", name: object) -> tuple["Image", list[str]]:
+    """An unpacked picture of any mode in RGB, and what was changed; `name` begins the error of one that cannot be."""
     from PIL import Image
 
-    picture, turned = _upright(path)
-    notes = ["turned by its EXIF orientation"] if turned else []
+    notes: list[str] = []
     if picture.mode == "F":
-        raise UserError(f"{path} holds floating-point pixels, whose range is unknown: save it with 8 or 16 bits")
+        raise UserError(f"{name} holds floating-point pixels, whose range is unknown: save it with 8 or 16 bits")
     if picture.mode.startswith("I"):
         grey = (np.asarray(picture).clip(0, 65535).astype(np.float32) / 257).round().astype(np.uint8)
         return Image.fromarray(grey).convert("RGB"), [*notes, "16-bit grey scaled to 8 bits"]
@@ -108,10 +119,7 @@ def read_rgb(path: Path) -> tuple["Image", list[str]]:
 
 def read_mask(path: Path) -> np.ndarray:
     """The whole mask upright: ids uint8 [h, w], 1, 2, ... in the order of the values, of which 0 is no object."""
-    picture, _ = _upright(path)
-    if picture.format in LOSSY:
-        return _lossy_mask(picture, path)
-    values = _values(picture)
+    values = mask_values(path)
     if values.dtype == np.uint8:
         found = np.flatnonzero(np.bincount(values.ravel(), minlength=256)[1:]) + 1
         table = np.zeros(256, np.uint8)
@@ -128,6 +136,12 @@ def read_mask(path: Path) -> np.ndarray:
         numbers = values.ravel()[start : start + _PIECE]
         ids[start : start + _PIECE] = np.where(numbers == 0, 0, np.searchsorted(found, numbers) + 1)
     return ids.reshape(values.shape)
+
+
+def mask_values(path: Path) -> np.ndarray:
+    """What the whole mask holds, upright: one number for each pixel [h, w], 0 where there is no object."""
+    picture, _ = _upright(path)
+    return _lossy_mask(picture, path) if picture.format in LOSSY else _values(picture)
 
 
 def _values(picture: "Image") -> np.ndarray:

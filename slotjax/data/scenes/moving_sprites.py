@@ -92,11 +92,11 @@ def _collide(centre: jax.Array, radius: jax.Array, layer: jax.Array, count: jax.
 
 def _flow(segments: jax.Array, centre: jax.Array, next_centre: jax.Array, turned: jax.Array) -> jax.Array:
     """How pixels of segments [r, r] move, (row, column) over the side, [r, r, 2]; centres [n, 2], turned [n] in rad."""
+    less, sin = -2 * jnp.sin(turned / 2) ** 2, jnp.sin(turned)  # cos - 1, with the digits of small turns
+    (y, x), (down, right) = centre.T, (next_centre - centre).T
+    # A pixel's way is linear in its place: the turn about the centre, and the centre's own way.
+    linear = jnp.stack([less, sin, down - less * y - sin * x, right - less * x + sin * y], -1)
+    less, sin, down, right = jnp.moveaxis(jnp.pad(linear, ((1, 0), (0, 0)))[segments], -1, 0)
     pixels = (jnp.arange(len(segments), dtype=jnp.float32) + 0.5) / len(segments)
-    centre, next_centre = (jnp.pad(x, ((1, 0), (0, 0)))[segments] for x in (centre, next_centre))
-    turned = jnp.pad(turned, (1, 0))[segments]
-    y, x = pixels[:, None] - centre[..., 0], pixels[None, :] - centre[..., 1]
-    # cos - 1 as a sine keeps the digits of small turns.
-    less, sin = -2 * jnp.sin(turned / 2) ** 2, jnp.sin(turned)
-    moved = next_centre - centre + jnp.stack([less * y + sin * x, less * x - sin * y], -1)
-    return jnp.where((segments > 0)[..., None], moved, 0)
+    y, x = pixels[:, None], pixels
+    return jnp.stack([down + less * y + sin * x, right + less * x - sin * y], -1)

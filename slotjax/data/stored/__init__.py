@@ -19,6 +19,7 @@ STORED = {  # name -> module, or module:argument of its `open_split`
     "objects_room_tfrecords": "slotjax.data.stored.multi_object:objects_room",
     "folder": "slotjax.data.stored.folder",
     "movi": "slotjax.data.stored.movi",
+    "videos": "slotjax.data.stored.videos",
 }
 
 __all__ = ["STORED", "Key", "Stored", "open_stored"]
