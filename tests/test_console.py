@@ -115,6 +115,22 @@ def test_the_docstring_of_an_experiment_lists_its_variants(name, monkeypatch):
     assert f"{name}: {summary}\n" in listing and all(line in listing for line in lines.values())
 
 
+def test_the_list_says_what_was_measured(monkeypatch):
+    """Of recipes that there are, and of combinations of variants too."""
+    for name in packaged.costs():
+        file, _, chosen = name.partition(":")
+        known = experiments.described(packaged.experiments()[file])[1]
+        assert set(filter(None, chosen.split(","))) <= known.keys()
+    measured = {"quick": {"minutes": 4.4, "gib": 0.9}, "clevr:clevr10,small": {"minutes": 61.0, "gib": 2.0}}
+    monkeypatch.setattr(packaged, "costs", lambda: measured)
+    lines = experiments.listing().splitlines()
+    (quick,) = (line for line in lines if line.startswith("quick: "))
+    assert quick.endswith("; takes about 4 min and 0.9 GiB on two CPU cores")
+    (both,) = (line for line in lines if line.startswith("    :clevr10,small "))
+    assert both.endswith("; takes about 61 min and 2.0 GiB on two CPU cores")
+    assert len([line for line in lines if "takes about" in line]) == 2
+
+
 def test_what_is_not_installed_is_named_with_its_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
     message = 'tensorflow_datasets is not installed; pip install "slotjax[data]" brings it'

@@ -40,12 +40,20 @@ def described(path: Path) -> tuple[str, dict[str, str]]:
 
 
 def listing() -> str:
-    """A line for each experiment, and one for each of its variants."""
+    """A line for each experiment, each of its variants, and those of their combinations that were measured."""
     lines = []
     for name, path in packaged.experiments().items():
         summary, variants = described(path)
-        lines += [f"{name}: {summary}", *(f"    :{variant:<18} {line}" for variant, line in variants.items())]
+        lines += [f"{name}: {summary}{cost(name)}"]
+        several = {x.partition(":")[2]: "of these" for x in packaged.costs() if x.startswith(f"{name}:") and "," in x}
+        lines += [f"    :{x:<18} {line}{cost(f'{name}:{x}')}" for x, line in (variants | several).items()]
     return "\n".join(lines)
+
+
+def cost(name: str) -> str:
+    """What a recipe takes, after its description; nothing where that was not measured."""
+    found = packaged.costs().get(name)
+    return f"; takes about {found['minutes']:.0f} min and {found['gib']:.1f} GiB on two CPU cores" if found else ""
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Files that come with slotjax."""
 
+import json
 from pathlib import Path
 
 _PACKAGE = Path(__file__).parent.parent
@@ -8,8 +9,17 @@ _EXPERIMENTS = (_PACKAGE / "configs", _PACKAGE.parent / "configs")  # in an inst
 
 def experiments() -> dict[str, Path]:
     """Configs by their names."""
-    folder = next((folder for folder in _EXPERIMENTS if folder.is_dir()), _EXPERIMENTS[0])
-    return {path.stem: path for path in sorted(folder.glob("*.py"))}
+    return {path.stem: path for path in sorted(_folder().glob("*.py"))}
+
+
+def costs() -> dict[str, dict[str, float]]:
+    """What `benchmarks/costs.py` measured of recipes, by "NAME:VARIANTS": minutes and gib (of memory)."""
+    path = _folder() / "costs.json"
+    return json.loads(path.read_text("utf-8")) if path.exists() else {}
+
+
+def _folder() -> Path:
+    return next((folder for folder in _EXPERIMENTS if folder.is_dir()), _EXPERIMENTS[0])
 
 
 def weights() -> dict[str, Path]:
