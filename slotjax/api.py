@@ -5,6 +5,7 @@ and differentiated; bind keywords with `functools.partial` under vmap and pmap.
 """
 
 import warnings
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,8 @@ UNLIKELY = 2.0  # beyond this a picture's values are taken for bytes
 
 
 def init(model: Model, key: jax.Array, images: jax.Array) -> Params:
-    """Parameters of `model`, drawn with `key`, for images of this shape [b, h, w, 3] (only the shape matters).
+    """Parameters of `model`, drawn with `key`, for images of this shape [b, h, w, 3] (only the shape matters), or of a
+    video's [b, t, h, w, 3].
 
     Those of a pretrained backbone come from its file.
     """
@@ -57,26 +59,36 @@ def apply(
     num_slots: int | None = None,
     num_iterations: int | None = None,
     initial_slots: jax.Array | None = None,
+    cues: Mapping[str, jax.Array] | None = None,
     return_history: bool = False,
 ) -> Output:
-    """Splits images into slots.
+    """Splits images, or videos, into slots.
 
     Args:
-      images: [b, h, w, 3] in [-1, 1], at the model's resolution.
+      images: [b, h, w, 3] in [-1, 1], at the model's resolution; where it takes videos [b, t, h, w, 3].
       key: draws the initial slots: one key, or one for each image [b].
       num_slots, num_iterations: instead of the numbers used in training.
-      initial_slots: [b, k, d], instead of the draw; another picture's `Output.slots`, say.
-      return_history: also return the slots and the attention of every iteration.
+      initial_slots: [b, k, d], instead of the draw; another picture's `Output.slots`, say. Of a video those of the
+        frame before its first: `out.slots[:, -1]` goes on where another call ended.
+      cues: videos: what is known of the first frame, where the model starts its slots from that: {"boxes": [b, m, 4]}
+        (ymin, xmin, ymax, xmax in 0..1; rows of -1 are no object) or {"centers": [b, m, 2]}. {"slots": [b, k, d]} are
+        the slots themselves, with which the first frame's attention begins.
+      return_history: pictures: also return the slots and the attention of every iteration.
 
     Returns:
-      `Output`; for object discovery slots, attention, masks, components and reconstruction.
+      `Output`; for object discovery slots, attention, masks, components and reconstruction, each with an axis of time
+      behind that of the batch where the model takes videos.
 
     Raises:
-      UserError (a ValueError): neither key nor initial_slots; disagreeing num_slots; more slots than a per-slot
-        initialiser has; images of another shape, type or range.
+      UserError (a ValueError): no key, initial_slots or cues; disagreeing num_slots; more slots than a per-slot
+        initialiser has; images of another shape, type or range; cues that the model does not take.
     """
     images = _check_images(model, images)
-    if key is None and initial_slots is None:
+    if initial_slots is None:
+        cues = model.check_cues(cues, images.shape[0], num_slots or model.attention.num_slots)
+    elif cues is not None:
+        raise UserError("cues: the slots start from initial_slots; give one of the two")
+    if key is None and initial_slots is None and cues is None:
         raise UserError("key=None: pass a jax.random.key to draw the initial slots, or initial_slots [b, k, d]")
     if isinstance(key, int | np.integer):
         raise UserError(f"key={key}: pass a key, jax.random.key({key})")
@@ -84,10 +96,12 @@ def apply(
         if value is not None:
             check(name, Count, value)
     if initial_slots is not None:
-        _check_slots(initial_slots, images.shape[0], model.attention.slot_dim, model.decoded_dim)
+        _check_slots(initial_slots, images.shape[:1], model.attention.slot_dim, model.decoded_dim)
         if num_slots not in (None, initial_slots.shape[1]):
             raise UserError(f"num_slots={num_slots}: initial_slots holds {initial_slots.shape[1]}; leave num_slots out")
     options = {"num_slots": num_slots, "num_iterations": num_iterations, "return_history": return_history}
+    if cues is not None:
+        options["cues"] = cues
     return _run(model, params, images, initial_slots, key=key, **options)
 
 
@@ -105,7 +119,7 @@ def load_image(path: str | Path, model: Model, *, crop: bool = False) -> jax.Arr
 
 
 def encode(model: Model, params: Params, images: jax.Array) -> jax.Array:
-    """images [b, h, w, 3] in [-1, 1] -> tokens [b, n, d], what the slots compete for."""
+    """images [b, h, w, 3] in [-1, 1] -> tokens [b, n, d], what the slots compete for; of a video every frame's."""
     return _run(model, params, _check_images(model, images), method="encode")
 
 
@@ -133,11 +147,13 @@ def features(backbone: Any, weights: Params, images: jax.Array) -> jax.Array:
 
 
 def decode(model: Model, params: Params, slots: jax.Array) -> Output:
-    """slots [b, k, d], as `apply` returns them -> components, masks and reconstruction (set prediction: predictions).
+    """slots [b, k, d], or [b, t, k, d] of a video, as `apply` returns them -> components, masks and reconstruction
+    (set prediction: predictions).
 
     Where the decoder draws in each slot's own frame, d includes where the slots attend; see `Output`.
     """
-    _check_slots(slots, jnp.shape(slots)[0] if jnp.ndim(slots) else 0, model.decoded_dim)
+    batch = jnp.shape(slots)[:-2] if jnp.ndim(slots) == _rank(model) - 1 else jnp.shape(slots)[:1]
+    _check_slots(slots, batch, model.decoded_dim)
     return _run(model, params, slots, method="decode")
 
 
@@ -209,20 +225,26 @@ def segments(
     """Which slot each pixel belongs to, at the images' own size: the argmax of `responsibilities`.
 
     Args:
-      images: [b, h, w, 3] in [-1, 1] of any size; the model sees them resized to its resolution.
+      images: [b, h, w, 3] in [-1, 1] of any size, or [b, t, h, w, 3]; the model sees them resized to its resolution.
       sigma: see `responsibilities`.
       key, options: as in `apply`.
 
     Returns:
-      int32 [b, h, w], ids in [0, k).
+      int32 [b, h, w], ids in [0, k); of a video [b, t, h, w]. Where the model draws something else than pictures, flow
+      say, they are those of its masks.
     """
     images = arguments.array("images", images)
-    if images.ndim != 4:
-        raise UserError(f"images of shape {shown(images.shape)}: expected [b, h, w, 3]; a single one is image[None]")
+    if images.ndim != _rank(model):
+        raise UserError(f"images of shape {shown(images.shape)}: expected {_expected(model)}")
     images = _check_type(images)
+    size = (images.shape[-3], images.shape[-2])
     seen = _resized(images, _picture(model)[:2], antialias=True)
     out = apply(model, params, seen, key, **options)
-    return responsibilities(out, images, sigma=sigma).argmax(-3).astype(jnp.int32)
+    if out.target is None:
+        shares = _resized(_log_masks(out)[..., None], size)[..., 0]
+    else:
+        shares = responsibilities(out, images, sigma=sigma)
+    return shares.argmax(-3).astype(jnp.int32)
 
 
 def _log_masks(out: Output) -> jax.Array:
@@ -243,20 +265,36 @@ def _run(model: Any, params: Params, *arguments: Any, **options: Any) -> Any:
 
 
 def _picture(model: Model) -> tuple[int, int, int]:
-    """The shape of one picture that the model takes, [h, w, c]."""
-    height, width, channels = next(iter(model.inputs.values())).shape
+    """The shape of one picture, or frame, that the model takes, [h, w, c]."""
+    *_, height, width, channels = next(iter(model.inputs.values())).shape
     return height, width, channels
+
+
+def _rank(model: Model) -> int:
+    """How many axes a batch has: 4 of pictures, 5 of videos."""
+    return 1 + len(next(iter(model.inputs.values())).shape)
+
+
+def _expected(model: Model) -> str:
+    """What a batch should look like, for messages."""
+    if _rank(model) == 5:
+        return "[b, t, h, w, 3], as this model takes videos; pictures are videos of one frame, images[:, None]"
+    return "[b, h, w, 3]; a single one is image[None], a video's frames are so many pictures"
 
 
 def _check_images(model: Model, images: Any) -> jax.Array:
     """The images as an array, or a `UserError` if they are not what the model takes."""
-    expected = _picture(model)
-    images = arguments.array("images", images)
-    if images.shape[1:] != expected:
+    expected, images = _picture(model), arguments.array("images", images)
+    if images.ndim != _rank(model) and images.ndim in (4, 5):
+        raise UserError(f"images of shape {tuple(images.shape)}: expected {_expected(model)}")
+    if images.ndim != _rank(model) or images.shape[-3:] != expected:
+        leading = "b, t" if _rank(model) == 5 else "b"
         raise UserError(
-            f"images of shape {tuple(images.shape)}: this model takes [b, {', '.join(map(str, expected))}], NHWC in "
-            "[-1, 1]; resize them, or build the model with another resolution"
+            f"images of shape {tuple(images.shape)}: this model takes [{leading}, {', '.join(map(str, expected))}], "
+            "channels last, in [-1, 1]; resize them, or build the model with another resolution"
         )
+    if 0 in images.shape[1:-3]:
+        raise UserError(f"images of shape {tuple(images.shape)}: a video without a frame; give at least one")
     return _check_type(images)
 
 
@@ -279,10 +317,11 @@ def _check_range(low: float, high: float) -> None:
         )
 
 
-def _check_slots(slots: jax.Array, batch: int, *dims: int) -> None:
+def _check_slots(slots: jax.Array, batch: tuple[int, ...], *dims: int) -> None:
     shape = jnp.shape(slots)
-    if len(shape) != 3 or shape[0] != batch or shape[2] not in dims:
-        expected = " or ".join(f"[{batch}, k, {dim}]" for dim in sorted(set(dims)))
+    if len(shape) != len(batch) + 2 or shape[:-2] != batch or shape[-1] not in dims:
+        leading = ", ".join(map(str, batch))
+        expected = " or ".join(f"[{leading}, k, {dim}]" for dim in sorted(set(dims)))
         raise UserError(f"slots of shape {tuple(shape)}: expected {expected}, as apply returns them")
 
 

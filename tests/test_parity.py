@@ -12,7 +12,8 @@ from helpers import config_of
 
 from slotjax import build_model, convert, slot_attention
 from slotjax.config.schema import defaults
-from slotjax.convert import tf2
+from slotjax.convert.tf2 import _attention as attention_of
+from slotjax.convert.weights import Weights
 from slotjax.losses.reconstruction import mse
 from slotjax.nn.attention import attend, gru, layer_norm
 from slotjax.nn.positions import position_grid
@@ -209,7 +210,7 @@ def test_attention_on_the_extract(data_dir):
     agrees with those recorded to 1e-6.
     """
     recording = dict(np.load(data_dir / "golden_attention.npz"))
-    params = tf2._attention(tf2._Weights(golden.weights(recording)))
+    params = attention_of(Weights(golden.weights(recording), "", "slot_attention/gru/kernel"))
     start = golden.initial_slots({"attention": params}, recording["noise"])
     slots, attention, history = slot_attention(params, recording["enc/feat"], start, 3, return_history=True)
     _, softmax, renormalised, updates, gru_out = iterations(params, recording["enc/feat"], start, history)

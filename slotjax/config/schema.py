@@ -52,10 +52,13 @@ class Train:
     stages: tuple[dict, ...] = ()  # a curriculum: {"until": step, "model.FIELD": value}, one after another
     learning_rate: Annotated[float, Range(0, FLOAT, open_below=True)] = 4e-4
     learning_rates: dict = field(default_factory=dict)  # by part ("decoder"), what it is multiplied by
-    schedule: Literal["exponential", "cosine", "constant"] = "exponential"  # all after a linear warm-up
+    # All after a linear warm-up, which "exponential" and "cosine" do not wait for.
+    schedule: Literal["exponential", "cosine", "warmup_cosine", "constant"] = "exponential"
     warmup_steps: Annotated[int, Range(0, STEPS)] = 10_000
     decay_rate: Annotated[float, Range(0, FLOAT)] = 0.5
     decay_steps: Steps = 100_000
+    # Adam's epsilon: before the bias correction, as Keras adds it, or after it, as Flax and Optax do.
+    adam: Literal["keras", "flax"] = "keras"
     clip_norm: Annotated[float, Range(0, FLOAT)] = 0.0  # largest norm of the gradient; 0: no clipping
     weight_decay: Annotated[float, Range(0, FLOAT)] = 0.0  # of all but biases, norms and the slots' starts
     # Moving average of the parameters, used for evaluation; 0: none.

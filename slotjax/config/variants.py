@@ -64,6 +64,8 @@ def tiny(config: ConfigDict) -> None:
     config.train.start_from = ""  # trained weights are of a larger model
     config.train.stages = tuple({**stage, "until": 2} for stage in config.train.stages[:1])
     config.eval.update(batch_size=8, pictures=2)
+    if config.data.num_frames:
+        config.data.update(num_frames=2, eval_frames=0)
     model = config.model
     model.update(slot_dim=16, mlp_dim=16)
     if max(model.resolution) > 35:  # Tetrominoes have one size only

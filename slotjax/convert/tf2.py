@@ -1,13 +1,13 @@
-"""Weights of the original TF2 implementation, for slotjax's models."""
+"""Weights of the TF2 program of Slot Attention (Locatello et al., 2020)."""
 
 import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
-import jax.numpy as jnp
 import numpy as np
 
+from slotjax.convert.weights import Weights
 from slotjax.errors import UserError, shown
 from slotjax.system.paths import given
 from slotjax.system.reading import read_bytes
@@ -23,6 +23,7 @@ _WANTED = (
     "HDF5 files, SavedModels and checkpoints of TensorFlow 1 are not read"
 )
 _MAX_LIST_BYTES = 2**20
+EXAMPLE = "encoder_cnn/conv0/kernel"
 
 
 def read_tf2(path: str | os.PathLike) -> dict[str, np.ndarray]:
@@ -103,7 +104,7 @@ def from_tf2(weights: Mapping[str, np.ndarray]) -> dict:
     Raises:
       UserError: a weight is missing or left over.
     """
-    source = _Weights({name.removeprefix("weight/"): np.asarray(array) for name, array in weights.items()})
+    source = Weights(weights, "weight/", EXAMPLE)
     params = {"encoder": _encoder(source), "attention": _attention(source)}
     if source.layers("mlp_classifier/"):
         params["head"] = {f"dense{i}": source.dense(f"mlp_classifier/dense{i}") for i in range(2)}
@@ -113,50 +114,7 @@ def from_tf2(weights: Mapping[str, np.ndarray]) -> dict:
     return params
 
 
-class _Weights:
-    """Hands out each weight once, so that what is left over shows."""
-
-    def __init__(self, arrays: dict[str, np.ndarray]):
-        self.arrays = arrays
-
-    def take(self, name: str, *axes: int):
-        """The weight, which has one of these numbers of axes."""
-        if name not in self.arrays:
-            raise UserError(
-                f"weights: {name!r} is missing; expected the original's names, encoder_cnn/conv0/kernel and so on"
-            )
-        array = self.arrays.pop(name)
-        if not _is_real(array.dtype) or array.ndim not in axes or 0 in array.shape:
-            raise UserError(f"weights: {name!r} is {array.dtype}{list(array.shape)}, unlike the original's")
-        return jnp.asarray(array, jnp.float32)
-
-    def dense(self, name: str) -> dict:
-        return {"kernel": self.take(f"{name}/kernel", 2, 4), "bias": self.take(f"{name}/bias", 1)}
-
-    def norm(self, name: str) -> dict:
-        return {"scale": self.take(f"{name}/gamma", 1), "bias": self.take(f"{name}/beta", 1)}
-
-    def transposed(self, name: str) -> dict:
-        return {
-            "kernel": self.take(f"{name}/kernel", 4)[::-1, ::-1].transpose(0, 1, 3, 2),
-            "bias": self.take(f"{name}/bias", 1),
-        }
-
-    def layers(self, prefix: str) -> int:
-        return sum(name.startswith(prefix) and name.endswith("/kernel") for name in self.arrays)
-
-    def check_empty(self) -> None:
-        if self.arrays:
-            names = sorted(self.arrays)
-            more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-            raise UserError(f"weights: nothing in the model takes {', '.join(names[:5])}{more}")
-
-
-def _is_real(dtype: np.dtype) -> bool:
-    return jnp.issubdtype(dtype, jnp.floating) or jnp.issubdtype(dtype, jnp.integer)  # bfloat16 too
-
-
-def _encoder(source: _Weights) -> dict:
+def _encoder(source: Weights) -> dict:
     convolutions = {f"conv{i}": source.dense(f"encoder_cnn/conv{i}") for i in range(source.layers("encoder_cnn/conv"))}
     return {
         **convolutions,
@@ -167,7 +125,7 @@ def _encoder(source: _Weights) -> dict:
     }
 
 
-def _attention(source: _Weights) -> dict:
+def _attention(source: Weights) -> dict:
     name = "slot_attention"
     bias = source.take(f"{name}/gru/bias", 2)
     mlp = [source.dense(f"{name}/mlp/dense{i}") for i in range(2)]
@@ -188,7 +146,7 @@ def _attention(source: _Weights) -> dict:
     }
 
 
-def _decoder(source: _Weights) -> dict:
+def _decoder(source: Weights) -> dict:
     prefix = "decoder_cnn/deconv"
     return {
         "position": {"dense": source.dense("decoder_pos/dense")},

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from slotjax.losses.masks import entropy, expected
-from slotjax.losses.reconstruction import chroma, mse
+from slotjax.losses.reconstruction import chroma, mse, sse
 from slotjax.losses.sets import set_loss
 from slotjax.models import Output
 
@@ -21,6 +21,7 @@ Weight = float | Sequence[Sequence[float]]
 
 LOSSES: dict[str, Loss] = {
     "mse": mse,
+    "sse": sse,
     "chroma": chroma,
     "expected": expected,
     "entropy": entropy,

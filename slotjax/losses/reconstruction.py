@@ -14,6 +14,13 @@ def mse(out: Output, batch: Any = None, step: Any = None) -> jax.Array:
     return (_errors(out) ** 2).mean((-3, -2, -1))
 
 
+def sse(out: Output, batch: Any = None, step: Any = None) -> jax.Array:
+    """Squared error of each picture or video, summed over all but the batch (Kipf et al., 2022, sec. 2.4): [b]."""
+    del batch, step
+    errors = _errors(out) ** 2
+    return errors.sum(range(1, errors.ndim))
+
+
 def chroma(out: Output, batch: Any = None, step: Any = None) -> jax.Array:
     """Mean squared error of each image's colour, what differs from the mean of a pixel's channels: [b].
 

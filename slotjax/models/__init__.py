@@ -4,5 +4,6 @@ from slotjax.models.base import Model, Output
 from slotjax.models.build import build_model
 from slotjax.models.discovery import ObjectDiscovery
 from slotjax.models.set_prediction import SetPrediction
+from slotjax.models.video import VideoDiscovery
 
-__all__ = ["Model", "ObjectDiscovery", "Output", "SetPrediction", "build_model"]
+__all__ = ["Model", "ObjectDiscovery", "Output", "SetPrediction", "VideoDiscovery", "build_model"]

@@ -91,6 +91,18 @@ class Model(nn.Module):
         """What an example holds for training besides: cues for the slots, or a target that is not among the inputs."""
         return ()
 
+    @classmethod
+    def drawn(cls, **fields: Any) -> int:
+        """How many numbers a pixel has that slots draw, by the model's own fields."""
+        del fields
+        return 3
+
+    def check_cues(self, cues: Any, batch: int, num_slots: int) -> Any:
+        """The cues from which slots start as arrays, or a `UserError` if they are not what the model takes."""
+        del batch, num_slots
+        if cues is not None:
+            raise UserError("cues: a model of pictures takes none; leave them out, or take a model of videos")
+
     def cues(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         """What a batch gives `slotjax.apply` besides the inputs: keywords."""
         del batch
@@ -100,6 +112,10 @@ class Model(nn.Module):
         """`out` with its `target`, where that is in the batch and not among the inputs."""
         del batch
         return out
+
+    def flow(self, out: Output) -> jax.Array | None:
+        """The flow that slots draw, [*b, h, w, 2] in pixels a frame (row, column); None where they draw none."""
+        del out
 
     @property
     def decoded_dim(self) -> int:

@@ -10,8 +10,10 @@ from slotjax.errors import UserError, shown
 from slotjax.models.base import Model
 from slotjax.models.discovery import ObjectDiscovery
 from slotjax.models.set_prediction import SetPrediction
+from slotjax.models.video import VideoDiscovery
 from slotjax.nn.attention import SlotAttention
 from slotjax.nn.backbones import BACKBONES, Backbone
+from slotjax.nn.corrector import Corrector
 from slotjax.nn.decoders import DECODERS, Decoder
 from slotjax.nn.decoders.mlp import PLACE_LAYERS, PlaceLayer
 from slotjax.nn.encoders import ENCODERS, Encoder
@@ -20,10 +22,11 @@ from slotjax.nn.frames import ATTENDED_FRAMES, FRAMES, AttendedFrame, Frame
 from slotjax.nn.heads import HEADS, Head
 from slotjax.nn.initializers import INITIALIZERS, GaussianSlots
 from slotjax.nn.invariant import InvariantSlotAttention
+from slotjax.nn.predictors import PREDICTORS, Predictor
 
 Kinds = dict[str, Any]  # name -> class
 
-ATTENTIONS: Kinds = {"slots": SlotAttention, "invariant": InvariantSlotAttention}
+ATTENTIONS: Kinds = {"slots": SlotAttention, "invariant": InvariantSlotAttention, "corrector": Corrector}
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 # Small parts that a name says all about.
@@ -56,10 +59,10 @@ class Kind:
         return parts | ({"backbone": self.backbones} if self.backbones else {})
 
 
+AUTOENCODER: dict[str, tuple[Any, Kinds]] = {"encoder": (Encoder, ENCODERS), "decoder": (Decoder, DECODERS)}
 MODELS = {
-    "object_discovery": Kind(
-        ObjectDiscovery, {"encoder": (Encoder, ENCODERS), "decoder": (Decoder, DECODERS)}, BACKBONES
-    ),
+    "object_discovery": Kind(ObjectDiscovery, AUTOENCODER, BACKBONES),
+    "video": Kind(VideoDiscovery, AUTOENCODER | {"predictor": (Predictor, PREDICTORS)}),
     "set_prediction": Kind(SetPrediction, {"encoder": (Encoder, ENCODERS), "head": (Head, HEADS)}),
 }
 
@@ -78,7 +81,10 @@ def build_model(config: Mapping[str, Any]) -> Model:
     resolution, num_slots, slot_dim = take(fields, "resolution", "num_slots", "slot_dim")
     check("model.resolution", Resolution, resolution)
     dtype = choose("model.dtype", DTYPES, fields.pop("dtype", "float32"))
-    of_parts, own = {"dtype": dtype, "resolution": resolution}, {}
+    own = {name: fields.pop(name) for name in own_fields(kind) if name in fields}
+    for name, value in own.items():
+        check(f"model.{name}", own_fields(kind)[name], value)
+    of_parts = {"dtype": dtype, "resolution": resolution, "out_channels": kind.module.drawn(**own)}
     if kind.backbones:
         own["backbone"] = build_backbone(kind, fields.pop("backbone", PIXELS), dtype)
         of_parts |= {"resolution": drawn_grid(own["backbone"], resolution), "out_channels": own["backbone"].channels}
@@ -88,10 +94,6 @@ def build_model(config: Mapping[str, Any]) -> Model:
     }
     for name, part in parts.items():
         check_part(f"model.{name}", kind.parts[name][0], part)
-    for name, hint in own_fields(kind).items():
-        if name in fields:
-            own[name] = fields.pop(name)
-            check(f"model.{name}", hint, own[name])
     start = fields.pop("initializer", {"name": "gaussian"})
     given = {"num_slots": num_slots, "slot_dim": slot_dim}
     attention = choose("model.attention", ATTENTIONS, fields.pop("attention", "slots"))

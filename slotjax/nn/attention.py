@@ -59,14 +59,16 @@ def gru(params: Params, inputs: jax.Array, state: jax.Array) -> jax.Array:
     """A gated recurrent unit (Cho et al., 2014); reset acts after the recurrent product, as in cuDNN and Keras.
 
     Args:
-      params: kernels [d, 3d] and biases [3d] for `input` and `recurrent`; blocks update (z), reset (r), candidate (h).
-      inputs, state: [..., d].
+      params: kernels [d_in, 3d] and [d, 3d] and biases [3d] for `input` and `recurrent`; blocks update (z), reset (r),
+        candidate (h). A recurrent bias [d] is of the candidate alone, as in Flax.
+      inputs, state: [..., d_in] and [..., d].
 
     Returns:
       The new state, [..., d].
     """
     from_input = inputs @ params["input_kernel"] + params["input_bias"]
-    from_state = state @ params["recurrent_kernel"] + params["recurrent_bias"]
+    bias = params["recurrent_bias"]
+    from_state = state @ params["recurrent_kernel"] + jnp.pad(bias, (3 * state.shape[-1] - bias.shape[0], 0))
     (input_z, input_r, input_h), (state_z, state_r, state_h) = (jnp.split(x, 3, -1) for x in (from_input, from_state))
     update, reset = jax.nn.sigmoid(input_z + state_z), jax.nn.sigmoid(input_r + state_r)
     return update * state + (1 - update) * jnp.tanh(input_h + reset * state_h)

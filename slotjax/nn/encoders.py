@@ -10,7 +10,7 @@ from slotjax.errors import UserError, shown
 from slotjax.nn.attention import NORM_EPSILON
 from slotjax.nn.fields import Annotated, Count, Counts, Range, Smalls
 from slotjax.nn.layers import Conv, Dense
-from slotjax.nn.positions import SoftPositionEmbedding, position_grid, tokens_grid
+from slotjax.nn.positions import SoftPositionEmbedding, corners, position_grid, tokens_grid
 
 KERNELS = {"glorot": nn.initializers.glorot_uniform(), "he": nn.initializers.he_normal()}
 
@@ -113,6 +113,45 @@ class MLPEncoder(nn.Module):
         """Any widths go together."""
 
 
+class SAViEncoder(nn.Module):
+    """Convolutions and positions, then an MLP behind a LayerNorm, as the program of SAVi computes them.
+
+    As in Kipf et al., 2022, app. A.2; it differs from `CNNEncoder` in its pictures, which it takes in [0, 1], its grid
+    of positions, its norm's epsilon, its initial kernels and its MLP, which gives back as many channels as it is given.
+
+    Attributes:
+      channels, kernels, strides: one entry for each SAME convolution, each followed by a ReLU.
+      mlp_dim: width of the hidden layer of the per-token MLP.
+    """
+
+    channels: Counts = (32, 32, 32, 32)
+    kernels: Smalls = (5, 5, 5, 5)
+    strides: Smalls = (1, 1, 1, 1)
+    mlp_dim: Count = 64
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, images: jax.Array) -> jax.Array:
+        """[b, h, w, 3] -> tokens [b, n, d], row by row."""
+        lecun = nn.initializers.lecun_normal()
+        x = ((images + 1) / 2).astype(self.dtype)
+        for i, (channels, size, stride) in enumerate(zip(self.channels, self.kernels, self.strides, strict=True)):
+            x = nn.relu(Conv(channels, size, stride, self.dtype, lecun, name=f"conv{i}")(x))
+        x = x + nn.Dense(x.shape[-1], dtype=self.dtype, name="position")(jnp.asarray(corners(*x.shape[-3:-1])))
+        x = x.reshape(x.shape[0], x.shape[1] * x.shape[2], x.shape[-1])
+        hidden = nn.LayerNorm(name="norm")(x).astype(self.dtype)
+        hidden = nn.relu(Dense(self.mlp_dim, dtype=self.dtype, name="dense0")(hidden))
+        return Dense(x.shape[-1], dtype=self.dtype, name="dense1")(hidden)
+
+    def grid(self, resolution: tuple[int, int]) -> tuple[int, int]:
+        """Rows and columns of tokens for an image of this height and width."""
+        return tokens_grid(resolution, self.strides)
+
+    def check(self) -> None:
+        """Raises a `UserError` for lists of different lengths."""
+        check_layers("model.encoder", self)
+
+
 def check_layers(where: str, part: Any) -> None:
     """Raises a `UserError` where a part's channels, kernels and strides are not as many each."""
     lengths = {name: len(getattr(part, name)) for name in ("channels", "kernels", "strides")}
@@ -120,4 +159,4 @@ def check_layers(where: str, part: Any) -> None:
         raise UserError(f"{where}: {lengths} are the numbers of layers; give each as many entries")
 
 
-ENCODERS: dict[str, Any] = {"cnn": CNNEncoder, "mlp": MLPEncoder}
+ENCODERS: dict[str, Any] = {"cnn": CNNEncoder, "mlp": MLPEncoder, "savi": SAViEncoder}

@@ -1,6 +1,7 @@
-"""How slots start: drawn from one learned Gaussian, or one learned start for each slot."""
+"""How slots start: drawn from one learned Gaussian, from a learned start for each slot, or from cues."""
 
-from typing import Any, Protocol
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, Protocol
 
 import flax.linen as nn
 import jax
@@ -11,7 +12,13 @@ from slotjax.nn.fields import Count
 
 
 class Initializer(Protocol):
-    """A linen module with `slot_dim` and `num_slots`; one more is a class here and a line in `INITIALIZERS`."""
+    """A linen module with `slot_dim` and `num_slots`; one more is a class here and a line in `INITIALIZERS`.
+
+    Attributes:
+      takes: the cues that it starts from, which are a third argument; empty where slots are drawn.
+    """
+
+    takes: tuple[str, ...]
 
     def __call__(self, keys: jax.Array, num_slots: int) -> jax.Array:
         """One key for each example [b] -> slots [b, num_slots, d]; a `UserError` for more than it has."""
@@ -23,6 +30,7 @@ class GaussianSlots(nn.Module):
 
     slot_dim: Count = 64
     num_slots: Count = 7
+    takes: ClassVar[tuple[str, ...]] = ()
 
     @nn.compact
     def __call__(self, keys: jax.Array, num_slots: int) -> jax.Array:
@@ -43,6 +51,7 @@ class LearnedSlots(nn.Module):
     slot_dim: Count = 64
     num_slots: Count = 7
     noise: bool = False
+    takes: ClassVar[tuple[str, ...]] = ()
 
     @nn.compact
     def __call__(self, keys: jax.Array, num_slots: int) -> jax.Array:
@@ -61,6 +70,43 @@ class LearnedSlots(nn.Module):
         return slots + jnp.exp(log_sigma[:, :num_slots]) * normal(keys, (num_slots, self.slot_dim))
 
 
+class CueSlots(nn.Module):
+    """Slots from where each object is in a video's first frame, by an MLP (Kipf et al., 2022, sec. 2.3, app. A.2).
+
+    The first slot is the background's, and starts as those do that no object is left for: from zeros.
+
+    Attributes:
+      cue: "boxes" [b, m, 4], rows of (ymin, xmin, ymax, xmax) in 0..1 of the picture, or "centers" [b, m, 2], (row,
+        column); a row of -1 is no object.
+      hidden_dim: width of the hidden layer.
+    """
+
+    slot_dim: Count = 64
+    num_slots: Count = 7
+    cue: Literal["boxes", "centers"] = "boxes"
+    hidden_dim: Count = 256
+
+    @property
+    def takes(self) -> tuple[str, ...]:
+        """The one cue."""
+        return (self.cue,)
+
+    @nn.compact
+    def __call__(self, keys: Any, num_slots: int, cues: Mapping[str, jax.Array] | None = None) -> jax.Array:
+        """cues of m objects -> slots [b, num_slots, d]; where m is num_slots, there is none for the background.
+
+        Without cues, as while parameters are drawn, one object is missing for each of the keys [b].
+        """
+        if cues is None:
+            cues = {self.cue: jnp.full((len(keys), 1, 4 if self.cue == "boxes" else 2), -1.0, jnp.float32)}
+        places = cues[self.cue]
+        places = jnp.where((places < 0).any(-1, keepdims=True), 0.0, places)
+        spare = num_slots - places.shape[1]
+        places = jnp.pad(places, ((0, 0), (min(spare, 1), max(spare - 1, 0)), (0, 0)))
+        hidden = nn.relu(nn.Dense(self.hidden_dim, name="dense0")(places))
+        return nn.Dense(self.slot_dim, name="dense1")(hidden)
+
+
 def normal(keys: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     """Standard normal numbers for each key: keys [b] -> float32 [b, *shape]."""
     return jax.vmap(lambda key: jax.random.normal(key, shape, jnp.float32))(keys)
@@ -76,4 +122,4 @@ def keys_of_examples(key: jax.Array, batch: int) -> jax.Array:
     return key
 
 
-INITIALIZERS: dict[str, Any] = {"gaussian": GaussianSlots, "learned": LearnedSlots}
+INITIALIZERS: dict[str, Any] = {"gaussian": GaussianSlots, "learned": LearnedSlots, "cues": CueSlots}

@@ -13,9 +13,19 @@ from ml_collections import ConfigDict
 from slotjax import metrics
 from slotjax.api import masks_at, responsibilities
 from slotjax.drawing import slots as draw
+from slotjax.drawing import strips
 from slotjax.losses.reconstruction import mse
 from slotjax.models import Model, Output
 from slotjax.tasks.base import Batch, Condition, Figures, Summary, answer, jitted_answer
+
+
+def frame_fg_ari(truth: jax.Array, found: jax.Array, *, num_true: int, num_pred: int) -> jax.Array:
+    """FG-ARI of each frame on its own, the mean over those of a video in which there is an object: [b]."""
+    numbers = {"num_true": num_true, "num_pred": num_pred, "ignore_background": True}
+    scored = (truth > 0).any((2, 3)).astype(jnp.float32)
+    total = (scored * metrics.frame_adjusted_rand_index(truth, found, **numbers)).sum(1)
+    return total / jnp.maximum(scored.sum(1), 1)
+
 
 LOSSES = {"mse": 1.0}
 TARGETS = ()
@@ -28,11 +38,16 @@ METRICS = {  # of segments: a title, (truth, found, num_true=, num_pred=) -> [b]
     "miou": ("foreground mIoU", metrics.mean_iou, True),
     "mbo": ("mBO", metrics.mean_best_overlap, True),
 }
-POSTERIOR = {f"posterior_{name}": f"{title} of the responsibilities" for name, (title, *_) in METRICS.items()}
-MASKS = {name: f"{title} of the masks" for name, (title, *_) in METRICS.items()}
-ATTENTION = {f"attention_{name}": f"{title} of attention" for name, (title, *_) in METRICS.items()}
-TITLES = POSTERIOR | MASKS | {"mse": "MSE"} | ATTENTION
-SEGMENTATION = (*POSTERIOR, *MASKS)
+OF_VIDEOS = {  # likewise, but of videos alone; the others judge a video as one picture
+    "frame_fg_ari": ("FG-ARI of single frames", frame_fg_ari, True),
+    "switches": ("identity switches", metrics.identity_switches, True),
+}
+SEGMENTED = METRICS | OF_VIDEOS
+POSTERIOR = {f"posterior_{name}": f"{title} of the responsibilities" for name, (title, *_) in SEGMENTED.items()}
+MASKS = {name: f"{title} of the masks" for name, (title, *_) in SEGMENTED.items()}
+ATTENTION = {f"attention_{name}": f"{title} of attention" for name, (title, *_) in SEGMENTED.items()}
+TITLES = POSTERIOR | MASKS | {"mse": "MSE", "flow_error": "end-point error of flow, in pixels"} | ATTENTION
+SEGMENTATION = (*(f"posterior_{name}" for name in METRICS), *METRICS)  # of pictures and videos alike
 HEALTH = ("slot_largest", "slot_distance", "mask_entropy")  # need no truth: do slots share the work, do masks decide
 SUSPICIOUS = (0.8, 0.4)  # FG-ARI above and mIoU below these: objects found, but not their outlines
 COLLAPSED = (0.98, 0.1)  # one slot's share of the pixels above, or the slots' distance below: see `collapse`
@@ -52,19 +67,27 @@ def scores(
     iteration's attention. An image without an object in view has only an ARI, the others are NaN. `slot_largest` is the
     share of the pixels that the largest slot wins, `slot_distance` how far the slots are from their mean, relative to
     their size (root mean squares): 0 where all are alike; `mask_entropy` how undecided the masks are.
+
+    A video is judged as one picture, so that a slot that changes its object is punished; besides there are
+    `frame_fg_ari` of its frames each on its own, `switches`, how often an object's slot changes, and where flow is
+    drawn `flow_error`, by how many pixels it is off.
     """
-    images = batch["image"]
     out = answer(model, params, batch, keys, **options)
-    figures = {"mse": mse(out)}
-    slots, masks, attention = out.need("slots", "masks", "attention")
+    slots, masks, attention, target = out.need("slots", "masks", "attention", "target")
+    figures = {"mse": jnp.mean(mse(out).reshape(len(target), -1), 1)}
     figures |= {"slot_largest": largest_share(masks), "slot_distance": relative_distance(slots)}
     figures["mask_entropy"] = metrics.mask_entropy(masks)
+    flow = model.flow(out)
+    if flow is not None and "flow" in batch:
+        figures["flow_error"] = metrics.end_point_error(flow, batch["flow"])
     if "segments" in batch and num_true is not None:
-        truth, num_slots = batch["segments"], masks.shape[1]
+        truth, num_slots = batch["segments"], masks.shape[-3]
+        # Features are of fewer rows and columns, and of other targets than pictures it is they that slots explain.
+        seen = target if target.shape[:-1] == batch["image"].shape[:-1] else batch["image"]
         found = {
-            "": masks_at(out, truth.shape[-2:]).argmax(1),
-            "posterior_": responsibilities(out, images).argmax(1),
-            "attention_": attention_segments(attention, truth.shape[1:]),
+            "": masks_at(out, truth.shape[-2:]).argmax(-3),
+            "posterior_": responsibilities(out, seen).argmax(-3),
+            "attention_": attention_segments(attention, truth.shape[-2:]),
         }
         # All kinds in one: the matching takes seconds to compile.
         each = jax.vmap(lambda segments: segmentation_scores(truth, segments, num_true, num_slots))
@@ -74,31 +97,35 @@ def scores(
 
 
 def largest_share(masks: jax.Array) -> jax.Array:
-    """The share of the pixels that the largest segment takes: [b, k, h, w] -> [b]."""
-    wins = jax.nn.one_hot(masks.argmax(1), masks.shape[1], axis=1)
-    return wins.mean((2, 3)).max(1)
+    """The share of the pixels that the largest segment takes: [b, k, h, w], or [b, t, k, h, w] of videos, -> [b]."""
+    wins = jax.nn.one_hot(masks.argmax(-3), masks.shape[-3]).reshape(len(masks), -1, masks.shape[-3])
+    return wins.mean(1).max(1)
 
 
 def relative_distance(slots: jax.Array) -> jax.Array:
-    """How far slots are from their mean, over how long they are: [b, k, d] -> [b]."""
-    apart = slots - slots.mean(1, keepdims=True)
-    return jnp.sqrt((apart**2).mean((1, 2)) / (slots**2).mean((1, 2)))
+    """How far slots are from their mean, over how long they are: [b, k, d], or [b, t, k, d] of videos, -> [b]."""
+    apart = slots - slots.mean(-2, keepdims=True)
+    axes = tuple(range(1, slots.ndim))
+    return jnp.sqrt((apart**2).mean(axes) / (slots**2).mean(axes))
 
 
 def attention_segments(attention: jax.Array, resolution: tuple[int, int]) -> jax.Array:
-    """The slot that wins each pixel's token: [b, k, n] -> int32 [b, h, w]; the tokens are a grid of equal squares."""
+    """The slot that wins each pixel's token: [*b, k, n] -> int32 [*b, h, w]; tokens are a grid of equal squares."""
     height, width = resolution
     stride = round(math.sqrt(height * width / attention.shape[-1]))
     rows, columns = -(-height // stride), -(-width // stride)
-    winners = attention.argmax(1).reshape(-1, rows, columns)
-    return winners.repeat(stride, 1).repeat(stride, 2)[:, :height, :width]
+    winners = attention.argmax(-2).reshape(*attention.shape[:-2], rows, columns)
+    return winners.repeat(stride, -2).repeat(stride, -1)[..., :height, :width]
 
 
 def segmentation_scores(truth: jax.Array, predicted: jax.Array, num_true: int, num_pred: int) -> dict[str, jax.Array]:
-    """Each of `METRICS` [b] of predicted ids [b, h, w]; NaN for those of objects where there is none in view."""
-    objects = (truth > 0).any((1, 2))
+    """Each of `METRICS` [b] of predicted ids [b, h, w], and of [b, t, h, w] of videos those of `OF_VIDEOS` too.
+
+    NaN for those of objects where there is none in view.
+    """
+    objects = (truth > 0).any(range(1, truth.ndim))
     figures = {}
-    for name, (_, metric, of_objects) in METRICS.items():
+    for name, (_, metric, of_objects) in (SEGMENTED if truth.ndim == 4 else METRICS).items():
         values = metric(truth, predicted, num_true=num_true, num_pred=num_pred)
         figures[name] = jnp.where(objects, values, jnp.nan) if of_objects else values
     return figures
@@ -192,9 +219,11 @@ def table(result: Mapping[str, Any], further: Mapping[str, Mapping[str, Any]]) -
 
 
 def pictures(model: Model, params: Any, batch: Batch, keys: jax.Array) -> np.ndarray:
-    """A row for each image: input, reconstruction, true and found segments, and every slot on its own."""
+    """A row for each image: input, reconstruction, true and found segments, and every slot on its own; of videos rows
+    of frames."""
     out = jitted_answer(model, params, batch, keys)
-    return draw.sheet(batch["image"], out, batch.get("segments"))
+    sheet = strips.sheet if batch["image"].ndim == 5 else draw.sheet
+    return sheet(batch["image"], out, batch.get("segments"))
 
 
 def panels(batch: Batch, out: Output) -> dict[str, np.ndarray]:

@@ -43,16 +43,20 @@ def build_clustering_score(method: Any, num_clusters: int, num_true: int, positi
     """A compiled (ignored, batch) -> {figure: [b]} of clustering the pixels, the baseline; `mse` is NaN.
 
     Args:
-      method: "kmeans" or "soft_kmeans"; it and the others as in `slotjax.clustering.segment_images`.
+      method: "kmeans" or "soft_kmeans"; it and the others as in `slotjax.clustering.segment_images`. All frames of a
+        video are clustered together.
     """
     key = stream_key(EVAL_SEED, "clustering")
-    segment = jax.jit(
-        partial(segment_images, num_clusters=num_clusters, method=method, position_weight=position_weight)
-    )
+    cluster = partial(segment_images, num_clusters=num_clusters, method=method, position_weight=position_weight)
+
+    @jax.jit
+    def segment(images, key):
+        tall = images.reshape(len(images), -1, *images.shape[-2:])  # a video's frames one below the other
+        return cluster(tall, key=key).reshape(images.shape[:-1])
 
     def score(params, batch):
         del params
-        found = segment(batch["image"], key=jax.random.fold_in(key, batch["index"][0]))
+        found = segment(batch["image"], jax.random.fold_in(key, batch["index"][0]))
         figures = _segmentation_scores(batch["segments"], found, num_true=num_true, num_pred=num_clusters)
         return {"mse": np.full(len(found), np.nan, np.float32)} | figures
 

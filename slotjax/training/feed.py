@@ -150,8 +150,9 @@ class SceneFeed:
 
 
 def entries(scene: Scene) -> Batch:
-    """What a scene holds, by name."""
-    return {name: value for name, value in vars(scene).items() if value is not None}
+    """What a scene holds, by name; the boxes of its objects too, as a model may start its slots from them."""
+    held = {name: value for name, value in vars(scene).items() if value is not None}
+    return held | {name: scene.objects[name] for name in ("boxes",) if name in scene.objects}
 
 
 def render(scene: Callable[[jax.Array], Scene], keys: jax.Array) -> Batch:

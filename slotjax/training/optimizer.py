@@ -16,7 +16,7 @@ def learning_rate(config: ConfigDict, numpy: Any = jnp) -> optax.Schedule:
 
     All schedules rise linearly from 0 over the warm-up. "exponential" halves (or so) every `decay_steps`, smoothly and
     during the warm-up too, as in the original (Locatello et al., 2020, appendix E.3); "cosine" falls to 0 at the last
-    step; "constant" stays.
+    step; "warmup_cosine" too, but from the end of the warm-up on (Kipf et al., 2022, app. A.3); "constant" stays.
 
     Args:
       numpy: what computes it; NumPy itself where the device should not be asked.
@@ -24,8 +24,12 @@ def learning_rate(config: ConfigDict, numpy: Any = jnp) -> optax.Schedule:
     decay = {
         "exponential": lambda step: config.decay_rate ** (step / config.decay_steps),
         "cosine": lambda step: 0.5 * (1 + numpy.cos(numpy.pi * numpy.minimum(step / config.num_steps, 1.0))),
+        "warmup_cosine": lambda step: 0.5 * (1 + numpy.cos(numpy.pi * numpy.clip(after_warmup(step), 0, 1))),
         "constant": lambda step: 1.0,
     }[config.schedule]
+
+    def after_warmup(step):
+        return (step - config.warmup_steps) / max(config.num_steps - config.warmup_steps, 1)
 
     def schedule(step):
         warmup = numpy.minimum(step / config.warmup_steps, 1.0) if config.warmup_steps else 1.0
@@ -60,7 +64,8 @@ def build_optimizer(config: ConfigDict, layout: Layout | None = None) -> optax.G
     """
     of_trees = layout.of_trees if layout else lambda transformation: transformation
     parts = [optax.clip_by_global_norm(config.clip_norm)] if config.clip_norm else []
-    parts += [scale_by_adam(b1=0.9, b2=0.999, epsilon=1e-8)]
+    adam = {"keras": scale_by_adam, "flax": optax.scale_by_adam}[config.adam]
+    parts += [adam(0.9, 0.999, 1e-8)]
     if config.weight_decay:
         parts += [of_trees(optax.add_decayed_weights(config.weight_decay, mask=decayed))]
     rates = {name: factor for name, factor in config.learning_rates.items() if factor != 1}

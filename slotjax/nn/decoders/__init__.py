@@ -8,7 +8,12 @@ from typing import Any
 from slotjax.nn.decoders.base import Decoder
 from slotjax.nn.decoders.broadcast import SpatialBroadcastDecoder
 from slotjax.nn.decoders.mlp import MLPBroadcastDecoder
+from slotjax.nn.decoders.readout import ReadoutDecoder
 
-DECODERS: dict[str, Any] = {"spatial_broadcast": SpatialBroadcastDecoder, "mlp": MLPBroadcastDecoder}
+DECODERS: dict[str, Any] = {
+    "spatial_broadcast": SpatialBroadcastDecoder,
+    "mlp": MLPBroadcastDecoder,
+    "readout": ReadoutDecoder,
+}
 
-__all__ = ["DECODERS", "Decoder", "MLPBroadcastDecoder", "SpatialBroadcastDecoder"]
+__all__ = ["DECODERS", "Decoder", "MLPBroadcastDecoder", "ReadoutDecoder", "SpatialBroadcastDecoder"]

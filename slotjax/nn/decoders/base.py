@@ -27,18 +27,19 @@ class Decoder(Protocol):
         ...
 
 
-def rematerialised(decoder: nn.Module, slots: jax.Array) -> jax.Array:
-    """What `decoder` draws, in up to `PARTS` parts one after another, whose activations the backward pass recomputes.
+def rematerialised(part: nn.Module, inputs: jax.Array, parts: int | None = None) -> jax.Array:
+    """What `part`, a decoder say, makes of inputs [m, ...] in `parts` parts (or up to `PARTS`, as many as divide them)
+    one after another, whose activations the backward pass recomputes.
 
     The same outputs and gradients for a fraction of the memory, and one more forward pass of the decoder (Chen et al.,
     2016). Recomputing alone would not lower the peak, since the backward pass would hold all activations again.
     """
-    count = slots.shape[0]
-    parts = max(n for n in range(1, PARTS + 1) if count % n == 0)
-    plain, variables = decoder.clone(parent=None), decoder.variables
-    draw = jax.checkpoint(plain.apply)
-    pictures = jax.lax.map(lambda part: draw(variables, part), slots.reshape(parts, count // parts, -1))
-    return pictures.reshape(count, *pictures.shape[2:])
+    count = inputs.shape[0]
+    parts = parts or max(n for n in range(1, PARTS + 1) if count % n == 0)
+    plain, variables = part.clone(parent=None), part.variables
+    apply = jax.checkpoint(plain.apply)
+    outputs = jax.lax.map(lambda x: apply(variables, x), inputs.reshape(parts, count // parts, *inputs.shape[1:]))
+    return outputs.reshape(count, *outputs.shape[2:])
 
 
 def check_multiple(resolution: tuple[int, int], factor: int, why: str) -> None:

@@ -1,0 +1,79 @@
+"""What slots draw of a video: its frames, its flow, its depth."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+
+FLOW_GAIN = 50  # a motion of 1/50 of the diagonal in one frame is drawn in full colour
+
+Target = Literal["image", "flow", "depth"]
+Targets = tuple[Target, ...]
+
+
+def flow_picture(flow: jax.Array) -> jax.Array:
+    """Motion as colour, as SAVi's targets have it: float32 [*b, h, w, 2] in pixels a frame -> [*b, h, w, 3] in [0, 1].
+
+    Hue is the direction, saturation the speed relative to the diagonal, value 1. The numbers are those of bytes / 255.
+    """
+    height, width = flow.shape[-3:-1]
+    first, second = flow[..., 0], flow[..., 1]
+    hue = (jnp.arctan2(second, first) / jnp.pi + 1) / 2
+    speed = jnp.sqrt(first**2 + second**2)
+    saturation = jnp.clip(speed * (FLOW_GAIN / jnp.hypot(float(height), float(width))), 0, 1)
+    shades = jnp.stack([jnp.abs(6 * hue - 3) - 1, 2 - jnp.abs(6 * hue - 2), 2 - jnp.abs(6 * hue - 4)], -1)
+    picture = 1 - saturation[..., None] * (1 - jnp.clip(shades, 0, 1))
+    return jnp.floor(picture * 255.5) * jnp.float32(1 / 255)
+
+
+def flow_of(picture: jax.Array) -> jax.Array:
+    """The motion that a colour means: the inverse of `flow_picture`, up to the speed that is full colour.
+
+    Args:
+      picture: [*b, h, w, 3], in [0, 1] but for errors.
+
+    Returns:
+      float32 [*b, h, w, 2], in pixels a frame.
+    """
+    height, width = picture.shape[-3:-1]
+    red, green, blue = jnp.moveaxis(jnp.clip(picture, 0, 1), -1, 0)
+    most, least = jnp.maximum(jnp.maximum(red, green), blue), jnp.minimum(jnp.minimum(red, green), blue)
+    spread = jnp.where(most > least, most - least, 1)
+    turns = (green - blue) / spread, 2 + (blue - red) / spread, 4 + (red - green) / spread
+    sector = jnp.where(most == red, turns[0], jnp.where(most == green, turns[1], turns[2]))
+    angle = (sector / 3 - 1) * jnp.pi
+    speed = (most - least) * jnp.hypot(float(height), float(width)) / FLOW_GAIN
+    return speed[..., None] * jnp.stack([jnp.cos(angle), jnp.sin(angle)], -1)
+
+
+def log_depth(depth: jax.Array) -> jax.Array:
+    """log(1 + depth), as SAVi++ predicts it (Elsayed et al., 2022): float32 [*b, h, w, 1] twice."""
+    return jnp.log1p(depth)
+
+
+MAKERS: dict[str, tuple[int, Any]] = {  # how many numbers a pixel has, and how they are made of a batch's entry
+    "image": (3, lambda image: image),
+    "flow": (3, flow_picture),
+    "depth": (1, log_depth),
+}
+
+
+def channels(targets: Targets) -> int:
+    """How many numbers a pixel of these has together."""
+    return sum(MAKERS[name][0] for name in targets)
+
+
+def pick(name: Target, targets: Targets, pictures: jax.Array) -> jax.Array | None:
+    """The channels of one target in pictures of all of them; None where it is not among them."""
+    if name not in targets:
+        return None
+    start = channels(targets[: targets.index(name)])
+    return pictures[..., start : start + MAKERS[name][0]]
+
+
+def target_of(targets: Targets, batch: Mapping[str, Any]) -> jax.Array | None:
+    """What a batch holds of these, one after another in the last axis [*b, h, w, c]; None where it lacks one."""
+    if not set(targets) <= set(batch):
+        return None
+    return jnp.concatenate([MAKERS[name][1](batch[name]) for name in targets], axis=-1)

@@ -1,0 +1,164 @@
+"""Video: slots that follow objects through time (SAVi, Kipf et al., 2022, sec. 2)."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, cast
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from slotjax.errors import UserError
+from slotjax.models.base import Model, Output, compose
+from slotjax.models.cues import check_cues, cues_of
+from slotjax.models.targets import Targets, channels, flow_of, pick, target_of
+from slotjax.nn.decoders import Decoder
+from slotjax.nn.decoders.base import rematerialised
+from slotjax.nn.encoders import Encoder
+from slotjax.nn.fields import Range
+from slotjax.nn.frames import AttendedFrame
+from slotjax.nn.initializers import Initializer
+from slotjax.nn.predictors import Predictor
+
+
+class VideoDiscovery(Model):
+    """Finds objects and follows them, by redrawing every frame, its flow or its depth; see `slotjax.models.Model`.
+
+    Encoder and decoder see all frames as if they were so many pictures. Only the slots go through time: those of one
+    frame, as the predictor carries them over, are where attention (the corrector) begins at the next.
+
+    Attributes:
+      targets: what the slots draw.
+      first_iterations: of attention at a video's first frame; 0: as at all others.
+      remat: frames are encoded and drawn one after another, and the backward pass computes their activations again
+        instead of keeping them.
+    """
+
+    resolution: tuple[int, int]
+    encoder: Encoder
+    predictor: Predictor
+    decoder: Decoder
+    targets: Targets = ("image",)
+    first_iterations: Annotated[int, Range(0, 1000)] = 0
+    remat: bool = False
+
+    def __call__(
+        self,
+        video: jax.Array,
+        slots: jax.Array | None = None,
+        *,
+        key: jax.Array | None = None,
+        cues: Mapping[str, jax.Array] | None = None,
+        num_slots: int | None = None,
+        num_iterations: int | None = None,
+        return_history: bool = False,
+    ) -> Output:
+        """video [b, t, h, w, 3] -> `Output`.
+
+        `slots` [b, k, d] are those of the frame before the first, if there was one; else the first frame's slots start
+        from `cues`, or are drawn.
+        """
+        if return_history:
+            raise UserError("return_history=True: is for pictures; out.slots holds the slots of every frame")
+        tokens, frames = self.encode(video), []
+        if slots is None or self.is_initializing():
+            first = num_iterations or self.first_iterations or self.attention.num_iterations
+            start = self._start(cues, num_slots)
+            found = self.attention(tokens[:, 0], start, key=key, num_slots=num_slots, num_iterations=first)
+            frames, slots, tokens = [jax.tree.map(lambda x: x[None], found)], found[0], tokens[:, 1:]
+        slots = self.decoder.frame.start(slots, self.attention.slot_dim)
+        if self.is_initializing():
+            self.predictor(slots)
+        elif tokens.shape[1]:
+            frames.append(self._follow(slots, tokens, num_iterations))
+        slots, attention = (jnp.concatenate(field).swapaxes(0, 1) for field in zip(*frames, strict=True))
+        slots = self.locate(slots, attention)
+        out = dataclasses.replace(self.decode(slots), slots=slots, attention=attention)
+        return self.aimed(out, {"image": video})
+
+    def _start(self, cues: Mapping[str, jax.Array] | None, num_slots: int | None) -> jax.Array | None:
+        """Where the first frame's attention starts, [b, k, d]; None: as the initializer draws it."""
+        if cues is None:
+            return None
+        if "slots" in cues:
+            return cues["slots"]
+        return cast(Any, self.attention.initializer)(None, num_slots or self.attention.num_slots, cues)
+
+    def _follow(self, slots: jax.Array, tokens: jax.Array, num_iterations: int | None) -> tuple[jax.Array, jax.Array]:
+        """Slots [b, k, d] of the frame before, tokens [b, t, n, d] -> slots [t, b, k, d] and attention [t, b, k, n]."""
+
+        def frame(model: Any, slots: jax.Array, tokens: jax.Array) -> Any:
+            found = model.attention(tokens, model.predictor(slots), num_iterations=num_iterations)
+            return found[0], found
+
+        scan = nn.scan(frame, variable_broadcast="params", split_rngs={"params": False}, in_axes=1)
+        return scan(self, slots, tokens)[1]
+
+    @property
+    def inputs(self) -> dict[str, jax.ShapeDtypeStruct]:
+        return {"image": jax.ShapeDtypeStruct((2, *self.resolution, 3), jnp.float32)}
+
+    @property
+    def learns_from(self) -> tuple[str, ...]:
+        cues = ("boxes",) if self._takes else ()
+        return (*cues, *(name for name in self.targets if name != "image"))
+
+    def cues(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        return {"cues": cues_of(self._takes, batch["boxes"][:, 0])} if self._takes else {}
+
+    def check_cues(self, cues: Any, batch: int, num_slots: int) -> Any:
+        return check_cues(cues, self._takes, (batch, num_slots, self.attention.slot_dim))
+
+    @property
+    def _takes(self) -> tuple[str, ...]:
+        """The cues that slots start from; none where they are drawn."""
+        initializer = self.attention.initializer
+        return () if initializer is None else cast(Initializer, initializer).takes
+
+    def aimed(self, out: Output, batch: Mapping[str, Any]) -> Output:
+        return dataclasses.replace(out, target=target_of(self.targets, batch))
+
+    def flow(self, out: Output) -> jax.Array | None:
+        drawn = pick("flow", self.targets, out.need("reconstruction")[0])
+        return None if drawn is None else flow_of(drawn)
+
+    @classmethod
+    def drawn(cls, targets: Targets = ("image",), **fields: Any) -> int:
+        del fields
+        return channels(targets)
+
+    @property
+    def decoded_dim(self) -> int:
+        return self.attention.slot_dim + self.decoder.frame.size
+
+    def check(self) -> None:
+        """Raises a `UserError` for attention in frames of the slots' own, which no predictor here carries over."""
+        if self.attention.own_frame() is not None or isinstance(self.decoder.frame, AttendedFrame):
+            raise UserError(
+                "model.attention='invariant': is for pictures; with model.name=video take slots or corrector"
+            )
+
+    def encode(self, images: jax.Array) -> jax.Array:
+        """images [b, t, h, w, 3] -> tokens [b, t, n, d]."""
+        return self._of_each(self.encoder, images, 2)
+
+    def decode(self, slots: jax.Array) -> Output:
+        """slots [b, t, k, d] of videos, or [b, k, d] of frames -> components, masks and reconstruction."""
+        drawn = self._of_each(self.decoder, slots, slots.ndim - 1)
+        return compose(drawn[..., :-1], drawn[..., -1])
+
+    def locate(self, slots: jax.Array, attention: jax.Array) -> jax.Array:
+        """slots [b, t, k, d] and where they attend [b, t, k, n] -> what `decode` takes."""
+        grid = self.encoder.grid(self.resolution)
+        return jax.vmap(lambda *frame: self.decoder.frame.locate(*frame, grid), 1, 1)(slots, attention)
+
+    def _of_each(self, part: Any, inputs: jax.Array, axes: int) -> jax.Array:
+        """What `part`, which takes one leading axis, makes of inputs with so many; the second is that of frames."""
+        if not self.remat or self.is_initializing():
+            outputs = part(inputs.reshape(math.prod(inputs.shape[:axes]), *inputs.shape[axes:]))
+            return outputs.reshape(*inputs.shape[:axes], *outputs.shape[1:])
+        inputs = inputs.swapaxes(0, 1)
+        flat = inputs.reshape(math.prod(inputs.shape[:axes]), *inputs.shape[axes:])
+        outputs = rematerialised(part, flat, parts=len(inputs))
+        return outputs.reshape(*inputs.shape[:axes], *outputs.shape[1:]).swapaxes(0, 1)

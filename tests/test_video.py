@@ -1,0 +1,260 @@
+"""Videos: slots go through time, everything else is as of pictures."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import slotjax
+from slotjax.models.targets import flow_picture
+from slotjax.nn.predictors import TransformerBlock
+
+SIDE, SLOTS, DIM, FRAMES = 16, 3, 8, 4
+KEY = jax.random.key(1)
+MODEL = {
+    "name": "video",
+    "resolution": (SIDE, SIDE),
+    "num_slots": SLOTS,
+    "slot_dim": DIM,
+    "mlp_dim": 8,
+    "num_iterations": 1,
+    "first_iterations": 2,
+    "initializer": {"name": "gaussian"},
+    "encoder": {"name": "cnn", "channels": (8,), "kernels": (5,), "strides": (2,), "mlp_dim": 8},
+    "predictor": {"name": "transformer", "mlp_dim": 16},
+    "decoder": {"name": "mlp", "hidden": (8,), "patch": 4, "frame": "slot", "position": "own"},
+}
+VIDEO = jax.random.uniform(jax.random.key(0), (2, FRAMES, SIDE, SIDE, 3), minval=-1.0)
+apply = jax.jit(slotjax.apply, static_argnames=slotjax.STATIC)
+
+
+def built(**fields):
+    model = slotjax.build_model(MODEL | fields)
+    return model, slotjax.init(model, jax.random.key(0), VIDEO)
+
+
+def close(a, b):
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=2e-5), a, b)
+
+
+@pytest.fixture(scope="module")
+def plain():
+    return built()
+
+
+@pytest.fixture(scope="module")
+def out(plain):
+    return apply(*plain, VIDEO, KEY)
+
+
+def test_everything_has_an_axis_of_time(out):
+    shapes = {name: x.shape for name, x in vars(out).items() if x is not None}
+    assert shapes == {
+        "slots": (2, FRAMES, SLOTS, DIM + 4),
+        "attention": (2, FRAMES, SLOTS, 64),
+        "masks": (2, FRAMES, SLOTS, SIDE, SIDE),
+        "mask_logits": (2, FRAMES, SLOTS, SIDE, SIDE),
+        "components": (2, FRAMES, SLOTS, SIDE, SIDE, 3),
+        "reconstruction": VIDEO.shape,
+        "target": VIDEO.shape,
+    }
+    np.testing.assert_allclose(out.masks.sum(2), 1, atol=1e-5)
+    np.testing.assert_array_equal(out.target, VIDEO)
+
+
+def test_a_video_in_parts_is_the_video(plain, out):
+    first = apply(*plain, VIDEO[:, :2], KEY)
+    rest = apply(*plain, VIDEO[:, 2:], initial_slots=first.slots[:, -1])
+    close(jax.tree.map(lambda *x: jnp.concatenate(x, 1), first, rest), out)
+
+
+def test_frames_do_not_know_those_after_them(plain, out):
+    other = apply(*plain, VIDEO.at[:, 3].set(0.5), KEY)
+    close(jax.tree.map(lambda x: x[:, :3], other), jax.tree.map(lambda x: x[:, :3], out))
+    assert jnp.abs(other.slots[:, 3] - out.slots[:, 3]).max() > 1e-3
+
+
+def test_slots_that_start_in_another_order_stay_in_it(plain):
+    start, order = jax.random.normal(KEY, (2, SLOTS, DIM)), jnp.array([2, 0, 1])
+    one, other = (apply(*plain, VIDEO, cues={"slots": slots}) for slots in (start, start[:, order]))
+    close(other.masks, one.masks[:, :, order])
+    close(other.slots, one.slots[:, :, order])
+
+
+def test_a_still_video_goes_through_the_iterations_of_a_picture():
+    """With a predictor that does nothing each frame of it is one iteration more."""
+    model, params = built(predictor={"name": "identity"}, first_iterations=0)
+    pictures = {name: MODEL[name] for name in MODEL if name not in ("predictor", "first_iterations")}
+    picture = slotjax.build_model(pictures | {"name": "object_discovery"})
+    still = jnp.repeat(VIDEO[:, :1], FRAMES, 1)
+    expected = apply(picture, params, VIDEO[:, 0], KEY, num_iterations=FRAMES, return_history=True)
+    found = apply(model, params, still, KEY)
+    close((found.slots, found.attention), (expected.slots_history, expected.attention_history))
+    close(found.masks[:, -1], expected.masks)
+
+
+def test_the_first_frame_may_have_more_iterations(plain, out):
+    single, params = built(first_iterations=0)[0], plain[1]
+    close(apply(single, params, VIDEO[:, :1], KEY, num_iterations=2).slots, out.slots[:, :1])
+    assert jnp.abs(apply(single, params, VIDEO[:, :1], KEY).slots - out.slots[:, :1]).max() > 1e-3
+
+
+def test_frames_one_by_one_have_the_same_gradients_for_less_memory(plain):
+    thrifty, params = slotjax.build_model(MODEL | {"remat": True}), plain[1]
+
+    def gradients(model):
+        def loss(params):
+            out = slotjax.apply(model, params, VIDEO, KEY)
+            return ((out.reconstruction - out.target) ** 2).mean()
+
+        kept = jax.eval_shape(lambda params: jax.vjp(loss, params)[1], params)
+        return jax.jit(jax.grad(loss))(params), sum(x.size for x in jax.tree.leaves(kept))
+
+    (one, size), (other, less) = gradients(plain[0]), gradients(thrifty)
+    close(one, other)
+    assert less < 0.7 * size
+
+
+def test_post_and_pre_norm_are_what_they_say():
+    x = jax.random.normal(KEY, (2, 3, 8))
+
+    def norm(x):
+        return (x - x.mean(-1, keepdims=True)) / jnp.sqrt(x.var(-1, keepdims=True) + 1e-6)
+
+    for kind in ("post", "pre"):
+        block = TransformerBlock(heads=2, mlp_dim=5, norm=kind)
+        params = block.init(jax.random.key(2), x)["params"]
+        q, k, v = (
+            jnp.einsum("bnd,dhe->bhne", norm(x) if kind == "pre" else x, params["attention"][name]["kernel"])
+            for name in ("query", "key", "value")
+        )
+        weights = jax.nn.softmax(jnp.einsum("bhne,bhme->bhnm", q, k) / 2, axis=-1)
+        found = jnp.einsum("bhnm,bhme,hed->bnd", weights, v, params["attention"]["out"]["kernel"])
+        y = x + found if kind == "pre" else norm(x + found)
+        hidden = (norm(y) if kind == "pre" else y) @ params["dense0"]["kernel"]
+        y = y + jnp.maximum(hidden, 0) @ params["dense1"]["kernel"]
+        close(block.apply({"params": params}, x), y if kind == "pre" else norm(y))
+
+
+BOXES = jnp.array([[[0, 0, 0.5, 0.5], [-1, -1, -1, -1]], [[0.25, 0, 1, 0.5], [0, 0.5, 0.5, 1]]])
+
+
+@pytest.fixture(scope="module")
+def cued():
+    return built(initializer={"name": "cues", "hidden_dim": 8})
+
+
+def test_slots_start_from_boxes(cued):
+    model, params = cued
+    layers = params["attention"]["initializer"]
+    rows = jnp.concatenate([jnp.zeros((2, 1, 4)), jnp.maximum(BOXES, 0)], 1)  # the background first, zeros for none
+    hidden = jnp.maximum(rows @ layers["dense0"]["kernel"] + layers["dense0"]["bias"], 0)
+    slots = hidden @ layers["dense1"]["kernel"] + layers["dense1"]["bias"]
+    expected = apply(model, params, VIDEO, cues={"slots": slots})
+    close(apply(model, params, VIDEO, cues={"boxes": BOXES}), expected)
+    shorter = apply(model, params, VIDEO[:1], cues={"boxes": BOXES[:1, :1]})
+    close(shorter.slots, expected.slots[:1])
+
+
+def test_slots_start_from_centers():
+    model, params = built(initializer={"name": "cues", "cue": "centers", "hidden_dim": 8})
+    centers = jnp.array([[[0.25, 0.25], [-1, -1]], [[0.625, 0.25], [0.25, 0.75]]])
+    given = model.cues({"boxes": BOXES[:, None]})
+    close(given["cues"]["centers"], centers)
+    assert model.learns_from == ("boxes",)
+    assert apply(model, params, VIDEO, cues={"centers": centers}).slots.shape == (2, FRAMES, SLOTS, DIM + 4)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, r'cues=None: this model starts its slots from boxes; give cues={"boxes": \[b, m, 4\]}'),
+        ({"cues": {"centers": BOXES[..., :2]}}, r"cues=\['centers'\]: this model starts its slots from boxes"),
+        (
+            {"cues": {"boxes": BOXES[0]}},
+            r"cues\['boxes'\] of shape \(2, 4\): expected \[2, m, 4\], ymin, xmin, ymax, xmax",
+        ),
+        ({"cues": {"boxes": BOXES[:1]}}, r"expected \[2, m, 4\]"),
+        ({"cues": {"boxes": jnp.zeros((2, 4, 4))}}, "4 objects and 3 slots; give those of 2 at most"),
+        ({"cues": {"boxes": 16 * BOXES}}, r"cues\['boxes'\] from -16 to 16: give ymin, .* not in pixels"),
+        ({"cues": {"boxes": jnp.maximum(BOXES, -0.5)}}, "from -0.5 to 1: give"),
+        ({"cues": {"boxes": BOXES * jnp.nan}}, "from nan to nan: give"),
+        ({"cues": {"boxes": BOXES[..., ::-1]}}, "a box ends before it begins; the order is ymin, xmin, ymax, xmax"),
+        ({"cues": {"boxes": [["a"]]}}, r"cues\['boxes'\] of dtype"),
+        ({"cues": {"slots": jnp.zeros((2, 3, 5))}}, r"cues\['slots'\] of shape \(2, 3, 5\): expected \[2, k, 8\]"),
+        ({"cues": {"boxes": BOXES}, "initial_slots": jnp.zeros((2, 3, 8))}, "cues: the slots start from initial_slots"),
+    ],
+)
+def test_impossible_cues_are_named(cued, options, message):
+    with pytest.raises(ValueError, match=message):
+        slotjax.apply(*cued, VIDEO, **options)
+
+
+@pytest.mark.parametrize(
+    ("video", "options", "message"),
+    [
+        (VIDEO[:, 0], {"key": KEY}, r"\(2, 16, 16, 3\): expected \[b, t, h, w, 3\], .* images\[:, None\]"),
+        (VIDEO[0], {"key": KEY}, r"expected \[b, t, h, w, 3\]"),
+        (VIDEO[:, :0], {"key": KEY}, r"\(2, 0, 16, 16, 3\): a video without a frame; give at least one"),
+        (VIDEO[:, :, :8], {"key": KEY}, r"this model takes \[b, t, 16, 16, 3\], channels last"),
+        (VIDEO, {}, "key=None: pass a jax.random.key"),
+        (VIDEO, {"cues": {"boxes": BOXES}}, r"cues=\['boxes'\]: this model draws its slots; give cues={\"slots\""),
+        (VIDEO, {"initial_slots": jnp.zeros((2, FRAMES, 3, 8))}, r"expected \[2, k, 8\] or \[2, k, 12\]"),
+        (VIDEO, {"key": KEY, "return_history": True}, "return_history=True: is for pictures"),
+    ],
+)
+def test_impossible_videos_are_named(plain, video, options, message):
+    with pytest.raises(ValueError, match=message):
+        slotjax.apply(*plain, video, **options)
+
+
+def test_a_model_of_pictures_is_told_from_one_of_videos():
+    pictures = {name: MODEL[name] for name in MODEL if name not in ("predictor", "first_iterations")}
+    model = slotjax.build_model(pictures | {"name": "object_discovery"})
+    params = slotjax.init(model, KEY, VIDEO[:, 0])
+    with pytest.raises(ValueError, match=r"\(2, 4, 16, 16, 3\): expected \[b, h, w, 3\]; .* so many pictures"):
+        slotjax.apply(model, params, VIDEO, KEY)
+    with pytest.raises(ValueError, match="cues: a model of pictures takes none"):
+        slotjax.apply(model, params, VIDEO[:, 0], KEY, cues={"boxes": BOXES})
+
+
+def test_segments_and_responsibilities_are_of_every_frame(plain, out):
+    shares = slotjax.responsibilities(out, VIDEO)
+    assert shares.shape == (2, FRAMES, SLOTS, SIDE, SIDE)
+    frame = jax.tree.map(lambda x: x[:, 1], out)
+    close(shares[:, 1], slotjax.responsibilities(frame, VIDEO[:, 1]))
+    large = jnp.repeat(jnp.repeat(VIDEO, 2, 2), 2, 3)
+    assert slotjax.segments(*plain, large, KEY).shape == (2, FRAMES, 2 * SIDE, 2 * SIDE)
+
+
+def test_decode_takes_single_frames_too(plain, out):
+    decode = jax.jit(slotjax.decode, static_argnames="model")
+    close(decode(*plain, out.slots).masks, out.masks)
+    close(decode(*plain, out.slots[:, 2]).masks, out.masks[:, 2])
+    with pytest.raises(ValueError, match=r"expected \[2, 4, k, 12\]"):
+        slotjax.decode(*plain, out.slots[..., :3])
+
+
+def test_flow_and_depth_are_drawn_as_they_are_asked_for():
+    model, params = built(targets=("flow", "depth"))
+    found = apply(model, params, VIDEO, KEY)
+    assert found.reconstruction.shape == (2, FRAMES, SIDE, SIDE, 4) and found.target is None
+    assert model.learns_from == ("flow", "depth")
+    flow, depth = jax.random.normal(KEY, (*VIDEO.shape[:4], 2)), 3 * jnp.ones((*VIDEO.shape[:4], 1))
+    target = model.aimed(found, {"image": VIDEO, "flow": flow, "depth": depth}).target
+    np.testing.assert_array_equal(target[..., :3], flow_picture(flow))
+    np.testing.assert_allclose(target[..., 3], np.log(4), rtol=1e-6)
+    segments = slotjax.segments(model, params, VIDEO, KEY)  # without flow the masks decide alone
+    np.testing.assert_array_equal(segments, found.masks.argmax(2))
+
+
+def test_flow_pictures_are_the_originals(shared_data):
+    recorded = np.load(shared_data / "golden" / "golden_savi.npz")
+    np.testing.assert_array_equal(flow_picture(recorded["flow/in"]), recorded["flow/rgb"])
+    np.testing.assert_array_equal(jax.jit(flow_picture)(recorded["in/flow_raw"]), recorded["in/flow"])
+
+
+def test_directions_have_a_hue_and_standing_still_is_white():
+    still, right, down = (jnp.full((1, 30, 40, 2), jnp.array(flow)) for flow in ([0.0, 0.0], [0.0, 9.0], [9.0, 0.0]))
+    colours = [tuple(np.asarray(flow_picture(flow))[0, 0, 0]) for flow in (still, right, down)]
+    assert colours == [(1, 1, 1), (np.float32(0.5), 0, 1), (0, 1, 1)] or len(set(colours)) == 3
