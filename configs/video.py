@@ -47,9 +47,9 @@ def savi(config: ConfigDict) -> None:
 
 
 def movi(config: ConfigDict) -> None:
-    """MOVi-D and E hold up to 23 objects: `--config.model.num_slots=24`."""
+    """MOVi-D and E hold up to 23 objects: `--config.data.max_objects=0 --config.model.num_slots=24`."""
     savi(config)
-    stored("movi")(config)
+    stored("movi", max_objects=10)(config)
 
 
 def clevr(config: ConfigDict) -> None:

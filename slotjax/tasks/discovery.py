@@ -14,8 +14,9 @@ from slotjax import metrics
 from slotjax.api import masks_at, responsibilities
 from slotjax.drawing import slots as draw
 from slotjax.drawing import strips
+from slotjax.errors import UserError
 from slotjax.losses.reconstruction import mse
-from slotjax.models import Model, Output
+from slotjax.models import Model, Output, build_model
 from slotjax.tasks.base import Batch, Condition, Figures, Summary, answer, jitted_answer
 
 
@@ -54,7 +55,19 @@ COLLAPSED = (0.98, 0.1)  # one slot's share of the pixels above, or the slots' d
 
 
 def check(config: ConfigDict, example: Mapping[str, Any]) -> None:
-    """Any pictures will do."""
+    """Refuses data without the cues or the targets that the model learns from, or with cues for too many slots.
+
+    Else any pictures and videos will do.
+    """
+    where, slots = f"data.name={config.data.name!r}", config.model.num_slots
+    if missing := [name for name in build_model(config.model).learns_from if name not in example]:
+        raise UserError(f"{where}: has no {' and '.join(missing)}, which model.targets or model.initializer ask for")
+    most = example["boxes"].shape[-2] if "boxes" in build_model(config.model).learns_from else 0
+    if most > slots:
+        raise UserError(
+            f"model.num_slots={slots}: slots start from the boxes of up to {most} objects; set model.num_slots="
+            f"{most + 1}, one of them for the background, or a lower max_objects"
+        )
 
 
 def scores(
