@@ -86,8 +86,21 @@ def test_clips_are_drawn_from_the_key(sample):
     assert batch["image"].shape == (2, 3, 64, 64, 3) and batch["boxes"].shape == (2, 3, 23, 4)
 
 
+def test_other_proportions_show_the_middle(sample):
+    whole, middle = opened(sample)[0], opened(sample, resolution=(64, 32))[0]
+    for name in ("image", "segments", "flow", "backward_flow", "depth"):
+        np.testing.assert_array_equal(middle[name], whole[name][:, :, 16:48])
+    seen = (middle["boxes"] >= 0).all(-1)
+    assert 0 < seen.sum() < (whole["boxes"] >= 0).all(-1).sum()
+    sides = [(box * [64, 32, 64, 32]).round().astype(int) for box in middle["boxes"][seen]]
+    inside = [
+        middle["segments"][t, a:c, b:d] == k + 1 for (t, k), (a, b, c, d) in zip(np.argwhere(seen), sides, strict=True)
+    ]
+    assert np.mean([part.any() for part in inside]) > 0.8  # the others are hidden where the box is cut
+
+
 def test_other_resolutions_show_the_same(sample):
-    large, small = opened(sample)[0], opened(sample, resolution=(32, 16))[0]
+    large, small = opened(sample)[0], opened(sample, resolution=(32, 16), crop="none")[0]
     assert small["image"].shape == (8, 32, 16, 3) and small["depth"].shape == (8, 32, 16, 1)
     np.testing.assert_array_equal(small["segments"], large["segments"][:, 1::2, 2::4])
     ratio = np.abs(large["flow"]).mean((0, 1, 2)) / np.abs(small["flow"]).mean((0, 1, 2))
@@ -176,7 +189,7 @@ def test_integers_of_all_sizes():
     [
         ({}, {"num_frames": 5}, "record 0 has 4 frames, fewer than the 5 asked for: lower data.num_frames"),
         ({}, {"num_frames": 0}, "data.num_frames=0: movi holds videos: say how many frames"),
-        ({}, {"crop": "reference"}, "data.crop is 'reference', but MOVi is not cropped"),
+        ({}, {"crop": "reference"}, "data.crop is 'reference', which is CLEVR's"),
         ({"video": None}, {}, "has no feature 'video' of strings: it is of another data set"),
         ({"video": np.zeros(4, np.float32)}, {}, "has no feature 'video' of strings"),
         ({"video": [*video()["video"][:2], b"no picture", *video()["video"][3:]]}, {}, "video, frame 2 is no picture"),

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from slotjax.data.clips import Clip, check_frames, fit_flow, frames_of
-from slotjax.data.pictures import unpack
-from slotjax.data.preprocess import resize_bilinear, to_input, to_segments
+from slotjax.data.pictures import kept_box, unpack
+from slotjax.data.preprocess import Window, resize_bilinear, to_input, to_segments
 from slotjax.data.records import Records
 from slotjax.data.stored.base import DEFAULT_EVAL_IMAGES, Key, Stored, crop_of, path_of
 from slotjax.data.tf_example import Features
@@ -27,13 +27,15 @@ _AGAIN = "copy or download it again"
 
 
 def open_split(config: Any, resolution: tuple[int, int], split: str) -> "Movi":
-    if crop := crop_of(config, default=False):
-        raise UserError(f"data.crop is {crop!r}, but MOVi is not cropped: leave data.crop at its default")
+    crop = crop_of(config, default=True)
+    if crop == "reference":
+        raise UserError(f"data.crop is {crop!r}, which is CLEVR's: choose default (the centre) or none (squashed)")
     return Movi(
         path_of(config),
         {"train": "train", "eval": "validation"}[split],
         resolution,
         frames_of(config, split),
+        crop=bool(crop),
         max_objects=config.get("max_objects") or None,
         limit=(config.get("eval_images") or DEFAULT_EVAL_IMAGES) if split == "eval" else None,
     )
@@ -52,6 +54,7 @@ class Movi(Stored):
       path: the folder of the prepared data set, or one above it.
       split: "train", "validation" or "test".
       num_frames: of a clip.
+      crop: keep the largest centred part of the target's proportions (all of MOVi's, which is square); else squash.
       max_objects: keep the videos with at most so many objects, and be so large, k; None: all, and 23.
       limit: keep the first so many of those.
     """
@@ -63,10 +66,12 @@ class Movi(Stored):
         resolution: tuple[int, int],
         num_frames: int,
         *,
+        crop: bool = True,
         max_objects: int | None = None,
         limit: int | None = None,
     ):
         self._records, self._resolution, self._num_frames = Records(path, split), resolution, num_frames
+        self._crop = crop
         self.max_objects = self._most = max_objects or MOST_OBJECTS
         self._indices = np.arange(len(self._records))
         if max_objects:
@@ -86,28 +91,34 @@ class Movi(Stored):
         frames = features.strings("video")
         clip = Clip.of(len(frames), self._num_frames, key, where)
         video = _layer(frames, clip, f"{where}: video", ("RGB",))
-        whole = 0, video.shape[1], 0, video.shape[2]
-        example: dict = {"image": np.stack([to_input(frame, whole, self._resolution) for frame in video])}
+        window = top, bottom, left, right = self._window(*video.shape[1:3])
+        example: dict = {"image": np.stack([to_input(frame, window, self._resolution) for frame in video])}
         known = self._most
         if "metadata/num_instances" in features:
             known = min(known, _count(features, where))
             example |= self._objects(features, len(frames), clip, where)
+            example["boxes"] = _in_window(example["boxes"], window, video.shape[1:3])
         if self.has_segments:
             ids = _layer(features.strings("segmentations"), clip, f"{where}: segmentations", ("L",))
             _same_size(ids, video, f"{where}: segmentations")
             ids = np.where(ids > known, 0, ids)
-            example["segments"] = np.stack([to_segments(frame, whole, self._resolution) for frame in ids])
+            example["segments"] = np.stack([to_segments(frame, window, self._resolution) for frame in ids])
         for name, stored in _FLOWS.items():
             if stored in features:
                 flow = _numbers(features, stored, (len(frames), *video.shape[1:3], 2), clip, where)
-                example[name] = fit_flow(flow, self._resolution)
+                example[name] = fit_flow(flow[:, top:bottom, left:right], self._resolution)
         if "depth" in features:
             low, high = _range(features, "depth", where)
             depth = _layer(features.strings("depth"), clip, f"{where}: depth", ("I;16", "I;16B", "I"))
             _same_size(depth, video, f"{where}: depth")
-            metres = depth[..., None].astype(np.float32) / np.float32(65535) * (high - low) + low
-            example["depth"] = np.stack([resize_bilinear(frame, self._resolution) for frame in metres])
+            depth = depth[:, top:bottom, left:right, None].astype(np.float32) / np.float32(65535) * (high - low) + low
+            example["depth"] = np.stack([resize_bilinear(frame, self._resolution) for frame in depth])
         return example
+
+    def _window(self, height: int, width: int) -> Window:
+        """The part of the frames that is kept."""
+        left, top, right, bottom = kept_box((width, height), self._resolution[::-1], self._crop)
+        return round(top), round(bottom), round(left), round(right)
 
     def _features(self, index: int) -> tuple[str, Features]:
         where, record = self._records[int(self._indices[index])]
@@ -150,6 +161,15 @@ class Movi(Stored):
                     advance(index + 1)
             derived.keep(path, {"counts": counts})
         return np.asarray(counts, np.int64)
+
+
+def _in_window(boxes: np.ndarray, window: Window, size: tuple[int, ...]) -> np.ndarray:
+    """Boxes [t, k, 4] over the frame's sides as boxes over the window's; -1 for those of which nothing is left."""
+    top, bottom, left, right = window
+    corner, sides = np.array([top, left] * 2, np.float32), np.array([bottom - top, right - left] * 2, np.float32)
+    cut = np.clip((boxes * np.array([*size, *size], np.float32) - corner) / sides, 0, 1)
+    gone = (cut[..., 2:] <= cut[..., :2]).any(-1) | (boxes < 0).any(-1)
+    return np.where(gone[..., None], np.float32(-1), cut)
 
 
 def _count(features: Features, where: str) -> int:
