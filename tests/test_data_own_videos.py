@@ -5,6 +5,7 @@ import pytest
 from picture_files import save
 from PIL import Image
 
+from slotjax.data import convert, convert_videos
 from slotjax.data.stored import Key, open_stored, videos
 from slotjax.errors import UserError
 
@@ -211,3 +212,70 @@ def test_films_need_an_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "av", None)
     with pytest.raises(UserError, match=r'av is not installed; pip install "slotjax\[video\]" brings it'):
         opened(tmp_path / "v")
+
+
+def converted(source, destination, split="train", **fields):
+    convert.main([str(source), str(destination), "--dataset", "videos"])
+    config = {"name": "movi", "path": str(destination), "num_frames": LENGTH}
+    return open_stored(config | fields, SIZE, split)
+
+
+def test_converted_videos_are_the_videos(tmp_path, capsys):
+    """Files, lengths, masks and all; and what is already there is not made again."""
+    for seed in range(4):
+        folder(tmp_path / "v" / "images" / str(seed), frames(seed))
+        folder(tmp_path / "v" / "masks" / str(seed), [np.eye(*SIZE, k=t, dtype=np.uint8) * 9 for t in range(LENGTH)])
+    stored, made = opened(tmp_path / "v"), converted(tmp_path / "v", tmp_path / "made")
+    assert len(made) == len(stored) == 3 and made.has_segments
+    for index in range(3):
+        np.testing.assert_allclose(made[index]["image"], stored[index]["image"], atol=1e-6)
+        np.testing.assert_array_equal(made[index]["segments"], stored[index]["segments"])
+    assert len(open_stored({"name": "movi", "path": str(tmp_path / "made"), "num_frames": 1}, SIZE, "eval")) == 1
+    converted(tmp_path / "v", tmp_path / "made")
+    assert "already there" in capsys.readouterr().err
+    folder(tmp_path / "v" / "images" / "0", frames(9))
+    with pytest.raises(UserError, match="made was converted from other videos than"):
+        converted(tmp_path / "v", tmp_path / "made")
+    with pytest.raises(UserError, match="holds no converted videos: choose another"):
+        converted(tmp_path / "v", tmp_path / "v")
+
+
+def test_masks_of_some_videos_alone_do_not_count(tmp_path):
+    for seed in range(2):
+        folder(tmp_path / "v" / "images" / str(seed), frames(seed))
+        folder(tmp_path / "v" / "masks" / str(seed), [np.ones(SIZE, np.uint8)] * LENGTH)
+    animated(tmp_path / "v" / "z.gif", frames(9))
+    assert not opened(tmp_path / "v").has_segments
+    assert not converted(tmp_path / "v", tmp_path / "made").has_segments
+
+
+def test_a_conversion_goes_on_where_it_was_stopped(tmp_path, capsys, monkeypatch):
+    for seed in range(5):
+        animated(tmp_path / "v" / f"{seed}.gif", frames(seed))
+    monkeypatch.setattr(convert_videos, "VIDEOS_A_FILE", 2)
+    encode, written = convert_videos.encode, []
+
+    def stopped(checked, masked):
+        written.append(checked.video.path.name)
+        if len(written) == 4:
+            raise KeyboardInterrupt
+        return encode(checked, masked)
+
+    monkeypatch.setattr(convert_videos, "encode", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        converted(tmp_path / "v", tmp_path / "made")
+    assert not (tmp_path / "made").exists()
+    made = converted(tmp_path / "v", tmp_path / "made")
+    assert written == ["0.gif", "1.gif", "2.gif", "3.gif", "3.gif", "4.gif"]
+    assert "Going on after 2 files" in capsys.readouterr().err
+    np.testing.assert_allclose([greys(made[index])[0] for index in range(4)], [1, 2, 3, 4], atol=1)
+
+
+def test_movi_as_array_records(shared_data, tmp_path):
+    source = shared_data / "movi_sample" / "tfrecord"
+    made = converted(source, tmp_path / "made", num_frames=3)
+    original = open_stored({"name": "movi", "path": str(source), "num_frames": 3}, SIZE, "train")
+    assert len(made) == len(original) == 6 and len(list((tmp_path / "made").iterdir())) == 4
+    for name, value in original[4].items():
+        if name != "objects":
+            np.testing.assert_array_equal(made[4][name], value)

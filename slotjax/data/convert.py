@@ -1,11 +1,14 @@
-"""Convert multi-object TFRecords, once, into a form with random access.
+"""Convert multi-object TFRecords or videos, once, into a form with random access.
 
     python -m slotjax.data.convert SOURCE DESTINATION [--dataset clevr_with_masks]
+    python -m slotjax.data.convert SOURCE DESTINATION --dataset videos
 
 SOURCE is a file, a pattern ('x.tfrecord-*') or a folder of shards. The originals are gzip streams of up to 10 GB that
 unpack to hundreds, and that can only be read from their start. The converted form (slotjax/data/converted.py) takes
 some 60 KB a CLEVR scene. A conversion that was stopped goes on with the first unfinished shard; what was done is
 unpacked again on the way there, but neither checked nor written again.
+
+With `--dataset videos` SOURCE is a folder of videos, or of MOVi's TFRecord files (slotjax/data/convert_videos.py).
 """
 
 import itertools
@@ -18,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from slotjax import cli
-from slotjax.data import schemas, tf_example, tfrecords
+from slotjax.data import convert_videos, schemas, tf_example, tfrecords
 from slotjax.data.converted import FORMAT, INDEX, Converted
 from slotjax.errors import UserError
 from slotjax.system import derived
@@ -137,10 +140,14 @@ def _write_shard(path: Path, records: Iterator[tuple[bytes, int]], state: dict) 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = cli.Parser("data.convert", __doc__)
-    parser.add_argument("source", help="a .tfrecords file, a pattern or a folder of shards")
+    parser.add_argument("source", help="a .tfrecords file, a pattern or a folder of shards; or a folder of videos")
     parser.add_argument("destination", help="the folder to write")
-    parser.add_argument("--dataset", choices=schemas.NAMES, help="refuse any other (default: found out)")
+    parser.add_argument("--dataset", choices=(*schemas.NAMES, "videos"), help="refuse any other (default: found out)")
     options = parser.parse_args(arguments)
+    if options.dataset == "videos":
+        videos = convert_videos.convert(options.source, options.destination)
+        print(f"Use it with --config.data.name=movi --config.data.path={shlex.quote(str(videos))}")
+        return
     made = Converted(convert(options.source, options.destination, options.dataset))
     objects = ", ".join(f"{n}: {scenes}" for n, scenes in enumerate(np.bincount(made.counts)) if scenes)
     where, scenes = made.directory, number(len(made), "scene")

@@ -64,6 +64,15 @@ def _reason(error: Exception) -> str:
     return first_line(error).split(";")[0]
 
 
+def splits(path: Path) -> list[str]:
+    """The splits of which there are TFRecord files in or below a folder."""
+    try:
+        below = [file.name for depth in range(_DEPTH + 1) for file in path.glob("*/" * depth + "*.tfrecord-*-of-*")]
+    except OSError:
+        return []  # `find` will say what is wrong
+    return sorted({_SHARD.sub("", name).rpartition("-")[2] for name in below})
+
+
 def find(path: Path, split: str) -> list[Path]:
     """The shards of a split in or below a folder, in order."""
     if not path.is_dir():

@@ -4,7 +4,7 @@ The multi-object data sets store a uint8 array as one *one-byte string per eleme
 so those are parsed through a single strided numpy view instead of element by element.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -178,6 +178,18 @@ def example(features: dict[str, np.ndarray]) -> bytes:
             feature = _field(1, strings.tobytes())
         else:
             feature = _field(2, _field(1, values.astype("<f4").tobytes()))
+        entries += _field(1, _field(1, name.encode()) + _field(2, feature))
+    return _field(1, entries)
+
+
+def lists(features: Mapping[str, list[bytes] | np.ndarray]) -> bytes:
+    """A serialized `tf.train.Example` of lists of strings and of whole numbers, which `Features` reads."""
+    entries = b""
+    for name, values in features.items():
+        if isinstance(values, list):
+            feature = _field(1, b"".join(_field(1, value) for value in values))
+        else:
+            feature = _field(3, _field(1, b"".join(_written_varint(int(value)) for value in values)))
         entries += _field(1, _field(1, name.encode()) + _field(2, feature))
     return _field(1, entries)
 

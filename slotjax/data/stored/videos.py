@@ -102,7 +102,7 @@ def check(directory: Path, videos: Sequence[Video]) -> list[Checked]:
     """
     kept_at = derived.derived_path(directory, ".checked.json")
     kept = derived.read(kept_at)
-    stamps = {video: _stamp(video) for video in videos}
+    stamps = {video: stamp(video) for video in videos}
     facts = {video: known for video in videos if (known := _known(kept.get(_name(video, directory)), stamps[video]))}
     unknown = [video for video in videos if video not in facts]
     faults = []
@@ -140,7 +140,7 @@ def _known(numbers: object, stamp: list[int]) -> list[int] | None:
     return facts if facts and length >= 4 and facts[:3] == stamp else None
 
 
-def _stamp(video: Video) -> list[int]:
+def stamp(video: Video) -> list[int]:
     """How many files, of what size in all, and the time of the newest."""
     try:
         states = [file.stat() for file in (*video.files, *video.masks)]
