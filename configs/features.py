@@ -5,10 +5,13 @@
 
 The numbers are those of the paper's appendix E for COCO and ViT-B/16 (DINO). Variants, which combine:
 
-    vits14  is for ViT-S/14 (DINOv2), as in Didolkar et al., 2025
-    bf16    computes in bfloat16
-    small   is a recipe for two CPU cores
-    tiny    runs in seconds, without weights from anywhere
+    voc       reads PASCAL VOC
+    clevrtex  reads ClevrTex
+    folder    reads a folder of any pictures
+    vits14    is for ViT-S/14 (DINOv2), as in Didolkar et al., 2025
+    bf16      computes in bfloat16
+    small     is a recipe for two CPU cores
+    tiny      runs in seconds, without weights from anywhere
 """
 
 from ml_collections import ConfigDict
@@ -27,10 +30,26 @@ def get_config(variants: str | None = None) -> ConfigDict:
         "encoder": {"name": "mlp", "hidden": 768, "mlp_dim": 256},
         "decoder": {"name": "mlp", "hidden": (2048, 2048, 2048), "patch": 1, "position": "learned"},
     }
-    config = experiment(model, data={"name": "folder", "eval_images": 0})
+    config = experiment(model, data={"name": "coco", "augment": "flip"})
     config.train.update(num_steps=500_000, clip_norm=1.0)
-    choices = {"vits14": vits14, "bf16": bf16, "small": small, "tiny": tiny}
-    return apply_variants(config, variants, choices)
+    pictures = {"voc": voc, "clevrtex": clevrtex, "folder": folder}
+    return apply_variants(config, variants, pictures | {"vits14": vits14, "bf16": bf16, "small": small, "tiny": tiny})
+
+
+def voc(config: ConfigDict) -> None:
+    config.data.name = "voc"
+    config.model.num_slots = 6
+    config.model.decoder.hidden = (1024, 1024, 1024)
+    config.train.num_steps = 250_000
+
+
+def clevrtex(config: ConfigDict) -> None:
+    config.data.update(name="clevrtex", augment="none")
+    config.model.num_slots = 11
+
+
+def folder(config: ConfigDict) -> None:
+    config.data.update(name="folder", augment="none", eval_images=0)
 
 
 def vits14(config: ConfigDict) -> None:
@@ -39,6 +58,7 @@ def vits14(config: ConfigDict) -> None:
 
 
 def small(config: ConfigDict) -> None:
+    config.data.augment = "none"  # so that features can be kept: --config.data.feature_cache
     config.model.update(resolution=(112, 112), slot_dim=64, mlp_dim=128)
     config.model.encoder.update(hidden=128, mlp_dim=64)
     config.model.decoder.hidden = (256, 256, 256)

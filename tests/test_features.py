@@ -47,7 +47,7 @@ def weights(data_dir, tmp_path) -> Path:
 
 
 def config_for(pictures: Path, weights: Path | None = None, **train_fields):
-    config = tiny("features", **train_fields)
+    config = tiny("features", "folder,tiny", **train_fields)
     config.data.path = str(pictures)
     if weights:
         config.model.backbone.update(weights=str(weights), heads=2)

@@ -17,6 +17,8 @@ from slotjax.tasks import TASKS
 
 MISSING = "is missing: this is not the config of a run; restore the file, or train into another workdir"
 
+PHOTOGRAPHS = ("coco", "voc")
+
 
 def complete(config: ConfigDict) -> ConfigDict:
     """`config` with every field that its parts and its task have: what it left out has its default."""
@@ -74,6 +76,15 @@ def check_data(config: ConfigDict) -> None:
         raise UserError(
             f"data.feature_cache={data.feature_cache:g}: {data.name} scenes are rendered, features are kept of stored "
             "pictures alone: set it to 0, or render scenes once with slotjax.data.export"
+        )
+    if data.augment != "none" and data.name not in PHOTOGRAPHS:
+        raise UserError(
+            f"data.augment={data.augment}: is for {' and '.join(PHOTOGRAPHS)}, not {data.name}: leave it out"
+        )
+    if data.augment != "none" and data.feature_cache:
+        raise UserError(
+            f"data.augment={data.augment}: features are kept of pictures as they are; set one of data.augment=none and "
+            "data.feature_cache=0"
         )
     if rendered and not data.eval_images:
         raise UserError("data.eval_images=0: must be at least 1 where scenes are rendered; 320 is the paper's number")

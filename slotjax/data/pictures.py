@@ -47,13 +47,26 @@ def load_picture(path: str | Path, resolution: tuple[int, int] | None = None, cr
 
 def as_input(picture: "Image", resolution: tuple[int, int], crop: bool) -> np.ndarray:
     """An RGB picture, cut and resized, as float32 [*resolution, 3] in [-1, 1]."""
-    shape = resolution[::-1]
-    if picture.size != shape:
+    return cut(picture, resolution, kept_box(picture.size, resolution[::-1], crop))
+
+
+def cut(picture: "Image", resolution: tuple[int, int], box: tuple[float, float, float, float]) -> np.ndarray:
+    """A part (left, top, right, bottom) of an RGB picture, resized, as float32 [*resolution, 3] in [-1, 1]."""
+    if (picture.size, box) != (resolution[::-1], (0, 0, *picture.size)):
         from PIL import Image
 
-        box = kept_box(picture.size, shape, crop)
-        picture = picture.resize(shape, Image.Resampling.BILINEAR, box=box, reducing_gap=3.0)
+        picture = picture.resize(resolution[::-1], Image.Resampling.BILINEAR, box=box, reducing_gap=3.0)
     return np.asarray(picture, np.float32) / np.float32(127.5) - np.float32(1)
+
+
+def cut_ids(ids: np.ndarray, resolution: tuple[int, int], box: tuple[float, float, float, float]) -> np.ndarray:
+    """The same part of whole numbers [h, w], resized to the nearest pixel: int32 [*resolution]."""
+    if (ids.shape, box) != (resolution, (0, 0, *ids.shape[::-1])):
+        from PIL import Image
+
+        resized = Image.fromarray(ids.astype(np.int32)).resize(resolution[::-1], Image.Resampling.NEAREST, box=box)
+        ids = np.asarray(resized)
+    return ids.astype(np.int32)
 
 
 def load_mask(path: str | Path, resolution: tuple[int, int] | None = None, crop: bool = True) -> np.ndarray:
@@ -68,13 +81,8 @@ def load_mask(path: str | Path, resolution: tuple[int, int] | None = None, crop:
 
 def as_segments(ids: np.ndarray, resolution: tuple[int, ...], crop: bool) -> np.ndarray:
     """Ids uint8 [h, w], cut and resized as `as_input` does with their picture: int32 [*resolution]."""
-    shape = resolution[1], resolution[0]
-    if ids.shape[::-1] != shape:
-        from PIL import Image
-
-        box = kept_box(ids.shape[::-1], shape, crop)
-        ids = np.asarray(Image.fromarray(ids).resize(shape, Image.Resampling.NEAREST, box=box))
-    return ids.astype(np.int32)
+    shape = resolution[0], resolution[1]
+    return cut_ids(ids, shape, kept_box(ids.shape[::-1], shape[::-1], crop))
 
 
 def kept_box(size: tuple[int, int], shape: tuple[int, int], crop: bool) -> tuple[float, float, float, float]:
@@ -142,6 +150,11 @@ def mask_values(path: Path) -> np.ndarray:
     """What the whole mask holds, upright: one number for each pixel [h, w], 0 where there is no object."""
     picture, _ = _upright(path)
     return _lossy_mask(picture, path) if picture.format in LOSSY else _values(picture)
+
+
+def read_upright(path: Path) -> "Image":
+    """The whole picture upright, in the mode that its file has."""
+    return _upright(path)[0]
 
 
 def _values(picture: "Image") -> np.ndarray:

@@ -26,6 +26,7 @@ PALETTE = np.array(
     np.uint8,
 )  # fmt: skip
 BACKGROUND = np.array((90, 90, 90), np.uint8)
+VOID = np.array((255, 255, 255), np.uint8)  # what does not count
 CHECKERS = np.array(((235, 235, 235), (205, 205, 205)), np.uint8)
 SQUARE = 8  # pixels of the checkerboard that stands for what a slot leaves out
 FRAME, GAP = 3, 4  # pixels around a panel in the colour of what it shows, and white ones between panels
@@ -44,10 +45,11 @@ def colours(count: int) -> np.ndarray:
 
 
 def colour_segments(segments: np.ndarray, background: bool) -> np.ndarray:
-    """Ids [h, w] to colours [h, w, 3]; with `background`, id 0 is grey and 1 has the first colour."""
+    """Ids [h, w] to colours [h, w, 3]; with `background`, id 0 is grey and 1 has the first colour; -1 is white."""
     ids = np.asarray(segments)
     palette = colours(int(ids.max(initial=0)) + 1)
-    return (np.concatenate([BACKGROUND[None], palette]) if background else palette)[ids]
+    palette = np.concatenate([BACKGROUND[None], palette]) if background else palette
+    return np.where(ids[..., None] < 0, VOID, palette[ids])
 
 
 def matching_colours(found: np.ndarray, num_slots: int, truth: np.ndarray | None = None) -> np.ndarray:
@@ -63,6 +65,7 @@ def matching_colours(found: np.ndarray, num_slots: int, truth: np.ndarray | None
         return colours(num_slots)
     from scipy.optimize import linear_sum_assignment
 
+    truth = np.maximum(truth, 0)  # what does not count is nobody's
     objects = int(truth.max(initial=0))
     shared = np.bincount(found.ravel() * (objects + 1) + truth.ravel(), minlength=num_slots * (objects + 1))
     shared = shared.reshape(num_slots, objects + 1).astype(np.float64)

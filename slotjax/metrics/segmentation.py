@@ -74,12 +74,7 @@ def mean_best_overlap(true_segments: Array, pred_segments: Array, *, num_true: i
 
 def contingency(true_segments: Array, pred_segments: Array, num_true: int, num_pred: int) -> jax.Array:
     """Pixels that two segmentations share: int [b, *pixels] twice -> int32 [b, num_true, num_pred]."""
-    true, pred = _segments("true_segments", true_segments), _segments("pred_segments", pred_segments)
-    if true.shape != pred.shape:
-        raise UserError(
-            f"true_segments of shape {true.shape}, pred_segments of shape {pred.shape}: expected the same; "
-            "resize one to the other's height and width"
-        )
+    true, pred = check_segments(true_segments, pred_segments)
     num_true, num_pred = arguments.whole("num_true", num_true), arguments.whole("num_pred", num_pred)
     if num_true * num_pred > arguments.MOST:
         raise UserError(f"num_true={num_true}, num_pred={num_pred}: too many pairs; number the segments from 0 on")
@@ -114,6 +109,17 @@ def mse(reconstruction: Array, images: Array) -> jax.Array:
             "expected the same, such as [b, h, w, c]"
         )
     return _mse(reconstruction, images)
+
+
+def check_segments(true_segments: Array, pred_segments: Array) -> tuple[Any, Any]:
+    """Both as arrays of whole numbers and one shape, or a `UserError`."""
+    true, pred = _segments("true_segments", true_segments), _segments("pred_segments", pred_segments)
+    if true.shape != pred.shape:
+        raise UserError(
+            f"true_segments of shape {true.shape}, pred_segments of shape {pred.shape}: expected the same; "
+            "resize one to the other's height and width"
+        )
+    return true, pred
 
 
 def _segments(name: str, value: Any) -> Any:

@@ -126,7 +126,7 @@ def tiles(history: History, seen: Seen) -> list[tuple[str, str, str]]:
 
 def is_bounded(name: str) -> bool:
     """Whether the figure is at most 1, and drawn from 0 to 1."""
-    return name.endswith(("ari", "miou", "mbo"))
+    return name.endswith(("ari", "miou", "mbo", "mbo_class", "corloc"))
 
 
 def charts(history: History, seen: Seen, headlines_only: bool = False) -> list[dict[str, Any]]:

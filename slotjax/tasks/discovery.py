@@ -43,10 +43,12 @@ OF_VIDEOS = {  # likewise, but of videos alone; the others judge a video as one 
     "frame_fg_ari": ("FG-ARI of single frames", frame_fg_ari, True),
     "switches": ("identity switches", metrics.identity_switches, True),
 }
-SEGMENTED = METRICS | OF_VIDEOS
-POSTERIOR = {f"posterior_{name}": f"{title} of the responsibilities" for name, (title, *_) in SEGMENTED.items()}
-MASKS = {name: f"{title} of the masks" for name, (title, *_) in SEGMENTED.items()}
-ATTENTION = {f"attention_{name}": f"{title} of attention" for name, (title, *_) in SEGMENTED.items()}
+OF_CLASSES = {"mbo_class": "mBO of classes", "corloc": "CorLoc"}  # where the truth has classes, as of photographs
+MOST_CLASSES = 256  # background among them
+SEGMENTED = {name: title for name, (title, *_) in (METRICS | OF_VIDEOS).items()} | OF_CLASSES
+POSTERIOR = {f"posterior_{name}": f"{title} of the responsibilities" for name, title in SEGMENTED.items()}
+MASKS = {name: f"{title} of the masks" for name, title in SEGMENTED.items()}
+ATTENTION = {f"attention_{name}": f"{title} of attention" for name, title in SEGMENTED.items()}
 TITLES = POSTERIOR | MASKS | {"mse": "MSE", "flow_error": "end-point error of flow, in pixels"} | ATTENTION
 SEGMENTATION = (*(f"posterior_{name}" for name in METRICS), *METRICS)  # of pictures and videos alike
 HEALTH = ("slot_largest", "slot_distance", "mask_entropy")  # need no truth: do slots share the work, do masks decide
@@ -79,7 +81,8 @@ def scores(
     so on of the argmax of the responsibilities (`slotjax.responsibilities`), `attention_fg_ari` and so on of the last
     iteration's attention. An image without an object in view has only an ARI, the others are NaN. `slot_largest` is the
     share of the pixels that the largest slot wins, `slot_distance` how far the slots are from their mean, relative to
-    their size (root mean squares): 0 where all are alike; `mask_entropy` how undecided the masks are.
+    their size (root mean squares): 0 where all are alike; `mask_entropy` how undecided the masks are. Where the truth
+    has classes, `mbo_class` and `corloc` of each kind of segments are added.
 
     A video is judged as one picture, so that a slot that changes its object is punished; besides there are
     `frame_fg_ari` of its frames each on its own, `switches`, how often an object's slot changes, and where flow is
@@ -106,7 +109,22 @@ def scores(
         each = jax.vmap(lambda segments: segmentation_scores(truth, segments, num_true, num_slots))
         of_kinds = each(jnp.stack(list(found.values())))
         figures |= {f"{kind}{name}": x[i] for name, x in of_kinds.items() for i, kind in enumerate(found)}
+        if "classes" in batch:
+            for kind, segments in found.items():
+                some = class_scores(truth, batch["classes"], segments, num_true, num_slots)
+                figures |= {f"{kind}{name}": values for name, values in some.items()}
     return figures
+
+
+def class_scores(
+    truth: jax.Array, classes: jax.Array, predicted: jax.Array, num_true: int, num_pred: int
+) -> dict[str, jax.Array]:
+    """Each of `OF_CLASSES` [b] of predicted ids [b, h, w]; NaN where no object is in view."""
+    figures = {
+        "mbo_class": metrics.mean_best_overlap(classes, predicted, num_true=MOST_CLASSES, num_pred=num_pred),
+        "corloc": metrics.correct_localisation(truth, predicted, num_true=num_true, num_pred=num_pred),
+    }
+    return {name: jnp.where((truth > 0).any((1, 2)), values, jnp.nan) for name, values in figures.items()}
 
 
 def largest_share(masks: jax.Array) -> jax.Array:
