@@ -45,10 +45,11 @@ OF_VIDEOS = {  # likewise, but of videos alone; the others judge a video as one 
 }
 OF_CLASSES = {"mbo_class": "mBO of classes", "corloc": "CorLoc"}  # where the truth has classes, as of photographs
 MOST_CLASSES = 256  # background among them
-SEGMENTED = {name: title for name, (title, *_) in (METRICS | OF_VIDEOS).items()} | OF_CLASSES
-POSTERIOR = {f"posterior_{name}": f"{title} of the responsibilities" for name, title in SEGMENTED.items()}
-MASKS = {name: f"{title} of the masks" for name, title in SEGMENTED.items()}
-ATTENTION = {f"attention_{name}": f"{title} of attention" for name, title in SEGMENTED.items()}
+SEGMENTED = METRICS | OF_VIDEOS
+_TITLED = {name: title for name, (title, *_) in SEGMENTED.items()} | OF_CLASSES
+POSTERIOR = {f"posterior_{name}": f"{title} of the responsibilities" for name, title in _TITLED.items()}
+MASKS = {name: f"{title} of the masks" for name, title in _TITLED.items()}
+ATTENTION = {f"attention_{name}": f"{title} of attention" for name, title in _TITLED.items()}
 TITLES = POSTERIOR | MASKS | {"mse": "MSE", "flow_error": "end-point error of flow, in pixels"} | ATTENTION
 SEGMENTATION = (*(f"posterior_{name}" for name in METRICS), *METRICS)  # of pictures and videos alike
 HEALTH = ("slot_largest", "slot_distance", "mask_entropy")  # need no truth: do slots share the work, do masks decide
