@@ -4,15 +4,19 @@ import re
 import subprocess
 import sys
 
+import jax
 import pytest
 from helpers import ROOT
 
 import slotjax
+from slotjax.nn.encoders import ENCODERS
 
 API = (ROOT / "docs" / "api.md").read_text()
 NAMED = set(re.findall(r"^::: (?:\w+\.)*(\w+)$", API, re.M)) | {
     name for members in re.findall(r"members: \[(.*)\]", API) for name in members.split(", ")
 }
+
+FIELDS = {"resolution": (32, 32), "num_slots": 5, "slot_dim": 64, "decoder": {"name": "mlp", "patch": 4}}
 
 
 def test_every_public_name_is_in_the_reference():
@@ -25,6 +29,22 @@ def test_every_public_name_is_in_the_reference():
 def test_every_page_is_in_the_navigation():
     listed = set(re.findall(r": ([\w/]+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.M))
     assert listed == {str(path.relative_to(ROOT / "docs")) for path in (ROOT / "docs").rglob("*.md")}
+
+
+def test_the_encoder_of_the_page_becomes_part_of_a_model():
+    """Both blocks of docs/howto/own_encoder.md, one after the other."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "howto" / "own_encoder.md").read_text(), re.DOTALL)
+    values: dict = {}
+    try:
+        for block in blocks:
+            exec(block, values)
+        model, wrong = values["model"], {"name": "patches", "patch": 0}
+        images = jax.numpy.zeros((2, 32, 32, 3))
+        assert slotjax.encode(model, values["params"], images).shape == (2, 16, 64)
+        with pytest.raises(slotjax.errors.UserError, match="model.encoder.patch=0: must be at least 1"):
+            slotjax.build_model(FIELDS | {"encoder": wrong})
+    finally:
+        ENCODERS.pop("patches", None)
 
 
 @pytest.mark.slow

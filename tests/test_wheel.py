@@ -74,9 +74,17 @@ def test_the_commands_in_an_empty_folder(installed, tmp_path):
     assert (tmp_path / "segments" / "red_segments.png").exists()
 
 
-def test_what_the_core_leaves_out_is_named(installed, tmp_path):
+LEFT_OUT = {
+    "data": ("python", "-m", "slotjax.data.prepare_clevr", "CLEVR_v1.0.zip"),
+    "export": ("slotjax", "export", "--weights", "quick", "--to", "quick.onnx"),
+}
+
+
+@pytest.mark.parametrize("extra", LEFT_OUT)
+def test_what_the_core_leaves_out_is_named(extra, installed, tmp_path):
     (tmp_path / "CLEVR_v1.0.zip").touch()
-    command = [installed / "python", "-m", "slotjax.data.prepare_clevr", "CLEVR_v1.0.zip"]
-    result = subprocess.run([*map(str, command)], cwd=tmp_path, capture_output=True, text=True)
+    program, *arguments = LEFT_OUT[extra]
+    result = subprocess.run([str(installed / program), *arguments], cwd=tmp_path, capture_output=True, text=True)
     assert result.returncode == 2 and result.stderr.count("\n") == 1
-    assert 'pip install "slotjax[data]"' in result.stderr
+    assert f'pip install "slotjax[{extra}]"' in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["CLEVR_v1.0.zip"]
