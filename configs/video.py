@@ -1,9 +1,13 @@
 """Videos: slots that follow objects through time (SAVi, Kipf et al., 2022); docs/video.md tells of it.
 
 Without a variant the paper's small model ("SAVi-S" in its program) learns from moving sprites, by their colours and
-without cues. Variants: `savi` as in the paper: slots start from the boxes of the first frame, and draw flow; on moving
-CLEVR; `movi` the same on MOVi (`--config.data.path=DIR`); `small` is the recipe for two CPU cores, and `small,clevr`
-that of moving CLEVR; `tiny` runs in seconds.
+without cues. Variants, which combine:
+
+    savi   as in the paper: slots start from the boxes of the first frame, and draw flow; on moving CLEVR
+    movi   the same on MOVi (`--config.data.path=DIR`)
+    clevr  is on moving CLEVR, by colours
+    small  is the recipe for two CPU cores; `small,clevr` that of moving CLEVR
+    tiny   runs in seconds
 """
 
 from ml_collections import ConfigDict

@@ -112,7 +112,7 @@ def test_the_docstring_of_an_experiment_lists_its_variants(name, monkeypatch):
     summary, lines = experiments.described(ROOT / "configs" / f"{name}.py")
     assert lines.keys() == taken.keys() and summary
     listing = experiments.listing()
-    assert f"{name}: {summary}\n" in listing and all(line in listing for line in lines.values())
+    assert f"{name}: {summary}" in listing and all(line in listing for line in lines.values())
 
 
 def test_the_list_says_what_was_measured(monkeypatch):
