@@ -10,8 +10,8 @@ pytestmark = pytest.mark.usefixtures("as_commands_do")
 
 ORDER = (  # a room, or a file at the top level, imports those before it
     "errors", "system", "cli", "nn", "data", "metrics", "models", "losses", "clustering", "convert", "api", "drawing",
-    "weights", "tasks", "config", "training", "reporting", "export", "evaluate", "segment", "pack", "report", "train",
-    "__init__",
+    "weights", "tasks", "config", "training", "reporting", "export", "demo", "evaluate", "segment", "pack", "report",
+    "train", "__init__",
 )  # fmt: skip
 
 

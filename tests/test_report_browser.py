@@ -1,7 +1,6 @@
 """The report in a browser: with the mouse, with the keyboard, on a phone, and without the network."""
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,30 +11,6 @@ from report_pages import decode, drawn, written
 from slotjax.report import report
 from slotjax.reporting import history, single
 from slotjax.reporting.page import Reload
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    """Headless Chromium, as Debian's packages chromium and chromium-driver install it."""
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed: pip install selenium")
-    binary = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    driver = shutil.which("chromedriver")
-    if not binary or not driver:
-        pytest.skip("no Chromium with its driver: apt-get install chromium chromium-driver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = binary
-    for switch in (
-        "headless=new",
-        "no-sandbox",
-        "disable-gpu",
-        "disable-dev-shm-usage",
-        "disable-background-networking",
-    ):
-        options.add_argument(f"--{switch}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    yield browser
-    browser.quit()
 
 
 def visit(browser, path: Path, width: int = 1200, scheme: str = "light") -> None:
