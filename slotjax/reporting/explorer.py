@@ -9,6 +9,7 @@ import numpy as np
 from slotjax.api import jitted_apply, responsibilities
 from slotjax.drawing import slots as draw
 from slotjax.drawing.features import in_pictures
+from slotjax.errors import UserError
 from slotjax.models import Output
 from slotjax.reporting import images
 from slotjax.reporting.examples import choose
@@ -51,6 +52,8 @@ def explore(history: History, trained: Trained, scores: Scores) -> Explorer:
     """The best, median and worst held-out images as the model sees them, from the slots they were scored with."""
     indices = np.array([index for _, index in choose(scores)], np.int64)
     batch = trained.feed.held_out(indices)
+    if batch["image"].ndim == 5:
+        raise UserError("videos are not played here; DIR/pictures has strips of their frames")
     keys = slots_keys(batch["index"])
     out = jax.device_get(jitted_apply(trained.model, trained.params, batch["image"], keys, return_history=True))
     return fit(history, scores, look(indices, jax.device_get(batch), out))

@@ -19,7 +19,7 @@ from slotjax.data.pictures import as_input, kept_box, read_rgb
 from slotjax.data.stored.pairing import ENDINGS
 from slotjax.drawing import slots as draw
 from slotjax.errors import UserError
-from slotjax.models import ObjectDiscovery, Output
+from slotjax.models import ObjectDiscovery, Output, VideoDiscovery
 from slotjax.system import writing
 from slotjax.system.console import number as counted
 from slotjax.tasks import TASKS
@@ -65,6 +65,8 @@ def open_trained(workdir: Path | None, weights: str | None) -> Trained:
     flag = f"--weights {weights}" if workdir is None else f"--workdir {workdir}"
     model, params = load(source) if workdir is None else load_run(source)
     if not isinstance(model, ObjectDiscovery):
+        if isinstance(model, VideoDiscovery):
+            raise UserError(f"{flag}: its model takes videos; slotjax.segments(model, params, video, key) splits one")
         raise UserError(f"{flag}: its model draws no masks; give one of object discovery")
     return Trained(model, params, usual_error(source))
 

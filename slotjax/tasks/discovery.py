@@ -243,10 +243,10 @@ def table(result: Mapping[str, Any], further: Mapping[str, Mapping[str, Any]]) -
     for name, title in TITLES.items():
         value = result.get(name)
         if value is not None:
-            lines.append(f"  {title:36} {value:.4f}")
+            lines.append(f"  {title:48} {value:.4f}")
         elif name in ("fg_ari", "ari", "miou", "mse"):
-            lines.append(f"  {title:36} {'-' if name == 'mse' else 'no masks'}")
-    lines.append(f"  {'images':36} {result['num_images']}, of which {result['num_with_objects']} have objects in view")
+            lines.append(f"  {title:48} {'-' if name == 'mse' else 'no masks'}")
+    lines.append(f"  {'images':48} {result['num_images']}, of which {result['num_with_objects']} have objects in view")
     return "\n".join(lines)
 
 
