@@ -1,13 +1,13 @@
 """Videos: slots that follow objects through time (SAVi, Kipf et al., 2022); docs/video.md tells of it.
 
-Without a variant the paper's small model ("SAVi-S" in its program) learns from moving sprites, by their colours and
-without cues. Variants, which combine:
+The paper's small model ("SAVi-S" in its program), without cues, by the colours of moving sprites, which are rendered
+while it trains. Variants, which combine, as in `video.py:small,clevr`:
 
-    savi   as in the paper: slots start from the boxes of the first frame, and draw flow; on moving CLEVR
-    movi   the same on MOVi (`--config.data.path=DIR`)
-    clevr  is on moving CLEVR, by colours
-    small  is the recipe for two CPU cores; `small,clevr` that of moving CLEVR
-    tiny   runs in seconds
+    savi     is as in the paper: slots start from the boxes of the first frame, and draw flow; on moving CLEVR
+    movi     is the same on MOVi (`--config.data.path=DIR`)
+    clevr    takes moving CLEVR
+    small    is the recipe for two CPU cores
+    tiny     runs in seconds
 """
 
 from ml_collections import ConfigDict
