@@ -3,12 +3,14 @@
 import re
 import subprocess
 import sys
+import tomllib
 
 import jax
 import pytest
 from helpers import ROOT
 
 import slotjax
+from slotjax.cli.command import COMMANDS
 from slotjax.nn.encoders import ENCODERS
 
 API = (ROOT / "docs" / "api.md").read_text()
@@ -30,6 +32,14 @@ def test_every_public_name_is_in_the_reference():
 def test_every_page_is_in_the_navigation():
     listed = set(re.findall(r": ([\w/]+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.M))
     assert listed == {str(path.relative_to(ROOT / "docs")) for path in (ROOT / "docs").rglob("*.md")}
+
+
+def test_every_command_and_extra_is_on_its_page():
+    """What is missing belongs into docs/howto/command.md."""
+    page = (ROOT / "docs" / "howto" / "command.md").read_text()
+    assert set(re.findall(r"^\| `slotjax (\w+)", page, re.M)) == COMMANDS.keys()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert set(re.findall(r"^\| `(\w+)` \|", page, re.M)) == project["optional-dependencies"].keys()
 
 
 def test_the_encoder_of_the_page_becomes_part_of_a_model():
