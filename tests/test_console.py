@@ -41,7 +41,7 @@ def test_help_and_version_come_at_once_and_name_every_command():
 
 def test_every_command_is_a_module():
     for module, _ in command.COMMANDS.values():
-        assert importlib.util.find_spec(f"slotjax.{module}"), name
+        assert importlib.util.find_spec(f"slotjax.{module}"), module
 
 
 def test_nothing_heavy_is_imported_for_help(monkeypatch, capsys):
