@@ -8,6 +8,8 @@ The numbers are those of the paper's appendix E for COCO and ViT-B/16 (DINO). Va
     voc       reads PASCAL VOC
     clevrtex  reads ClevrTex
     folder    reads a folder of any pictures
+    autoregressive  draws features one after another by a transformer, as in DINOSAUR's appendix
+    spot      the same in orders drawn at random (SPOT, Kakogeorgiou et al., 2024)
     vits14    is for ViT-S/14 (DINOv2), as in Didolkar et al., 2025
     bf16      computes in bfloat16
     small     is a recipe for two CPU cores
@@ -33,7 +35,13 @@ def get_config(variants: str | None = None) -> ConfigDict:
     config = experiment(model, data={"name": "coco", "augment": "flip"})
     config.train.update(num_steps=500_000, clip_norm=1.0)
     pictures = {"voc": voc, "clevrtex": clevrtex, "folder": folder}
-    return apply_variants(config, variants, pictures | {"vits14": vits14, "bf16": bf16, "small": small, "tiny": tiny})
+    return apply_variants(
+        config,
+        variants,
+        pictures
+        | {"autoregressive": autoregressive, "spot": spot}
+        | {"vits14": vits14, "bf16": bf16, "small": small, "tiny": tiny},
+    )
 
 
 def voc(config: ConfigDict) -> None:
@@ -52,6 +60,15 @@ def folder(config: ConfigDict) -> None:
     config.data.update(name="folder", augment="none", eval_images=0)
 
 
+def autoregressive(config: ConfigDict) -> None:
+    config.model.decoder = ConfigDict({"name": "transformer", "width": 768, "hidden": 3072, "blocks": 4, "heads": 8})
+
+
+def spot(config: ConfigDict) -> None:
+    autoregressive(config)
+    config.model.decoder.update(heads=6, permutations=True)
+
+
 def vits14(config: ConfigDict) -> None:
     config.model.backbone.update(patch=14, width=384, hidden=1536, positions=(37, 37), layer_scale=True)
     config.model.encoder.hidden = 384
@@ -61,7 +78,10 @@ def small(config: ConfigDict) -> None:
     config.data.augment = "none"  # so that features can be kept: --config.data.feature_cache
     config.model.update(resolution=(112, 112), slot_dim=64, mlp_dim=128)
     config.model.encoder.update(hidden=128, mlp_dim=64)
-    config.model.decoder.hidden = (256, 256, 256)
+    if config.model.decoder.name == "mlp":
+        config.model.decoder.hidden = (256, 256, 256)
+    else:
+        config.model.decoder.update(width=192, hidden=384, blocks=2, heads=3)
     config.train.update(batch_size=16, num_steps=20_000, learning_rate=1e-3, schedule="cosine", warmup_steps=1_000)
     config.train.update(ema_decay=0.995, eval_every=2_000, checkpoint_every=2_000)
 
@@ -72,6 +92,9 @@ def tiny(config: ConfigDict) -> None:
     config.model.update(resolution=(32, 32), slot_dim=16, mlp_dim=16)
     config.model.backbone.update(weights="", patch=8, width=32, depth=2, hidden=32, positions=(4, 4))
     config.model.encoder.update(hidden=16, mlp_dim=16)
-    config.model.decoder.hidden = (16,)
+    if config.model.decoder.name == "mlp":
+        config.model.decoder.hidden = (16,)
+    else:
+        config.model.decoder.update(width=16, hidden=16, blocks=2, heads=2)
     config.train.update(batch_size=4, num_steps=6, warmup_steps=2, log_every=2, eval_every=3, checkpoint_every=3)
     config.eval.update(batch_size=8, pictures=2)

@@ -37,6 +37,8 @@ PARAMETERS = {  # per config and variant; a change of a model shows here
     "clevr_set:small": 124_627,
     "clevr_set:tiny": 6_355,
     "features": 98_775_041,
+    "features:autoregressive": 127_052_544,
+    "features:spot,tiny": 31_152,
     "features:vits14": 33_719_681,
     "features:small": 86_325_825,
     "features:tiny": 24_993,

@@ -1,7 +1,7 @@
 """What a model takes and what it returns."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import flax.linen as nn
@@ -135,6 +135,10 @@ class Model(nn.Module):
             "data.feature_cache: this model has no pretrained backbone whose features could be kept; 0 is off"
         )
 
+    def in_training(self) -> "Model":
+        """The same model as it is while it learns, where something is drawn at random that is not in evaluation."""
+        return self
+
     def encode(self, images: jax.Array) -> jax.Array:
         """What the slots compete for, [*b, n, d]."""
         raise NotImplementedError
@@ -152,12 +156,14 @@ class Model(nn.Module):
         del attention
         return slots
 
-    def attend_and_decode(self, tokens: jax.Array, slots: jax.Array | None, **options: Any) -> Output:
+    def attend_and_decode(
+        self, tokens: jax.Array, slots: jax.Array | None, decode: Callable[[jax.Array], Output], **options: Any
+    ) -> Output:
         """Lets slots compete for tokens [b, n, d], and decodes them: what models of single pictures have in common."""
         slots = None if slots is None else self.start(slots)
         slots, attention, *history = self.attention(tokens, slots, **options)
         slots = self.locate(slots, attention)
-        out = dataclasses.replace(self.decode(slots), slots=slots, attention=attention)
+        out = dataclasses.replace(decode(slots), slots=slots, attention=attention)
         if history:
             states, attention = history[0]
             states = jax.vmap(self.locate, 1, 1)(states, attention)

@@ -14,7 +14,7 @@ from slotjax.models.video import VideoDiscovery
 from slotjax.nn.attention import SlotAttention
 from slotjax.nn.backbones import BACKBONES, Backbone
 from slotjax.nn.corrector import Corrector
-from slotjax.nn.decoders import DECODERS, Decoder
+from slotjax.nn.decoders import DECODERS, SEQUENCE_DECODERS, Decoder
 from slotjax.nn.decoders.mlp import PLACE_LAYERS, PlaceLayer
 from slotjax.nn.encoders import ENCODERS, Encoder
 from slotjax.nn.fields import Resolution, check, choose
@@ -36,7 +36,7 @@ BY_NAME: dict[Any, Kinds] = {
     PlaceLayer: PLACE_LAYERS,
 }
 # Of a part: what the model has for all of them.
-NOT_FIELDS = ("parent", "name", "dtype", "resolution", "grid", "out_channels")
+NOT_FIELDS = ("parent", "name", "dtype", "resolution", "grid", "out_channels", "training")
 PIXELS = {"name": "pixels"}  # the backbone of models that were described before there were others
 
 
@@ -61,7 +61,9 @@ class Kind:
 
 AUTOENCODER: dict[str, tuple[Any, Kinds]] = {"encoder": (Encoder, ENCODERS), "decoder": (Decoder, DECODERS)}
 MODELS = {
-    "object_discovery": Kind(ObjectDiscovery, AUTOENCODER, BACKBONES),
+    "object_discovery": Kind(
+        ObjectDiscovery, AUTOENCODER | {"decoder": (Decoder, DECODERS | SEQUENCE_DECODERS)}, BACKBONES
+    ),
     "video": Kind(VideoDiscovery, AUTOENCODER | {"predictor": (Predictor, PREDICTORS)}),
     "set_prediction": Kind(SetPrediction, {"encoder": (Encoder, ENCODERS), "head": (Head, HEADS)}),
 }

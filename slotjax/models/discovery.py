@@ -1,9 +1,9 @@
 """Object discovery: an auto-encoder with slots in its middle (Locatello et al., 2020, sec. 3.1)."""
 
 import dataclasses
-import math
 from collections.abc import Mapping
-from typing import Any, ClassVar, cast
+from functools import partial
+from typing import Any, ClassVar
 
 import jax
 
@@ -11,7 +11,6 @@ from slotjax.errors import UserError
 from slotjax.models.base import Model, Output, compose
 from slotjax.nn.backbones import Backbone, Given, Pixels
 from slotjax.nn.decoders import Decoder
-from slotjax.nn.decoders.base import rematerialised
 from slotjax.nn.encoders import Encoder
 from slotjax.nn.frames import ATTENDED_FRAMES, AttendedFrame
 
@@ -36,7 +35,9 @@ class ObjectDiscovery(Model):
     def __call__(self, images: jax.Array, slots: jax.Array | None = None, **options: Any) -> Output:
         """images [b, h, w, 3] -> `Output`; `slots` and `options` go to its attention."""
         target = jax.lax.stop_gradient(self.backbone(images))
-        return dataclasses.replace(self.attend_and_decode(self.encoder(target), slots, **options), target=target)
+        decode = partial(self.decode, target=target, key=options.get("key"))
+        out = self.attend_and_decode(self.encoder(target), slots, decode, **options)
+        return dataclasses.replace(out, target=target)
 
     @property
     def inputs(self) -> Mapping[str, jax.ShapeDtypeStruct]:
@@ -69,13 +70,12 @@ class ObjectDiscovery(Model):
         """images [b, h, w, 3] -> tokens [b, n, d]."""
         return self.encoder(self.backbone(images))
 
-    def decode(self, slots: jax.Array) -> Output:
-        """slots [*b, k, d], as `Output` has them -> components, masks and reconstruction."""
-        flat = slots.reshape(math.prod(slots.shape[:-1]), slots.shape[-1])
-        remat = self.remat and not self.is_initializing()
-        drawn = rematerialised(cast(Any, self.decoder), flat) if remat else self.decoder(flat)
-        drawn = drawn.reshape(*slots.shape[:-1], *drawn.shape[1:])
-        return compose(drawn[..., :-1], drawn[..., -1])
+    def in_training(self) -> Model:
+        return self.clone(decoder=self.decoder.in_training())
+
+    def decode(self, slots: jax.Array, target: jax.Array | None = None, key: jax.Array | None = None) -> Output:
+        """slots [*b, k, d], as `Output` has them -> components, masks and reconstruction; see `Decoder`."""
+        return compose(*self.decoder.draw(slots, target, key, self.remat))
 
     def start(self, slots: jax.Array) -> jax.Array:
         return self.decoder.frame.start(slots, self.attention.slot_dim)

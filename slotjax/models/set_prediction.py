@@ -18,7 +18,7 @@ class SetPrediction(Model):
 
     def __call__(self, images: jax.Array, slots: jax.Array | None = None, **options: Any) -> Output:
         """images [b, h, w, 3] -> `Output`; `slots` and `options` go to `SlotAttention`."""
-        return self.attend_and_decode(self.encode(images), slots, **options)
+        return self.attend_and_decode(self.encode(images), slots, self.decode, **options)
 
     @property
     def inputs(self) -> dict[str, jax.ShapeDtypeStruct]:

@@ -104,7 +104,7 @@ def open_stages(config: ConfigDict) -> list[Stage]:
     """What is minimised when: `config.train.stages`, then the config itself."""
     parts = [(stage["until"], staged(config, stage)) for stage in config.train.stages]
     parts.append((config.train.num_steps, config))
-    return [Stage(until, build_objective(learner(own), own.train.losses)) for until, own in parts]
+    return [Stage(until, build_objective(learner(own).in_training(), own.train.losses)) for until, own in parts]
 
 
 def fit(

@@ -1,4 +1,4 @@
-"""From slots to what they draw: every slot is decoded on its own to a component and a mask logit for each pixel.
+"""From slots to what they draw: for each slot a component and a mask logit for each pixel, or for each feature.
 
 One more decoder is one file here and one line in `DECODERS`.
 """
@@ -9,6 +9,7 @@ from slotjax.nn.decoders.base import Decoder
 from slotjax.nn.decoders.broadcast import SpatialBroadcastDecoder
 from slotjax.nn.decoders.mlp import MLPBroadcastDecoder
 from slotjax.nn.decoders.readout import ReadoutDecoder
+from slotjax.nn.decoders.transformer import TransformerDecoder
 
 DECODERS: dict[str, Any] = {
     "spatial_broadcast": SpatialBroadcastDecoder,
@@ -16,4 +17,15 @@ DECODERS: dict[str, Any] = {
     "readout": ReadoutDecoder,
 }
 
-__all__ = ["DECODERS", "Decoder", "MLPBroadcastDecoder", "ReadoutDecoder", "SpatialBroadcastDecoder"]
+# They draw one place after another from what they are to draw, so they take pictures alone.
+SEQUENCE_DECODERS: dict[str, Any] = {"transformer": TransformerDecoder}
+
+__all__ = [
+    "DECODERS",
+    "SEQUENCE_DECODERS",
+    "Decoder",
+    "MLPBroadcastDecoder",
+    "ReadoutDecoder",
+    "SpatialBroadcastDecoder",
+    "TransformerDecoder",
+]

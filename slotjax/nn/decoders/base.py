@@ -1,6 +1,7 @@
 """What decoders have in common: what they are to a model, and how they trade memory for work."""
 
-from typing import Protocol, runtime_checkable
+import math
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import flax.linen as nn
 import jax
@@ -11,6 +12,13 @@ from slotjax.nn.frames import Frame
 PARTS = 8  # of the slots, where activations are computed again instead of kept
 
 
+class Drawn(NamedTuple):
+    """What slots drew: components [*b, k, h, w, c] and mask logits [*b, k, h, w]."""
+
+    components: jax.Array
+    mask_logits: jax.Array
+
+
 @runtime_checkable
 class Decoder(Protocol):
     """A linen module that draws slots."""
@@ -18,13 +26,46 @@ class Decoder(Protocol):
     resolution: tuple[int, int]
     frame: Frame
 
-    def __call__(self, slots: jax.Array) -> jax.Array:
-        """slots [m, d], followed by the numbers of `frame` -> [m, h, w, c + 1]: components and, last, mask logits."""
+    def draw(self, slots: jax.Array, target: jax.Array | None, key: jax.Array | None, remat: bool) -> Drawn:
+        """What slots draw.
+
+        Args:
+          slots: [*b, k, d], followed by the numbers of `frame`.
+          target: [*b, h, w, c], what they are to draw, for decoders that draw one place after another; None where it is
+            not known.
+          key: for what is drawn at random in training: one, or one for each example; None where there is none.
+          remat: the backward pass computes activations again instead of keeping them.
+        """
+        ...
+
+    def in_training(self) -> Any:
+        """The same decoder as it is while it learns."""
         ...
 
     def check(self) -> None:
         """Raises a `UserError` for attributes that do not go together."""
         ...
+
+
+class SlotwiseDecoder(nn.Module):
+    """A decoder that draws every slot on its own; a subclass says what one slot draws.
+
+    That is `__call__`: slots [m, d], followed by the numbers of `frame` -> [m, h, w, c + 1], components and, last, mask
+    logits.
+    """
+
+    def draw(self, slots: jax.Array, target: jax.Array | None, key: jax.Array | None, remat: bool) -> Drawn:
+        """See `Decoder`."""
+        del target, key
+        own: Any = self
+        flat = slots.reshape(math.prod(slots.shape[:-1]), slots.shape[-1])
+        drawn = rematerialised(self, flat) if remat and not self.is_initializing() else own(flat)
+        drawn = drawn.reshape(*slots.shape[:-1], *drawn.shape[1:])
+        return Drawn(drawn[..., :-1], drawn[..., -1])
+
+    def in_training(self) -> "SlotwiseDecoder":
+        """It is the same always."""
+        return self
 
 
 def rematerialised(part: nn.Module, inputs: jax.Array, parts: int | None = None) -> jax.Array:

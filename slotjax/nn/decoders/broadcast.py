@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from slotjax.nn.decoders.base import check_multiple
+from slotjax.nn.decoders.base import SlotwiseDecoder, check_multiple
 from slotjax.nn.encoders import check_layers
 from slotjax.nn.fields import Count, Counts, Resolution, Small, Smalls
 from slotjax.nn.frames import Frame, PictureFrame
@@ -15,7 +15,7 @@ from slotjax.nn.layers import ConvTranspose
 from slotjax.nn.positions import SoftPositionEmbedding
 
 
-class SpatialBroadcastDecoder(nn.Module):
+class SpatialBroadcastDecoder(SlotwiseDecoder):
     """A slot repeated over a grid, told apart by position, then transposed convolutions (Watters et al., 2019).
 
     Attributes:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from slotjax.errors import UserError
-from slotjax.nn.decoders.base import check_multiple
+from slotjax.nn.decoders.base import SlotwiseDecoder, check_multiple
 from slotjax.nn.fields import Count, Counts, Range, Resolution, Small
 from slotjax.nn.frames import Frame, PictureFrame
 from slotjax.nn.layers import Dense, depth_to_space, product
@@ -71,7 +71,7 @@ def shared_kernel(layer: nn.Module, places: jax.Array, features: int) -> jax.Arr
 PLACE_LAYERS: dict[str, Any] = {"shared": SharedPlaceLayer, "own": OwnPlaceLayer, "learned": LearnedPlaceLayer}
 
 
-class MLPBroadcastDecoder(nn.Module):
+class MLPBroadcastDecoder(SlotwiseDecoder):
     """A slot repeated over a grid of patches, with Fourier features of their places, and one MLP for all of them.
 
     As in Dittadi et al., 2022, and DINOSAUR (Seitzer et al., 2023, appendix D).

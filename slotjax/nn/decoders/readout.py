@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from slotjax.nn.decoders.base import check_multiple
+from slotjax.nn.decoders.base import SlotwiseDecoder, check_multiple
 from slotjax.nn.encoders import check_layers
 from slotjax.nn.fields import Count, Counts, Resolution, Smalls
 from slotjax.nn.frames import Frame, PictureFrame
@@ -15,7 +15,7 @@ from slotjax.nn.layers import ConvTranspose
 from slotjax.nn.positions import corners
 
 
-class ReadoutDecoder(nn.Module):
+class ReadoutDecoder(SlotwiseDecoder):
     """A slot repeated over a grid, positions, transposed convolutions, and dense layers (Kipf et al., 2022, app. A.2).
 
     SAVi++ averages the features of all slots by their masks before the last dense layer ("early fusion"); as that layer
