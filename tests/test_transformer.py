@@ -63,7 +63,7 @@ def test_what_is_generated_predicts_itself(drawing):
 
 def test_orders_are_drawn_in_training_alone(drawing):
     _, decoder, params, slots, target = drawing
-    keys = [jax.random.split(jax.random.key(seed), 2) for seed in (1, 2)]
+    keys = [jax.random.split(jax.random.key(seed), 2) for seed in (0, 4)]
     for trains in (False, True):
         used = decoder.in_training() if trains else decoder
         draw = jax.jit(lambda key, used=used: used.apply(params, slots, target, key, False, method="draw").components)
