@@ -29,9 +29,12 @@ from slotjax.api import init
 from slotjax.config import disk, schema
 from slotjax.convert import read_tf2
 from slotjax.data import pictures, schemas, tf_example, tfrecords
+from slotjax.data.stored.movi import Movi
+from slotjax.data.videos import Animation, Film, measure
 from slotjax.errors import UserError
 from slotjax.models import build_model
 from slotjax.reporting.timelapse import read_sheet
+from slotjax.system import protobuf
 
 FOLDER = Path(tempfile.gettempdir()) / f"slotjax-fuzz-{os.getuid()}-{os.getpid()}"
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -114,6 +117,28 @@ def fuzz_checkpoints(content: bytes) -> None:
     file("ckpt.data-00000-of-00001", bytes(64))
     path = file("ckpt.index", rest)
     attempt(path.with_suffix(""), lambda: read_tf2(path.with_suffix("")))
+
+
+def fuzz_movi(content: bytes) -> None:
+    """0: a file as it is; 1: a record with the right checksums."""
+    kind, rest = content[:1], content[1:]
+    folder = FOLDER / "movi"
+    folder.mkdir(exist_ok=True, parents=True)
+    file("movi/own-train.tfrecord-00000-of-00001", tfrecords.frame(rest) if kind == b"\1" else rest)
+
+    def read() -> None:
+        stored = Movi(folder, "train", (8, 8), 2)
+        for index in range(len(stored)):
+            stored[index]
+
+    attempt(folder, read)
+
+
+def fuzz_videos(content: bytes) -> None:
+    """An animation, which Pillow reads, or a film, which PyAV reads."""
+    animation, film = file("x.gif", content), file("x.mp4", content)
+    attempt(animation, lambda: measure(Animation(animation)))
+    attempt(film, lambda: measure(Film(film)))
 
 
 def shapes(model) -> dict:
@@ -199,10 +224,59 @@ def checkpoint_seeds() -> list[bytes]:
     return [b"\0" + genuine, b"\0" + tf2_files.table(block), b"\1" + block, b"\2" + tensor[1]]
 
 
+def movi_seeds() -> list[bytes]:
+    frames, flow = animation("PNG", count=1), np.arange(2 * 8 * 8 * 2)
+    Image.fromarray(np.eye(8, dtype=np.uint8)).save(ids := io.BytesIO(), "PNG")
+    record = tf_example.lists({"video": [frames] * 2, "metadata/num_instances": np.array([1])})
+    seen = {"flat_values": np.array([0, 1]), "row_lengths_0": np.array([2])}
+    whole = tf_example.lists(
+        {f"instances/bbox_frames/ragged_{name}": value for name, value in seen.items()}
+        | {"instances/visibility": np.array([3, 200]), "forward_flow": flow, "segmentations": [ids.getvalue()] * 2}
+    )
+    corners = np.array([0, 0, 1, 1] * 2, np.float32)
+    numbers = {"metadata/forward_flow_range": np.array([-1, 3], np.float32)}
+    numbers["instances/bboxes/ragged_flat_values"] = corners
+    together = b"".join(tf_entries(part) for part in (record, whole, tfrecord_files.example(numbers)))
+    record_of_all = tfrecord_files.message(1, together)
+    return [b"\0" + tfrecords.frame(record) * 2, b"\1" + record, b"\1" + record_of_all]
+
+
+def tf_entries(example: bytes) -> bytes:
+    """The entries of a tf.train.Example: the one field that it has."""
+    (_, _, start, end), *_ = protobuf.fields(example, 0, len(example))
+    return example[start:end]
+
+
+def animation(kind: str, count: int = 3) -> bytes:
+    rng = np.random.default_rng(0)
+    first, *rest = (Image.fromarray(rng.integers(256, size=(8, 8, 3), dtype=np.uint8)) for _ in range(count))
+    first.save(buffer := io.BytesIO(), kind, save_all=True, append_images=rest)
+    return buffer.getvalue()
+
+
+def video_seeds() -> list[bytes]:
+    """Films of three frames, and animations."""
+    import av
+
+    films = []
+    for kind in ("mp4", "avi", "matroska"):
+        with av.open(buffer := io.BytesIO(), "w", format=kind) as container:
+            stream = container.add_stream("mpeg4", rate=25)
+            stream.height, stream.width, stream.pix_fmt = 16, 16, "yuv420p"
+            for shade in (0, 99, 200):
+                frame = av.VideoFrame.from_ndarray(np.full((16, 16, 3), shade, np.uint8), "rgb24")
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+        films.append(buffer.getvalue())
+    return [*films, *map(animation, ("GIF", "PNG", "WEBP"))]
+
+
 TARGETS: dict[str, tuple[Callable[[bytes], None], Callable[[], list[bytes]]]] = {
     "tfrecords": (fuzz_tfrecords, tfrecord_seeds),
     "config": (fuzz_config, config_seeds),
     "pictures": (lambda content: (fuzz_pictures(content), fuzz_pictures(resealed(content)))[0], picture_seeds),
     "weights": (fuzz_weights, weight_seeds),
     "checkpoints": (fuzz_checkpoints, checkpoint_seeds),
+    "movi": (fuzz_movi, movi_seeds),
+    "videos": (lambda content: (fuzz_videos(content), fuzz_videos(resealed(content)))[0], video_seeds),
 }

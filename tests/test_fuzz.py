@@ -82,6 +82,18 @@ def test_checkpoints_of_any_kind(data):
     targets.fuzz_checkpoints(seed[:1] + mutated(data, seed[1:]))
 
 
+@at_two_lengths(60, 3000)
+def test_movi_of_any_kind(data):
+    seed = data.draw(st.sampled_from(SEEDS["movi"]))
+    targets.fuzz_movi(seed[:1] + mutated(data, seed[1:]))
+
+
+@at_two_lengths(40, 2000)
+def test_videos_of_any_kind(data):
+    seed = data.draw(st.sampled_from(SEEDS["videos"]))
+    targets.TARGETS["videos"][0](mutated(data, seed))
+
+
 ODD = st.one_of(
     st.none(),
     st.booleans(),

@@ -77,8 +77,9 @@ def directions(camera: Camera, grid: jax.Array) -> Vector:
 
 def project(camera: Camera, points: jax.Array) -> jax.Array:
     """Column, row (frame pixels, continuous) and depth along the view axis of world points; [..., 3] to [..., 3]."""
-    offset = points - camera.position
-    depth = offset @ camera.forward
-    column = FRAME[1] / 2 + FOCAL * (offset @ camera.right) / depth
-    row = FRAME[0] / 2 - FOCAL * (offset @ camera.up) / depth
+    # Some accelerators multiply matrices in fewer digits, which here are tenths of pixels.
+    axes = jnp.stack([camera.right, camera.up, camera.forward], axis=1)
+    right, up, depth = jnp.moveaxis(jnp.matmul(points - camera.position, axes, precision="highest"), -1, 0)
+    column = FRAME[1] / 2 + FOCAL * right / depth
+    row = FRAME[0] / 2 - FOCAL * up / depth
     return jnp.stack([column, row, depth], axis=-1)

@@ -24,7 +24,8 @@ def flow(world: World, seen: Seen, following: World, turn: jax.Array, *, crop: b
     """
     index = seen.index[0]
     point, own = _points(world, seen), jnp.maximum(index, 0)
-    moved = following.center[own] + jnp.einsum("hwij,hwj->hwi", turn[own], point - world.center[own])
+    offset = jnp.einsum("hwij,hwj->hwi", turn[own], point - world.center[own], precision="highest")
+    moved = following.center[own] + offset
     moved = jnp.where((index >= 0)[..., None], moved, point)
     before, after = (cameras.look_at_origin(each.camera) for each in (world, following))
     top, bottom, left, right = cameras.window(crop)

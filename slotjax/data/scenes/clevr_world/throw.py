@@ -102,7 +102,7 @@ def follow(world: World, velocity: jax.Array, pan: jax.Array, num_frames: int) -
     track = glide(discs(world), world.position, velocity, num_steps=num_frames, substeps=SUBSTEPS)
     rolling = jnp.where(world.shape == SPHERE, 1 / world.half_extent, 0)
     turn = roll(jnp.diff(track, axis=0) * rolling[:, None]).reshape(num_frames, SUBSTEPS, -1, 3, 3)
-    turn = reduce(lambda before, after: after @ before, [turn[:, i] for i in range(SUBSTEPS)])
+    turn = reduce(lambda before, after: jnp.matmul(after, before, precision="highest"), jnp.moveaxis(turn, 1, 0))
     angle = pan * jnp.arange(num_frames + 1, dtype=jnp.float32)
     cos, sin, (x, y, z) = jnp.cos(angle), jnp.sin(angle), world.camera
     camera = jnp.stack([cos * x - sin * y, sin * x + cos * y, jnp.broadcast_to(z, angle.shape)], -1)
