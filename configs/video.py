@@ -5,6 +5,7 @@ while it trains. Variants, which combine, as in `video.py:small,clevr`:
 
     savi     is as in the paper: slots start from the boxes of the first frame, and draw flow; on moving CLEVR
     movi     is the same on MOVi (`--config.data.path=DIR`)
+    savipp   is SAVi++ (Elsayed et al., 2022), which draws depth too: for MOVi, `video.py:movi,savipp`
     clevr    takes moving CLEVR
     small    is the recipe for two CPU cores
     tiny     runs in seconds
@@ -22,7 +23,7 @@ def get_config(variants: str | None = None) -> ConfigDict:
     config.train.update(learning_rate=2e-4, adam="flax", clip_norm=0.05, eval_every=2_500)
     config.train.losses = ConfigDict({"mse": 0.0, "sse": 1.0})
     config.eval.update(batch_size=8, pictures=4)
-    kinds = {"savi": savi, "movi": movi, "clevr": clevr, "small": small}
+    kinds = {"savi": savi, "movi": movi, "savipp": savipp, "clevr": clevr, "small": small}
     return apply_variants(config, variants, kinds | {"tiny": tiny})
 
 
@@ -54,6 +55,15 @@ def movi(config: ConfigDict) -> None:
     """MOVi-D and E hold up to 23 objects: `--config.data.max_objects=0 --config.model.num_slots=24`."""
     savi(config)
     stored("movi", max_objects=10)(config)
+
+
+def savipp(config: ConfigDict) -> None:
+    """The paper's numbers (Elsayed et al., 2022, sec. 4 and appendix), but for its random crops of training videos."""
+    config.model.update(resolution=(128, 128), qkv_dim=256, targets=("depth", "flow"))
+    config.model.encoder = ConfigDict({"name": "resnet"})
+    config.model.predictor.update(qkv_dim=256, mlp_dim=1024)
+    config.model.decoder.update(strides=(2, 2, 2, 2))
+    config.train.num_steps = 500_000
 
 
 def clevr(config: ConfigDict) -> None:

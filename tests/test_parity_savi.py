@@ -198,3 +198,57 @@ def test_five_training_steps(recording):
     errors = {name: golden.relative_error(found[name], x) for name, x in recorded.items()}
     assert len(errors) > 40
     check("after five", errors, GRADIENT_TOLERANCE)
+
+
+@pytest.fixture(scope="module")
+def plus(shared_data) -> dict:
+    return dict(np.load(shared_data / "golden" / "golden_savipp.npz"))
+
+
+def test_savi_plus_plus(plus):
+    """Residual encoder, transformer and depth; "early fusion" of the original is the same as drawing slot by slot."""
+    fields = fields_of("boxes") | {"targets": ("depth", "flow"), "qkv_dim": 24}
+    fields["encoder"] = {"name": "resnet", "channels": (32, 64), "blocks": (1, 2), "strides": (1, 2), "mlp_dim": 24}
+    fields["encoder"] |= {"token_dim": 16, "layers": 2, "heads": 4, "hidden": 32}
+    fields["decoder"] |= {"channels": (12,) * 3, "kernels": (5,) * 3, "strides": (2, 2, 2)}
+    model, params = build_model(fields), from_savi(golden.weights(plus, "param"))
+    batch = {"video": jnp.asarray(plus["in/video"]), "flow": jnp.asarray(plus["in/flow_raw"])}
+    batch |= {"depth": jnp.asarray(plus["in/depth_metres"]), "cues": {"boxes": plus["in/boxes"][:, 0]}}
+    both = jax.jit(jax.value_and_grad(partial(run, model), has_aux=True))
+    (loss, out), gradients = both(params, batch)
+    ours = {
+        "loss": loss,
+        "states/corrected": out.slots,
+        "dec/alphas": out.masks[..., None],
+        "out/depth": out.reconstruction[..., :1],
+        "out/flow": out.reconstruction[..., 1:],
+        "in/depth": out.target[..., :1],
+    }
+    errors = {name: golden.relative_error(value, plus[name]) for name, value in ours.items()}
+    check("SAVi++", errors, TOLERANCE)
+
+    marked = {name: np.full(x.shape, np.nan, np.float32) for name, x in golden.weights(plus, "param").items()}
+    recorded = traverse_util.flatten_dict(from_savi(marked | golden.weights(plus, "grad")), sep="/")
+    found = traverse_util.flatten_dict(gradients, sep="/")
+    errors = {
+        name: golden.relative_error(found[name], x)
+        for name, x in recorded.items()
+        if np.isfinite(x).all() and name not in VANISHING and not name.endswith("attention/key/bias")
+    }
+    for i, j, block, conv in ((1, 0, "block1", "conv2"), (1, 1, "block2", "conv1"), (1, 1, "block2", "conv2")):
+        sample = plus[f"gradsample/FrameEncoder_0/ResNet_0/stage2/{block}/{conv}/kernel"]
+        ours = found[f"encoder/stage{i}_block{j}/conv{int(conv[-1]) - 1}/kernel"][:, :, ::4, ::4]
+        errors[f"{block}/{conv}"] = golden.relative_error(ours, sample)
+    assert len(errors) > 90
+    check("SAVi++ grad", errors, GRADIENT_TOLERANCE)
+
+
+def test_weights_that_are_missing_or_left_over_are_named(recording):
+    named = golden.weights(recording, "param")
+    with pytest.raises(ValueError, match="nothing in the model takes Odd_0/kernel"):
+        from_savi(named | {"Odd_0/kernel": np.zeros(1)})
+    del named["SlotAttention_0/LayerNorm_0/scale"]
+    with pytest.raises(
+        ValueError, match="'SlotAttention_0/LayerNorm_0/scale' is missing; expected the original's names"
+    ):
+        from_savi(named)

@@ -1,5 +1,6 @@
 """Weights of the program of SAVi and SAVi++ (Kipf et al., 2022; Elsayed et al., 2022)."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -43,10 +44,35 @@ def _encoder(source: Weights) -> dict:
     count = source.layers(f"{name}/CNN_0/conv_")
     return {
         **{f"conv{i}": source.dense(f"{name}/CNN_0/conv_{i}") for i in range(count)},
+        **(_residual(source, name) if source.layers(f"{name}/ResNet_0/") else {}),
         "position": source.dense(f"{positions}/dense_pe_0"),
         "norm": _norm(source, f"{positions}/MLP_0/LayerNorm_0"),
         **_mlp(source, f"{positions}/MLP_0"),
     }
+
+
+def _residual(source: Weights, name: str) -> dict:
+    """The residual network and the transformer of SAVi++."""
+    root, transformer = f"{name}/ResNet_0", f"{name}/Transformer_0"
+    found = [re.match(rf"({root}/stage(\d+)/block(\d+))/conv1/kernel", key) for key in source.arrays]
+    places = [(int(place[2]) - 1, int(place[3]) - 1, place[1]) for place in found if place]
+    count = len({key.split("/")[2] for key in source.arrays if key.startswith(f"{transformer}/")})
+    return {
+        "conv": {"kernel": source.take(f"{root}/init_conv/kernel", 4)},
+        "conv_norm": _norm(source, f"{root}/init_bn"),
+        **{f"stage{i}_block{j}": _residual_block(source, block) for i, j, block in places},
+        "dense2": source.dense(f"{name}/Dense_0"),
+        **{f"block{i}": _block(source, f"{transformer}/TransformerBlock{i}") for i in range(count)},
+    }
+
+
+def _residual_block(source: Weights, name: str) -> dict:
+    pairs = [("conv1", "bn1"), ("conv2", "bn2"), ("proj_conv", "proj_bn")]  # the last where the shape changes
+    pairs = [(conv, norm) for conv, norm in pairs if f"{name}/{conv}/kernel" in source.arrays]
+    convolutions = {
+        f"conv{i}": {"kernel": source.take(f"{name}/{conv}/kernel", 4)} for i, (conv, _) in enumerate(pairs)
+    }
+    return convolutions | {f"norm{i}": _norm(source, f"{name}/{norm}") for i, (_, norm) in enumerate(pairs)}
 
 
 def _corrector(source: Weights) -> dict:

@@ -10,7 +10,8 @@ from slotjax.errors import UserError, shown
 from slotjax.nn.attention import NORM_EPSILON
 from slotjax.nn.fields import Annotated, Count, Counts, Range, Smalls
 from slotjax.nn.layers import Conv, Dense
-from slotjax.nn.positions import SoftPositionEmbedding, corners, position_grid, tokens_grid
+from slotjax.nn.positions import SoftPositionEmbedding, placed_tokens, position_grid, tokens_grid
+from slotjax.nn.resnet import ResNetEncoder
 
 KERNELS = {"glorot": nn.initializers.glorot_uniform(), "he": nn.initializers.he_normal()}
 
@@ -137,11 +138,7 @@ class SAViEncoder(nn.Module):
         x = ((images + 1) / 2).astype(self.dtype)
         for i, (channels, size, stride) in enumerate(zip(self.channels, self.kernels, self.strides, strict=True)):
             x = nn.relu(Conv(channels, size, stride, self.dtype, lecun, name=f"conv{i}")(x))
-        x = x + nn.Dense(x.shape[-1], dtype=self.dtype, name="position")(jnp.asarray(corners(*x.shape[-3:-1])))
-        x = x.reshape(x.shape[0], x.shape[1] * x.shape[2], x.shape[-1])
-        hidden = nn.LayerNorm(name="norm")(x).astype(self.dtype)
-        hidden = nn.relu(Dense(self.mlp_dim, dtype=self.dtype, name="dense0")(hidden))
-        return Dense(x.shape[-1], dtype=self.dtype, name="dense1")(hidden)
+        return placed_tokens(x, self.mlp_dim, self.dtype)
 
     def grid(self, resolution: tuple[int, int]) -> tuple[int, int]:
         """Rows and columns of tokens for an image of this height and width."""
@@ -159,4 +156,4 @@ def check_layers(where: str, part: Any) -> None:
         raise UserError(f"{where}: {lengths} are the numbers of layers; give each as many entries")
 
 
-ENCODERS: dict[str, Any] = {"cnn": CNNEncoder, "mlp": MLPEncoder, "savi": SAViEncoder}
+ENCODERS: dict[str, Any] = {"cnn": CNNEncoder, "mlp": MLPEncoder, "savi": SAViEncoder, "resnet": ResNetEncoder}

@@ -1,11 +1,14 @@
 """Where a token or a pixel is: coordinate grids and their embeddings."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from slotjax.nn.layers import Dense
 
 
 def position_grid(height: int, width: int) -> np.ndarray:
@@ -61,3 +64,16 @@ class SoftPositionEmbedding(nn.Module):
         glorot = nn.initializers.glorot_uniform()
         embedding = nn.Dense(features.shape[-1], kernel_init=glorot, dtype=features.dtype, name="dense")(grid)
         return features + (embedding if self.scale == 1 else self.scale * embedding)
+
+
+def placed_tokens(features: jax.Array, mlp_dim: int, dtype: Any) -> jax.Array:
+    """Positions added to a map, then LayerNorm and an MLP for each place: [b, h, w, d] -> [b, n, d], row by row.
+
+    As the program of SAVi does it; the layers are those of the module within which this is called.
+    """
+    grid, dim = jnp.asarray(corners(*features.shape[1:3])), features.shape[-1]
+    x = features + nn.Dense(dim, dtype=dtype, name="position")(grid)
+    x = x.reshape(x.shape[0], x.shape[1] * x.shape[2], dim)
+    hidden = nn.LayerNorm(name="norm")(x).astype(dtype)
+    hidden = nn.relu(Dense(mlp_dim, dtype=dtype, name="dense0")(hidden))
+    return Dense(dim, dtype=dtype, name="dense1")(hidden)
