@@ -53,6 +53,9 @@ PARAMETERS = {  # per config and variant; a change of a model shows here
     "quick": 300_000,
     "quick:tiny": 12_384,
     "video": 854_180,
+    "video:movi,savipp": 23_131_525,
+    "video:movi": 886_948,
+    "video:movi,savipp,tiny": 156_613,
     "video:savi": 886_948,  # the original keeps its two grids, 8,320 numbers, as parameters too
     "video:savi,tiny": 34_292,
     "video:small": 300_000,

@@ -70,7 +70,10 @@ def tiny(config: ConfigDict) -> None:
     model.update(slot_dim=16, mlp_dim=16)
     if max(model.resolution) > 35:  # Tetrominoes have one size only
         model.resolution = (32, 32)
-    model.encoder.update(channels=(8, 8), kernels=(5, 5), strides=(2, 1), mlp_dim=16)
+    if model.encoder.name == "resnet":
+        model.encoder.update(channels=(32,), blocks=(1,), strides=(2,), mlp_dim=16, layers=1, hidden=16)
+    else:
+        model.encoder.update(channels=(8, 8), kernels=(5, 5), strides=(2, 1), mlp_dim=16)
     if model.name == "set_prediction":
         model.head.hidden = (16,)
     elif model.decoder.name == "mlp":
