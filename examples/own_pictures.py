@@ -31,7 +31,7 @@ import slotjax
 
 HERE = Path(os.environ.get("SLOTJAX_FIGURES", "own_pictures"))
 PICTURES = HERE / "pictures"
-STEPS = int(os.environ.get("SLOTJAX_STEPS", 2_000))  # some minutes on two cores; 20,000 find more
+STEPS = int(os.environ.get("SLOTJAX_STEPS", 2_000))  # the recipe has 20,000
 
 # %%
 PICTURES.mkdir(parents=True, exist_ok=True)

@@ -112,9 +112,11 @@ def test_mistakes_are_one_line(tmp_path, monkeypatch):
 
 def test_a_model_of_something_else_is_refused(quick, monkeypatch):
     model, params, _ = quick
-    video = {"video": jax.ShapeDtypeStruct((4, 32, 32, 3), np.float32)}
+    video = {"image": jax.ShapeDtypeStruct((4, 32, 32, 3), np.float32)}
     monkeypatch.setattr(type(model), "inputs", property(lambda self: video))
-    with pytest.raises(UserError, match="runs/x: its model takes video; only models of single pictures"):
+    with pytest.raises(
+        UserError, match=r"runs/x: its model takes image \[4, 32, 32, 3\]; only models of single pictures"
+    ):
         program.program(model, params, "runs/x")
 
 

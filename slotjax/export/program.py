@@ -54,7 +54,8 @@ def program(model: Model, params: Any, source: str, seed: int = 0) -> Program:
     """
     picture = next(iter(model.inputs.values())).shape
     if list(model.inputs) != ["image"] or len(picture) != 3:
-        raise UserError(f"{source}: its model takes {', '.join(model.inputs)}; only models of single pictures go out")
+        takes = ", ".join(f"{name} {list(x.shape)}" for name, x in model.inputs.items())
+        raise UserError(f"{source}: its model takes {takes}; only models of single pictures [h, w, 3] can be exported")
     start = first_slots(model, params, seed)
 
     def call(image: jax.Array | np.ndarray) -> dict[str, jax.Array]:
