@@ -114,9 +114,7 @@ def test_a_model_of_something_else_is_refused(quick, monkeypatch):
     model, params, _ = quick
     video = {"image": jax.ShapeDtypeStruct((4, 32, 32, 3), np.float32)}
     monkeypatch.setattr(type(model), "inputs", property(lambda self: video))
-    with pytest.raises(
-        UserError, match=r"runs/x: its model takes image \[4, 32, 32, 3\]; only"
-    ):
+    with pytest.raises(UserError, match=r"runs/x: its model takes image \[4, 32, 32, 3\]; only"):
         program.program(model, params, "runs/x")
 
 
