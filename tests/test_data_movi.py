@@ -181,6 +181,7 @@ def test_integers_of_all_sizes():
     values = np.array([0, 1, 127, 128, 300, 2**31, 2**62, -1, -(2**63)])
     features = Features(encoded({"x": values, "none": np.zeros(0, np.int64)}), "x")
     np.testing.assert_array_equal(features.integers("x"), values)
+    np.testing.assert_array_equal(features.integers("x", slice(3, 6)), values[3:6])
     assert features.integers("none").size == 0
 
 
@@ -202,8 +203,12 @@ def test_integers_of_all_sizes():
         ({"depth": [png(np.zeros((8, 8), np.uint8))] * 4}, {}, "depth, frame 0 is a picture of mode L"),
         ({"segmentations": [png(np.zeros((4, 4), np.uint8))] * 4}, {}, "segmentations is 4x4, the video 8x8"),
         ({"segmentations": video()["segmentations"][:3]}, {}, "segmentations has 3 frames, the video 4"),
-        ({"forward_flow": np.zeros(100, np.int64)}, {}, "forward_flow is not of"),
-        ({"forward_flow": np.full(512, 65536)}, {}, "forward_flow is not of .* 16 bits"),
+        (
+            {"forward_flow": np.zeros(100, np.int64)},
+            {},
+            "feature 'forward_flow' is damaged .it holds 100 numbers, not 512",
+        ),
+        ({"forward_flow": np.full(512, 65536)}, {}, "forward_flow is not of numbers of 16 bits"),
         ({"metadata/forward_flow_range": None}, {}, "no feature 'metadata/forward_flow_range' of floats"),
         ({"instances/visibility": np.zeros(3, np.int64)}, {}, "the instances do not fit together"),
         ({"instances/bbox_frames/ragged_flat_values": np.array([0, 1, 9])}, {}, "the instances do not fit together"),

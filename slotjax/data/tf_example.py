@@ -72,14 +72,22 @@ class Features:
         """A list of floats: float32 [n]."""
         return self._list(name, 2, lambda start, end: _floats(self._record, start, end))
 
-    def integers(self, name: str) -> np.ndarray:
-        """A list of integers: int64 [n]."""
-        none = np.zeros(0, np.int64)
-        return self._list(
-            name,
-            3,
-            lambda a, b: np.concatenate([none, *(_varints(self._record, *part[1:]) for part in self._parts(a, b))]),
-        )
+    def integers(self, name: str, part: slice = slice(None), total: int | None = None) -> np.ndarray:
+        """A list of integers, or the part of it that is wanted: int64 [n].
+
+        Args:
+          total: how many the whole list must have.
+        """
+
+        def decode(start: int, end: int) -> np.ndarray:
+            pieces = [piece[1:] for piece in self._parts(start, end)]
+            if len(pieces) == 1:
+                return _varints(self._record, *pieces[0], part, total)
+            return _varints(
+                b"".join(self._record[a:b] for a, b in pieces), 0, sum(b - a for a, b in pieces), part, total
+            )
+
+        return self._list(name, 3, decode)
 
     def _parts(self, start: int, end: int) -> Iterator[tuple[int, int, int]]:
         return _fields(self._record, start, end)
@@ -97,19 +105,21 @@ class Features:
             ) from None
 
 
-def _varints(buffer: bytes, start: int, end: int) -> np.ndarray:
-    """Integers packed one after another, seven bits a byte: int64 [n]."""
+def _varints(buffer: bytes, start: int, end: int, part: slice, total: int | None) -> np.ndarray:
+    """A part of the integers that are packed one after another, seven bits a byte: int64 [n]."""
     data = np.frombuffer(buffer, np.uint8, end - start, start)
     last = np.flatnonzero(data < 128)
     if len(data) and (not len(last) or last[-1] != len(data) - 1):
         raise Malformed("a number does not end")
-    first = np.concatenate([np.zeros(1, np.int64), last[:-1] + 1])[: len(last)]
-    length = last - first + 1
+    if total is not None and len(last) != total:
+        raise Malformed(f"it holds {len(last)} numbers, not {total}")
+    first = np.concatenate([np.zeros(1, np.int64), last[:-1] + 1])[: len(last)][part]
+    length = last[part] - first + 1
     if length.max(initial=0) > 10:
         raise Malformed("a number has more than 10 bytes")
-    values = np.zeros(len(last), np.uint64)
+    values = np.zeros(len(first), np.uint64)
     for place in range(length.max(initial=0)):
-        longer = length > place
+        longer = np.flatnonzero(length > place)
         values[longer] |= (data[first[longer] + place] & 127).astype(np.uint64) << np.uint64(7 * place)
     return values.view(np.int64)
 

@@ -201,11 +201,14 @@ def _same_size(layer: np.ndarray, video: np.ndarray, name: str) -> None:
 
 def _numbers(features: Features, name: str, shape: tuple[int, ...], clip: Clip, where: str) -> np.ndarray:
     """The numbers of 16 bits of a clip, in the range of the video: float32 [t, *]."""
-    stored = features.integers(name)
+    frame = int(np.prod(shape[1:]))
+    part = slice(clip.start * frame, (clip.start + clip.count) * frame)
+    stored = features.integers(name, part, total=shape[0] * frame)
     low, high = _range(features, name, where)
-    if stored.size != np.prod(shape) or stored.min(initial=0) < 0 or stored.max(initial=0) > 65535:
-        raise UserError(f"{where}: {name} is not of {shape} numbers of 16 bits: {_AGAIN}")
-    return stored.reshape(shape)[clip.frames].astype(np.float32) / np.float32(65535) * (high - low) + low
+    if stored.min(initial=0) < 0 or stored.max(initial=0) > 65535:
+        raise UserError(f"{where}: {name} is not of numbers of 16 bits: {_AGAIN}")
+    stored = stored.reshape(clip.count, *shape[1:])
+    return stored.astype(np.float32) / np.float32(65535) * (high - low) + low
 
 
 def _range(features: Features, name: str, where: str) -> tuple[np.float32, np.float32]:
