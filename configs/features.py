@@ -8,6 +8,8 @@ The numbers are those of the paper's appendix E for COCO and ViT-B/16 (DINO). Va
     voc       reads PASCAL VOC
     clevrtex  reads ClevrTex
     folder    reads a folder of any pictures
+    textured  renders CLEVR-like scenes with patterns on everything
+    masks     reads CLEVR-with-masks TFRecords, such scenes kept by slotjax.data.export among them
     autoregressive  draws features one after another by a transformer, as in DINOSAUR's appendix
     spot      the same in orders drawn at random (SPOT, Kakogeorgiou et al., 2024)
     vits14    is for ViT-S/14 (DINOv2), as in Didolkar et al., 2025
@@ -34,7 +36,7 @@ def get_config(variants: str | None = None) -> ConfigDict:
     }
     config = experiment(model, data={"name": "coco", "augment": "flip"})
     config.train.update(num_steps=500_000, clip_norm=1.0)
-    pictures = {"voc": voc, "clevrtex": clevrtex, "folder": folder}
+    pictures = {"voc": voc, "clevrtex": clevrtex, "folder": folder, "textured": textured, "masks": masks}
     return apply_variants(
         config,
         variants,
@@ -58,6 +60,18 @@ def clevrtex(config: ConfigDict) -> None:
 
 def folder(config: ConfigDict) -> None:
     config.data.update(name="folder", augment="none", eval_images=0)
+
+
+def textured(config: ConfigDict) -> None:
+    config.data.update(name="clevr_textured", augment="none")
+    config.data.options = ConfigDict({"min_objects": 3, "max_objects": 10})
+    config.model.num_slots = 11
+
+
+def masks(config: ConfigDict) -> None:
+    config.data.update(name="clevr_with_masks", augment="none")
+    config.data.options = ConfigDict()
+    config.model.num_slots = 11
 
 
 def autoregressive(config: ConfigDict) -> None:

@@ -32,6 +32,7 @@ PARAMETERS = {  # per config and variant; a change of a model shows here
     "clevr:small,tiny": 12_992,
     "clevr:isa": 907_524,
     "clevr:isa,tiny": 16_956,
+    "clevr:textured,small": 304_992,
     "clevr:tiny": 12_556,
     "clevr_set": 380_755,
     "clevr_set:small": 124_627,

@@ -11,12 +11,13 @@ import pytest
 from benchmark_runs import module
 
 from slotjax.data import schemas, tf_example, tfrecords
-from slotjax.data.scenes import clevr
+from slotjax.data.scenes import clevr, clevr_textured
 from slotjax.data.scenes.clevr_scene import clevr_batch
 from slotjax.data.scenes.clevr_world import camera as cameras
 from slotjax.data.scenes.clevr_world.placement import MIN_GAP, MIN_MARGIN, MIN_VISIBLE, sample_world
 from slotjax.data.scenes.clevr_world.render import render
 from slotjax.data.scenes.clevr_world.shapes import first_hit
+from slotjax.data.scenes.clevr_world.texture import PATTERNS, sample_texture, textured_color
 from slotjax.data.scenes.clevr_world.vectors import unstack
 from slotjax.data.scenes.clevr_world.world import World
 from slotjax.errors import UserError
@@ -181,6 +182,33 @@ def test_golden_thumbnails(scenes):
 def test_bad_options_are_refused_before_any_work(options, message):
     with pytest.raises(UserError, match=message):
         clevr(jax.random.key(0), **options)
+
+
+def test_patterns_change_what_is_seen_and_nothing_else():
+    options = {"resolution": (48, 48), "max_objects": 4}
+    keys = jax.random.split(jax.random.key(1), 4)
+    plain, textured = (
+        jax.jit(lambda keys, family=family: jax.lax.map(functools.partial(family, **options), keys))(keys)
+        for family in (clevr, clevr_textured)
+    )
+    np.testing.assert_array_equal(plain.segments, textured.segments)
+    jax.tree.map(np.testing.assert_array_equal, plain.objects, textured.objects)
+    ground = np.asarray(plain.segments) == 0
+    spread = [np.mean([scene.image[i][ground[i]].std() for i in range(4)]) for scene in (plain, textured)]
+    assert spread[1] > 1.3 * spread[0]  # the plain ground has light and shadow alone
+    assert np.abs(np.asarray(textured.image)).max() <= 1
+
+
+def test_every_pattern_blends_its_two_colours():
+    texture = sample_texture(jax.random.key(0), jnp.zeros((len(PATTERNS) - 1, 3)))
+    texture = texture._replace(
+        pattern=jnp.arange(len(PATTERNS)), first=jnp.zeros((len(PATTERNS), 3)), second=jnp.ones((len(PATTERNS), 3))
+    )
+    points = tuple(jnp.asarray(np.random.default_rng(0).uniform(-3, 3, (3, 4000)), jnp.float32))
+    for index in range(len(PATTERNS)):
+        red, _, _ = textured_color(texture, points, jnp.full(4000, index))
+        assert red.min() >= 0 and red.max() <= 1
+        assert (red < 0.1).mean() > 0.05 and (red > 0.9).mean() > 0.05  # dots are small, marble is soft
 
 
 @pytest.mark.slow

@@ -29,8 +29,11 @@ from slotjax.nn.fields import choose
 from slotjax.system.console import number, progress
 from slotjax.system.writing import whole
 
-DEFAULTS = {"clevr": {"resolution": (240, 320), "crop": False, "max_objects": 10}}  # the original's own pictures
-READ_BY = {"clevr": "clevr.py:masks"} | {name: f"{name}.py:tfrecords" for name in ("tetrominoes", "multi_dsprites")}
+CLEVR = ("clevr", "clevr_textured")
+DEFAULTS = dict.fromkeys(CLEVR, {"resolution": (240, 320), "crop": False, "max_objects": 10})  # the original's pictures
+READ_BY = dict.fromkeys(CLEVR, "clevr.py:masks") | {
+    name: f"{name}.py:tfrecords" for name in ("tetrominoes", "multi_dsprites")
+}
 CLEVR_ENTITIES = 11  # of CLEVR-with-masks, the background among them
 BATCH = 8  # scenes drawn in one call
 
@@ -77,8 +80,8 @@ def features(name: str, scene: Scene) -> dict[str, np.ndarray]:
     """The features of a scene of numpy arrays, as the multi-object data sets have them; entity 0 is the background."""
     attributes: dict[str, Any] = dict(scene.objects)
     present = attributes.pop("present")
-    entities = CLEVR_ENTITIES if name == "clevr" else len(present) + 1
-    if name == "clevr":
+    entities = CLEVR_ENTITIES if name in CLEVR else len(present) + 1
+    if name in CLEVR:
         attributes = of_clevr_with_masks(attributes, present)
     masks = np.where(scene.segments == np.arange(entities)[:, None, None], 255, 0).astype(np.uint8)
     image = np.clip(np.round((scene.image + 1.0) * 127.5), 0, 255).astype(np.uint8)

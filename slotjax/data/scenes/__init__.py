@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 
-from slotjax.data.scenes.clevr_scene import clevr
+from slotjax.data.scenes.clevr_scene import clevr, clevr_textured
 from slotjax.data.scenes.dsprites import multi_dsprites, sprites
 from slotjax.data.scenes.moving_clevr import moving_clevr
 from slotjax.data.scenes.moving_sprites import moving_sprites
@@ -24,6 +24,7 @@ SCENES: dict[str, Callable[..., Scene]] = {
     "multi_dsprites": multi_dsprites,
     "sprites": sprites,
     "clevr": clevr,
+    "clevr_textured": clevr_textured,
     "moving_sprites": moving_sprites,
     "moving_clevr": moving_clevr,
 }
@@ -73,6 +74,7 @@ __all__ = [
     "bind",
     "check_options",
     "clevr",
+    "clevr_textured",
     "moving_clevr",
     "moving_sprites",
     "multi_dsprites",

@@ -1,5 +1,6 @@
 """CLEVR scenes without end: drawn and rendered from a key, on the device."""
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 from slotjax.data.scenes.clevr_world import camera as clevr_camera
 from slotjax.data.scenes.clevr_world import placement as clevr_place
 from slotjax.data.scenes.clevr_world import render as clevr_render
+from slotjax.data.scenes.clevr_world.texture import sample_texture
 from slotjax.data.scenes.clevr_world.world import World, project_centers
 from slotjax.data.scenes.scene import Scene
 from slotjax.errors import UserError
@@ -44,8 +46,30 @@ def clevr(
       UserError: an option out of range.
     """
     check_options(resolution, min_objects, max_objects)
-    world_key, _ = jax.random.split(key)  # another key would be another scene; the other half once drew textures
+    world_key, _ = jax.random.split(key)  # the other half draws textures
+    return _drawn(clevr_place.sample_world(world_key, min_objects, max_objects), resolution, crop)
+
+
+def clevr_textured(
+    key: jax.Array,
+    *,
+    resolution: tuple[int, int] = (128, 128),
+    crop: bool = True,
+    min_objects: int = 3,
+    max_objects: int = 10,
+) -> Scene:
+    """Draws the scene that `clevr` makes of the same key, with patterns on objects and ground (as in ClevrTex).
+
+    Arguments and result are those of `clevr`; `color` is one of the two colours of an object's pattern.
+    """
+    check_options(resolution, min_objects, max_objects)
+    world_key, texture_key = jax.random.split(key)
     world = clevr_place.sample_world(world_key, min_objects, max_objects)
+    world = dataclasses.replace(world, texture=sample_texture(texture_key, world.base_color))
+    return _drawn(world, resolution, crop)
+
+
+def _drawn(world: World, resolution: tuple[int, int], crop: bool) -> Scene:
     image, segments = clevr_render.render(world, resolution=tuple(resolution), crop=crop)
     return Scene(image=image, segments=segments, objects=describe(world, crop))
 

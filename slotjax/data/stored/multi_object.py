@@ -1,5 +1,6 @@
 """The multi-object data sets of Kabra et al. (2019): CLEVR-with-masks, Tetrominoes, multi-dSprites, Objects Room."""
 
+import hashlib
 import os
 import shlex
 from pathlib import Path
@@ -70,6 +71,10 @@ class MultiObject(Stored):
 
     def __len__(self) -> int:
         return len(self._indices)
+
+    def fingerprint(self) -> str:
+        said = repr((self._records.source, self._indices.tolist(), self._resolution, self._window))
+        return hashlib.sha256(said.encode()).hexdigest()
 
     def example(self, index: int, key: Key | None) -> dict:
         record, schema = self._records[int(self._indices[index])], self.schema

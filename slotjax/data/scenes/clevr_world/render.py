@@ -22,6 +22,7 @@ from slotjax.data.scenes.clevr_world.material import (
     indirect_light,
 )
 from slotjax.data.scenes.clevr_world.shapes import Solids
+from slotjax.data.scenes.clevr_world.texture import textured_color
 from slotjax.data.scenes.clevr_world.vectors import Vector, along, dot, unstack
 from slotjax.data.scenes.clevr_world.world import MATERIALS, World
 
@@ -108,7 +109,7 @@ def _shade(world: World, solids: Solids, first: _Surface, direction: Vector, sha
     blurred = blurred_surroundings(lamps, point, mirrored, shading)
     backward = -direction[0], -direction[1], -direction[2]
     shine = highlights(lamps, point, normal, backward, metal, shading)
-    tint, albedo = _color(world, index), _color(world, matt_index)
+    tint, albedo = _color(world, point, index), _color(world, matt_point, matt_index)
     # The mirrored horizon is soft: close to it, where no object stands before it, both lobes see the blurred backdrop.
     crisp = jnp.where(second.index >= 0, 1.0, jnp.clip(jnp.abs(mirrored[2]) / HORIZON, 0.0, 1.0))
     channels = []
@@ -121,8 +122,10 @@ def _shade(world: World, solids: Solids, first: _Surface, direction: Vector, sha
     return jnp.stack(channels, axis=-1)
 
 
-def _color(world: World, index: jax.Array) -> Vector:
-    """Linear colour of the surfaces with this index; index -1 is the ground."""
+def _color(world: World, point: Vector, index: jax.Array) -> Vector:
+    """Linear colour of the surfaces with this index at points of theirs; index -1 is the ground."""
+    if world.texture is not None:
+        return textured_color(world.texture, point, index)
     albedo = jnp.concatenate([world.base_color, jnp.full((1, 3), GROUND_ALBEDO)])
     return albedo[:, 0][index], albedo[:, 1][index], albedo[:, 2][index]
 

@@ -6,6 +6,7 @@ from flax import struct
 
 from slotjax.data.scenes.clevr_world import camera
 from slotjax.data.scenes.clevr_world.shapes import Solids, solids
+from slotjax.data.scenes.clevr_world.texture import Texture
 
 # Codes are positions in these tuples, in the order of the TFDS data set `clevr`.
 SIZES = ("small", "large")
@@ -39,6 +40,7 @@ class World:
       present: bool [n].
       camera: float32 [3], position; it looks at the origin.
       lamps: float32 [3, 3], positions of key, fill and back light; they look at the origin.
+      texture: patterns of objects and ground, or None for the generator's plain colours.
     """
 
     position: jax.Array
@@ -50,6 +52,7 @@ class World:
     present: jax.Array
     camera: jax.Array
     lamps: jax.Array
+    texture: Texture | None = None
 
     @property
     def half_extent(self) -> jax.Array:
