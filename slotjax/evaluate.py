@@ -10,7 +10,7 @@ from slotjax import cli
 from slotjax.errors import UserError
 from slotjax.system.console import command
 
-METHODS = ("slots", "kmeans", "soft_kmeans")
+METHODS = ("slots", "kmeans", "soft_kmeans", "blocks")
 
 
 def main() -> None:
@@ -42,7 +42,7 @@ def parse() -> argparse.Namespace:
     parser = cli.Parser("evaluate", __doc__)
     parser.add_argument("--workdir", metavar="DIR", type=cli.path, help="of a training run")
     parser.add_argument("--weights", metavar="NAME", help="that come with the library, or a file of slotjax.pack")
-    parser.add_argument("--method", choices=METHODS, default="slots", help="the trained model, or clustering of pixels")
+    parser.add_argument("--method", choices=METHODS, default="slots", help="the model, or clustering, or equal blocks")
     parser.add_argument(
         "--position-weight",
         type=cli.number(0, 1e6),

@@ -24,6 +24,7 @@ from slotjax.models import Output
 from slotjax.models.base import compose
 from slotjax.training import restore
 from slotjax.training.cached import learner
+from slotjax.training.evaluation import blocks, build_clustering_score
 from slotjax.training.feed import open_feed
 from slotjax.training.loop import train
 from slotjax.training.objective import build_objective
@@ -240,3 +241,20 @@ def test_a_cache_is_bounded(tmp_path, pictures):
     config.data.update(feature_cache=1.0, path=str(pictures))
     with pytest.raises(UserError, match="has no pretrained backbone"):
         validate(config)
+
+
+@pytest.mark.parametrize(("count", "bands"), [(7, [3, 2, 2]), (4, [2, 2]), (1, [1]), (6, [3, 3]), (2, [2])])
+def test_blocks_cut_a_picture_into_as_many_parts(count, bands):
+    found = np.asarray(blocks(count, (12, 12)))
+    assert np.unique(found).tolist() == list(range(count))
+    assert [len(np.unique(row)) for row in found[:: 12 // len(bands)]] == bands
+
+
+def test_clusters_of_features_are_of_patches(model, params):
+    images = np.array(images_of(model))
+    images[:, :16] = -1  # the upper half is black
+    score = build_clustering_score("kmeans", 2, 2, model=model)
+    truth = np.zeros((2, 32, 32), np.int32)
+    truth[:, :16] = 1
+    batch = {"image": jnp.asarray(images), "segments": truth, "index": np.arange(2)}
+    assert float(score(params, batch)["miou"].min()) > 0.6

@@ -135,6 +135,15 @@ class Model(nn.Module):
             "data.feature_cache: this model has no pretrained backbone whose features could be kept; 0 is off"
         )
 
+    @property
+    def sees_features(self) -> bool:
+        """Whether slots see, and draw, features of a backbone and not pictures."""
+        return False
+
+    def target(self, images: jax.Array) -> jax.Array:
+        """What slots are to draw of images."""
+        return images
+
     def in_training(self) -> "Model":
         """The same model as it is while it learns, where something is drawn at random that is not in evaluation."""
         return self

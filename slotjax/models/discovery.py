@@ -47,8 +47,15 @@ class ObjectDiscovery(Model):
         weights = self.backbone.pretrained()
         return {} if weights is None else {"backbone": weights}
 
+    @property
+    def sees_features(self) -> bool:
+        return not isinstance(self.backbone, Pixels)
+
+    def target(self, images: jax.Array) -> jax.Array:
+        return self.backbone(images)
+
     def given_features(self) -> Model:
-        if isinstance(self.backbone, Pixels):
+        if not self.sees_features:
             return super().given_features()
         shape = (*self.backbone.grid(self.resolution), self.backbone.channels)
         return self.clone(backbone=Given(shape, parent=None))

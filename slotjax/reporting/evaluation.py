@@ -14,12 +14,15 @@ from slotjax.config import disk
 from slotjax.config.check import validate
 from slotjax.config.schema import defaults
 from slotjax.errors import UserError
+from slotjax.models import build_model
 from slotjax.system.writing import write_json
 from slotjax.tasks import TASKS, Figures, Task
 from slotjax.training.evaluation import build_clustering_score, build_score, collect
 from slotjax.training.feed import open_feed
 from slotjax.training.restore import restore_state
 from slotjax.weights import find, load, read
+
+BLOCKS = "blocks"  # the method that looks at nothing
 
 
 @dataclass(frozen=True)
@@ -119,7 +122,8 @@ def changed(subject: Subject, asked: Mapping[str, Any]) -> Conditions:
     config.data.eval_images = changes.get("images", own["images"])
     validate(config)
     rest = {name: changes.get(name, own[name]) for name in own if name not in ("images", "data", "data_path")}
-    if rest["method"] != "slots" and rest["method"] not in subject.task.BASELINES:
+    baselines = (*subject.task.BASELINES, BLOCKS) if subject.task.BASELINES else ()
+    if rest["method"] != "slots" and rest["method"] not in baselines:
         raise UserError(f"--method {rest['method']}: clusters pixels, a {config.model.name} run predicts none")
     return Conditions(config, changes=changes, **rest)
 
@@ -162,16 +166,21 @@ def score_all(config: ConfigDict, model: Any, params: Any, batches: dict[str, li
 
 
 def score_clustering(subject: Subject, conditions: Conditions) -> Figures:
-    """The figures of clustering the pixels, with as many clusters as there are slots."""
+    """The figures of clustering pixels, or features where slots see these, with as many clusters as there are slots."""
     config, weight = conditions.config, conditions.position_weight
     method: Any = conditions.method
     feed = open_feed(config)
     if feed.num_true is None:
         raise UserError(f"data.name={config.data.name!r}: has no masks to score {method} against")
-    where = "colour and position" if weight else "colour"
-    print(f"{subject.name}: {method} on {where}, {conditions.num_slots} clusters, {images(config)}", flush=True)
-    score = build_clustering_score(method, conditions.num_slots, feed.num_true, weight)
-    return collect(score, None, feed.eval_batches())
+    model = build_model(config.model)
+    model, params = (model, subject.trained[1]) if model.sees_features and method != BLOCKS else (None, None)
+    what = ("features" if model else "colour") + (" and position" if weight else "")
+    how = (
+        f"{conditions.num_slots} blocks" if method == BLOCKS else f"{method} on {what}, {conditions.num_slots} clusters"
+    )
+    print(f"{subject.name}: {how}, {images(config)}", flush=True)
+    score = build_clustering_score(method, conditions.num_slots, feed.num_true, weight, model)
+    return collect(score, params, feed.eval_batches())
 
 
 def images(config: ConfigDict) -> str:

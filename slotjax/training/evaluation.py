@@ -1,12 +1,14 @@
 """Scoring parameters on the held-out images, and keeping the best."""
 
 import itertools
+import math
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -39,28 +41,55 @@ def build_score(config: ConfigDict, model: Model, num_true: int | None, **option
     )
 
 
-def build_clustering_score(method: Any, num_clusters: int, num_true: int, position_weight: float = 0.0) -> Score:
-    """A compiled (ignored, batch) -> {figure: [b]} of clustering the pixels, the baseline; `mse` is NaN.
+def build_clustering_score(
+    method: Any, num_clusters: int, num_true: int, position_weight: float = 0.0, model: Model | None = None
+) -> Score:
+    """A compiled (params, batch) -> {figure: [b]} of what needs no slots, the baselines; `mse` is NaN.
 
     Args:
       method: "kmeans" or "soft_kmeans"; it and the others as in `slotjax.clustering.segment_images`. All frames of a
-        video are clustered together.
+        video are clustered together. Or "blocks", which cuts every picture alike (`blocks`).
+      model: cluster what this model's slots are to reconstruct, a backbone's features; None clusters pixels.
     """
     key = stream_key(EVAL_SEED, "clustering")
     cluster = partial(segment_images, num_clusters=num_clusters, method=method, position_weight=position_weight)
 
     @jax.jit
-    def segment(images, key):
-        tall = images.reshape(len(images), -1, *images.shape[-2:])  # a video's frames one below the other
-        return cluster(tall, key=key).reshape(images.shape[:-1])
+    def segment(params, images, key):
+        seen: Any = images if model is None else model.apply({"params": params}, images, method="target")
+        if method == "blocks":
+            return jnp.broadcast_to(blocks(num_clusters, images.shape[-3:-1]), images.shape[:-1])
+        tall = seen.reshape(len(seen), -1, *seen.shape[-2:])  # a video's frames one below the other
+        return enlarged(cluster(tall, key=key).reshape(seen.shape[:-1]), images.shape[-3:-1])
 
     def score(params, batch):
-        del params
-        found = segment(batch["image"], jax.random.fold_in(key, batch["index"][0]))
+        found = segment(params, batch["image"], jax.random.fold_in(key, batch["index"][0]))
         figures = _segmentation_scores(batch["segments"], found, num_true=num_true, num_pred=num_clusters)
+        if "classes" in batch:
+            figures |= discovery.class_scores(batch["segments"], batch["classes"], found, num_true, num_clusters)
         return {"mse": np.full(len(found), np.nan, np.float32)} | figures
 
     return score
+
+
+def blocks(count: int, size: tuple[int, ...]) -> jax.Array:
+    """A picture of these rows and columns cut into so many blocks, as square as they can be: int32 [h, w].
+
+    Scores that say little of objects, such as FG-ARI where objects are small and far apart, are high for blocks too.
+    """
+    height, width = size
+    bands = max(1, round(math.sqrt(count)))
+    band = np.arange(height) * bands // height
+    per_band = np.array([count // bands + (i < count % bands) for i in range(bands)])
+    first = np.cumsum(per_band) - per_band
+    columns = np.arange(width) * per_band[band][:, None] // width
+    return jnp.asarray(first[band][:, None] + columns, jnp.int32)
+
+
+def enlarged(segments: jax.Array, size: tuple[int, ...]) -> jax.Array:
+    """[*b, h, w] -> [*b, *size], to the nearest: a patch is one segment."""
+    rows, columns = (np.arange(n) * have // n for have, n in zip(segments.shape[-2:], size, strict=True))
+    return segments[..., rows[:, None], columns]
 
 
 def collect(score: Score, params: Any, batches: Iterable[dict]) -> Figures:
