@@ -2,14 +2,14 @@
 
 Scenes are rendered while it trains. Variants, which combine, as in `clevr.py:masks,tiny`:
 
-    tfds     reads TFDS `clevr`
-    masks    reads CLEVR-with-masks TFRecords (`--config.data.path=FILE`)
-    textured renders scenes of up to 10 objects with patterns on objects and ground, with 11 slots
-    clevr10  takes all scenes, up to 10 objects, with 11 slots
-    isa      is invariant slot attention (Biza et al., 2023)
-    bf16     computes in bfloat16
-    small    is the recipe for two CPU cores
-    tiny     runs in seconds
+    tfds      reads TFDS `clevr`
+    masks     reads CLEVR-with-masks TFRecords (`--config.data.path=FILE`)
+    textured  renders scenes of up to 10 objects with patterns on objects and ground, with 11 slots
+    clevr10   takes all scenes, up to 10 objects, with 11 slots
+    isa       is invariant slot attention (Biza et al., 2023)
+    bf16      computes in bfloat16
+    small     is the recipe for two CPU cores
+    tiny      runs in seconds
 """
 
 from ml_collections import ConfigDict

@@ -5,17 +5,17 @@
 
 The numbers are those of the paper's appendix E for COCO and ViT-B/16 (DINO). Variants, which combine:
 
-    voc       reads PASCAL VOC
-    clevrtex  reads ClevrTex
-    folder    reads a folder of any pictures
-    textured  renders CLEVR-like scenes with patterns on everything
-    masks     reads CLEVR-with-masks TFRecords, such scenes kept by slotjax.data.export among them
+    voc             reads PASCAL VOC
+    clevrtex        reads ClevrTex
+    folder          reads a folder of any pictures
+    textured        renders CLEVR-like scenes with patterns on everything
+    masks           reads CLEVR-with-masks TFRecords, such scenes kept by slotjax.data.export among them
     autoregressive  draws features one after another by a transformer, as in DINOSAUR's appendix
-    spot      the same in orders drawn at random (SPOT, Kakogeorgiou et al., 2024)
-    vits14    is for ViT-S/14 (DINOv2), as in Didolkar et al., 2025
-    bf16      computes in bfloat16
-    small     is a recipe for two CPU cores
-    tiny      runs in seconds, without weights from anywhere
+    spot            the same in orders drawn at random (SPOT, Kakogeorgiou et al., 2024)
+    vits14          is for ViT-S/14 (DINOv2), as in Didolkar et al., 2025
+    bf16            computes in bfloat16
+    small           is a recipe for two CPU cores
+    tiny            runs in seconds, without weights from anywhere
 """
 
 from ml_collections import ConfigDict
