@@ -1,4 +1,4 @@
-"""What the recipes for two CPU cores take: python benchmarks/costs.py [NAME ...] [--steps 40 140]
+"""What the recipes for two CPU cores take: python benchmarks/costs.py [NAME ...] [--steps 40 440]
 
 Trains each twice, for a few steps, in a process of its own, and writes configs/costs.json, which `slotjax configs`
 shows: the largest memory that a process had, and how long all of the recipe's steps take. That comes from the
@@ -18,7 +18,7 @@ from pathlib import Path
 from slotjax import cli
 from slotjax.config.command_line import read_config
 from slotjax.config.experiments import find
-from slotjax.system import packaged, writing
+from slotjax.system import writing
 
 ROOT = Path(__file__).parent.parent
 RECIPES = (
@@ -34,7 +34,8 @@ RECIPES = (
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", metavar="NAME", nargs="*", help=f"by default {' '.join(RECIPES)}")
-    parser.add_argument("--steps", type=int, nargs=2, default=(40, 140), help="of the two runs")
+    parser.add_argument("--steps", type=int, nargs=2, default=(40, 440), help="of the two runs")
+    parser.add_argument("--output", type=Path, default=ROOT / "configs" / "costs.json", help="what is there is kept")
     flags = parser.parse_args(argv)
     for name in flags.names or RECIPES:
         file, _, variants = name.partition(":")
@@ -42,8 +43,9 @@ def main(argv: list[str] | None = None) -> None:
         (few, memory), (more, _) = (measure(name, count) for count in flags.steps)
         a_step = (more - few) / (flags.steps[1] - flags.steps[0])
         minutes = (few + a_step * (steps - flags.steps[0])) / (os.cpu_count() or 1) / 60
-        costs = packaged.costs() | {name: {"minutes": round(minutes, 1), "gib": round(memory / 2**30, 1)}}
-        writing.write_json(ROOT / "configs" / "costs.json", dict(sorted(costs.items())))
+        costs = json.loads(flags.output.read_text()) if flags.output.exists() else {}
+        costs[name] = {"minutes": round(minutes, 1), "gib": round(memory / 2**30, 1)}
+        writing.write_json(flags.output, dict(sorted(costs.items())))
         print(name, json.dumps(costs[name]), f"{1000 * a_step:.1f} ms of processor time a step", flush=True)
 
 
@@ -56,7 +58,8 @@ def measure(name: str, steps: int) -> tuple[float, int]:
         environment = os.environ | {"JAX_ENABLE_COMPILATION_CACHE": "false", "PYTHONPATH": str(ROOT)}
         process = subprocess.Popen([sys.executable, *command], env=environment, stdout=subprocess.DEVNULL)
         _, status, usage = os.wait4(process.pid, 0)
-    if status:
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
         raise SystemExit(f"error: {name}: {' '.join(command)} failed")
     return usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024
 

@@ -158,3 +158,14 @@ def test_flags_that_cannot_work_are_named(name, flags, message):
 def test_a_commit_that_is_none_is_named():
     with pytest.raises(SystemExit, match="nowhere: this repository has no such commit"):
         benchmark("versions").main(["nowhere"])
+
+
+@pytest.mark.slow
+def test_costs_are_added_to_those_that_are_known(tmp_path, capsys):
+    path = tmp_path / "costs.json"
+    path.write_text('{"clevr:small": {"minutes": 3.0, "gib": 1.0}}')
+    benchmark("costs").main(["quick:tiny", "--steps", "4", "6", "--output", str(path)])
+    costs = json.loads(path.read_text())
+    assert costs.keys() == {"clevr:small", "quick:tiny"} and costs["clevr:small"]["minutes"] == 3
+    assert 0.1 < costs["quick:tiny"]["gib"] < 4 and 0 < costs["quick:tiny"]["minutes"] < 10
+    assert "ms of processor time a step" in capsys.readouterr().out
