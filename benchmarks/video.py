@@ -1,10 +1,10 @@
 """Videos by a model of videos, and frame by frame by a model of pictures whose slots are matched between frames.
 
-python benchmarks/video.py (--workdir DIR | --weights NAME) [--pictures quick] [--videos 64] [--frames 24]
+python benchmarks/video.py (--workdir DIR | --weights NAME) [--pictures quick] [--videos 64] [--frames 24] [--figure F]
 
 Held-out scenes of the run's own data, longer than those trained on: how good the segments by responsibilities are over
 whole videos and in parts of them, and how often an object's slot changes. Of the picture model each frame's slots are
-matched greedily to those of the frame before, the closest two first.
+matched greedily to those of the frame before, the closest two first. F gets a strip of the first three videos.
 """
 
 import argparse
@@ -19,6 +19,7 @@ import slotjax
 from slotjax import metrics
 from slotjax.config import disk
 from slotjax.config.schema import defaults
+from slotjax.drawing import slots, strips
 from slotjax.tasks.discovery import frame_fg_ari
 from slotjax.training.feed import open_feed
 from slotjax.weights import find, read
@@ -34,6 +35,7 @@ def main() -> None:
     parser.add_argument("--pictures", default="quick", help="weights or a run of a picture model")
     parser.add_argument("--videos", type=int, default=64)
     parser.add_argument("--frames", type=int, default=24)
+    parser.add_argument("--figure", type=Path)
     arguments = parser.parse_args()
     config, (model, params) = opened(arguments.workdir or arguments.weights)
     config.data.update(eval_images=arguments.videos, eval_frames=arguments.frames)
@@ -44,10 +46,13 @@ def main() -> None:
     truth = []
     for batch in feed.eval_batches():
         out = follow(model, params, batch)
+        if arguments.figure and not truth:
+            first = jax.tree.map(lambda x: x[:3], (batch["image"], out, batch["segments"]))
+            slots.save(strips.sheet(*first, size=48), arguments.figure)
         found["video model"].append(segments(out, batch["image"]))
-        frames, slots = of_frames(picture, weights, batch["image"])
+        frames, each = of_frames(picture, weights, batch["image"])
         found["picture model"].append(frames)
-        found["picture model, matched"].append(relabel(frames, matched(slots)))
+        found["picture model, matched"].append(relabel(frames, matched(each)))
         truth.append(np.asarray(batch["segments"]))
     numbers = {"num_true": feed.num_true, "num_pred": max(model.attention.num_slots, picture.attention.num_slots)}
     rows = [row(name, np.concatenate(truth), np.concatenate(of), numbers) for name, of in found.items()]

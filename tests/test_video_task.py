@@ -1,0 +1,89 @@
+"""How videos are judged and drawn."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from benchmark_runs import module as benchmark
+from test_video import FRAMES, KEY, SIDE, VIDEO, built
+
+import slotjax
+from slotjax.drawing import strips
+from slotjax.models.targets import flow_of, flow_picture
+from slotjax.tasks import discovery
+
+
+def halves(frames: int) -> jnp.ndarray:
+    """Two objects beside each other on a background: [1, frames, 4, 6]."""
+    return jnp.broadcast_to(jnp.array([0, 0, 1, 1, 2, 2]), (1, frames, 4, 6))
+
+
+def test_a_slot_that_changes_its_object_is_punished_though_every_frame_is_right():
+    truth = halves(4)
+    swapped = jnp.where(truth > 0, 3 - truth, 0)
+    found = jnp.where(jnp.arange(4)[:, None, None] < 2, truth, swapped)
+    figures = discovery.segmentation_scores(truth, found, 3, 3)
+    assert figures["frame_fg_ari"] == 1 and figures["switches"] == 1
+    assert figures["fg_ari"] < 0.01 and figures["miou"] < 0.51
+    right = discovery.segmentation_scores(truth, truth, 3, 3)
+    assert (right["fg_ari"], right["frame_fg_ari"], right["switches"]) == (1, 1, 0)
+    assert "switches" not in discovery.segmentation_scores(truth[:, 0], truth[:, 0], 3, 3)
+
+
+def test_a_video_is_scored_as_a_whole():
+    model, params = built(initializer={"name": "learned"})
+    batch = {"image": VIDEO, "segments": jnp.broadcast_to(jnp.eye(SIDE, dtype=jnp.int32), VIDEO.shape[:4])}
+    keys = jax.random.split(KEY, 2)
+    figures = jax.jit(discovery.scores, static_argnums=(0, 4))(model, params, batch, keys, 2)
+    assert {name: x.shape for name, x in figures.items()} == dict.fromkeys(figures, (2,))
+    assert {"posterior_switches", "frame_fg_ari", "attention_fg_ari", "mse"} <= set(figures)
+    assert set(discovery.summary({name: np.asarray(x) for name, x in figures.items()})) > set(figures)
+    sheet = discovery.pictures(model, params, batch, keys)
+    rows, columns = 2 * 4, FRAMES
+    assert sheet.shape == (16 + rows * (64 + 6 + 4) - 4, columns * (64 + 6 + 4) - 4, 3)
+
+
+def test_flow_is_read_off_its_colours():
+    speed, angle = np.meshgrid(np.linspace(0, 0.9, 20), np.linspace(-3.1, 3.1, 30))
+    most = np.hypot(30, 20) / 50  # pixels a frame that are full colour
+    flow = (most * speed * np.stack([np.cos(angle), np.sin(angle)])).transpose(1, 2, 0).astype(np.float32)
+    np.testing.assert_allclose(flow_of(flow_picture(flow)), flow, atol=0.02 * most)
+
+
+def test_the_error_of_flow_is_scored_where_it_is_drawn():
+    model, params = built(targets=("flow",), initializer={"name": "learned"})
+    flow = jnp.zeros((*VIDEO.shape[:4], 2))
+    batch, keys = {"image": VIDEO, "flow": flow}, jax.random.split(KEY, 2)
+    figures = discovery.scores(model, params, batch, keys, None)
+    out = slotjax.apply(model, params, VIDEO, keys)
+    expected = jnp.sqrt((flow_of(out.reconstruction) ** 2).sum(-1)).mean((1, 2, 3))
+    np.testing.assert_allclose(figures["flow_error"], expected, rtol=1e-4)
+
+
+def test_long_videos_are_drawn_in_part():
+    out = slotjax.Output(
+        masks=jnp.full((1, 30, 2, 4, 4), 0.5),
+        components=jnp.zeros((1, 30, 2, 4, 4, 3)),
+        reconstruction=jnp.zeros((1, 30, 4, 4, 3)),
+    )
+    sheet = strips.sheet(np.zeros((1, 30, 4, 4, 3)), out, size=4)
+    assert sheet.shape[1] == strips.MOST_FRAMES * (4 + 6 + 4) - 4
+
+
+@pytest.mark.usefixtures("as_commands_do")
+def test_slots_of_frames_are_matched_to_those_before():
+    rng = np.random.default_rng(0)
+    slots, orders = rng.normal(size=(2, 1, 4, 8)), np.stack([rng.permutation(4) for _ in range(6)])
+    frames = np.concatenate([slots[:, :, order] + 0.01 * rng.normal(size=slots.shape) for order in orders], 1)
+    names = benchmark("video").matched(frames)
+    first = np.argsort(orders[0])
+    np.testing.assert_array_equal(names, np.broadcast_to(first[orders], names.shape))
+    found = np.broadcast_to(np.arange(4), (2, 6, 1, 4))
+    np.testing.assert_array_equal(benchmark("video").relabel(found, names)[:, :, 0], names)
+
+
+@pytest.mark.usefixtures("as_commands_do")
+def test_frames_computed_again_take_less_memory():
+    cases = [(frames, remat) for frames in (2, 4) for remat in (False, True)]
+    kept = [benchmark("frames").needed("configs/video.py:small,tiny", *case) for case in cases]
+    assert kept[1] < 0.8 * kept[0] and kept[3] < 0.8 * kept[2] and kept[2] > 1.8 * kept[0]
