@@ -1,6 +1,6 @@
 """Train a model of slots.
 
-slotjax train --config NAME[:VARIANT,...] [--config.FIELD=VALUE ...] [--workdir DIR] [--watch] [--distributed]
+slotjax train --config NAME[:VARIANT,...] [--config.FIELD=VALUE ...] [--workdir DIR] [--watch] [--log NAME] [...]
 
 NAME is an experiment that comes with slotjax (`slotjax configs` lists them) or a file such as configs/quick.py. `python
 train.py` is the same command.
@@ -10,6 +10,7 @@ import argparse
 
 from slotjax import cli
 from slotjax.errors import UserError
+from slotjax.training.loggers import LOGGERS
 
 
 def main() -> None:
@@ -25,6 +26,13 @@ def main() -> None:
     )
     parser.add_argument("--workdir", type=cli.path, help="where everything is written; runs/NAME[_VARIANT] by default")
     parser.add_argument("--watch", action="store_true", help="opens the report, which goes along with the run")
+    parser.add_argument(
+        "--log",
+        action="append",
+        choices=LOGGERS,
+        default=[],
+        help="also to Weights & Biases or MLflow, as their own variables say; give it twice for both",
+    )
     arguments, rest = parser.parse_known_args()
     if arguments.config is None:
         raise UserError("--config is missing; start with --config quick")
@@ -50,7 +58,8 @@ def main() -> None:
     from slotjax.reporting.live import LiveReport
     from slotjax.training.loop import train  # after the flags, so that a wrong one is answered at once
 
-    steps = train(config, workdir, [LiveReport(default_output([workdir]), arguments.watch)])
+    loggers = [LOGGERS[name]() for name in dict.fromkeys(arguments.log)]
+    steps = train(config, workdir, [LiveReport(default_output([workdir]), arguments.watch), *loggers])
     if processes.first() and (steps or not default_output([workdir]).exists()):
         report_after_training(workdir)
 

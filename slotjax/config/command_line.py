@@ -37,7 +37,8 @@ def override(config: ConfigDict, arguments: list[str]) -> None:
         name, _, value = argument.partition("=")
         if argument.startswith("-") and not name.startswith("--config."):
             raise UserError(
-                f"{name}: no such flag; there are --config, --config.FIELD=VALUE, --workdir, --watch and --distributed"
+                f"{name}: no such flag; there are --config, --config.FIELD=VALUE, --workdir, --watch, --log and "
+                "--distributed"
             )
         if argument.startswith("-"):
             check_field(config, name.removeprefix("--config."))

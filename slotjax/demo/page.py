@@ -12,6 +12,7 @@ from slotjax.demo.scene import Edit, Seen, Table
 from slotjax.errors import UserError
 
 MOST_SEEDS = 2**31
+GALLERY_WIDTH = 1240  # pixels, on a desktop
 CSS = ".small img {image-rendering: pixelated}"
 
 
@@ -111,7 +112,8 @@ def _shown(label: str, name: str) -> gr.Image:
 
 
 def _gallery(table: Table, label: str, name: str) -> gr.Gallery:
-    options = {"show_label": False, "object_fit": "contain", "preview": False, "buttons": [], "height": 190}
+    options = {"show_label": False, "object_fit": "contain", "preview": False, "buttons": []}
+    options["height"] = GALLERY_WIDTH // table.most_slots + 30  # one row of squares
     return gr.Gallery(label=label, elem_id=name, columns=table.most_slots, elem_classes="small", **options)
 
 

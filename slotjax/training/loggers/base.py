@@ -6,7 +6,11 @@ from typing import Any, Protocol
 
 from ml_collections import ConfigDict
 
-from slotjax.errors import UserError
+from slotjax.errors import UserError, first_line
+from slotjax.system.reading import read_json
+from slotjax.system.writing import write_json
+
+FILE = "loggers.json"  # in a run's directory
 
 
 class Logger(Protocol):
@@ -34,12 +38,35 @@ class Logger(Protocol):
         ...
 
     def checkpoint(self, step: int, folder: Path) -> None:
-        """The best checkpoint so far is in this folder."""
+        """The best checkpoint so far is being written into this folder."""
         ...
 
     def close(self, finished: bool) -> None:
         """The run ends; `finished` is whether it has made all of its steps."""
         ...
+
+
+def numbers(figures: Mapping[str, Any]) -> dict[str, float]:
+    """The figures that are known; the time is the service's own."""
+    return {name: float(x) for name, x in figures.items() if isinstance(x, int | float) and name != "time"}
+
+
+def kept_id(workdir: Path, name: str) -> str | None:
+    """By what name a service knows the run, if it does: after a kill it goes on under that."""
+    return _kept(workdir).get(name)
+
+
+def keep_id(workdir: Path, name: str, value: str) -> None:
+    """Keeps it beside those of other services."""
+    write_json(workdir / FILE, _kept(workdir) | {name: value})
+
+
+def _kept(workdir: Path) -> dict[str, str]:
+    try:
+        known = read_json(workdir / FILE)
+    except (OSError, ValueError):
+        return {}
+    return {k: v for k, v in known.items() if isinstance(v, str)} if isinstance(known, dict) else {}
 
 
 class Loggers:
@@ -49,11 +76,13 @@ class Loggers:
         self._loggers, self._say = list(loggers), say
 
     def start(self, config: ConfigDict, workdir: Path, step: int) -> None:
+        """Raises a `UserError` of a logger that cannot begin, for a reason that its user can mend."""
+
         def start(logger: Logger) -> None:
             if line := logger.start(config, workdir, step):
                 self._say(line)
 
-        self._tell(start)
+        self._tell(start, beginning=True)
 
     def figures(self, step: int, figures: Mapping[str, Any]) -> None:
         self._tell(lambda logger: logger.figures(step, figures))
@@ -67,12 +96,13 @@ class Loggers:
     def close(self, finished: bool) -> None:
         self._tell(lambda logger: logger.close(finished))
 
-    def _tell(self, what: Callable[[Logger], None]) -> None:
+    def _tell(self, what: Callable[[Logger], None], beginning: bool = False) -> None:
         for logger in tuple(self._loggers):
             try:
                 what(logger)
             except Exception as error:  # a service that is away, a full disk: the run is worth more than its log
+                if beginning and isinstance(error, UserError):
+                    raise
                 self._loggers.remove(logger)
                 kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
-                reason = str(error).splitlines()[0] if str(error) else "no reason given"
-                self._say(f"note: {logger.name} is not told of the rest of the run ({kind}{reason})")
+                self._say(f"note: {logger.name} is not told of the rest of the run ({kind}{first_line(error)})")
