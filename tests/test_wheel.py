@@ -1,5 +1,6 @@
 """The distribution as users get it: built, checked, and its wheel run in a folder where nothing else of slotjax is."""
 
+import re
 import subprocess
 import sys
 import tarfile
@@ -48,6 +49,8 @@ def test_both_are_clean_and_say_what_they_are(built):
     assert {f"slotjax/configs/{path.name}" for path in (ROOT / "configs").glob("*.py")} <= names
     assert not [name for name in names if name.startswith(("tests/", "configs/", "benchmarks/"))]
     assert {line.partition(",")[0] for line in said.get_all("Project-URL")} >= {"Source", "Issues", "Changelog"}
+    links = re.findall(r"\]\((.*?)\)", said.get_payload())
+    assert len(links) > 10 and all(link.startswith("https://") for link in links)
     with tarfile.open(built[0]) as source:
         inside = {name.partition("/")[2] for name in source.getnames()}
     assert {"train.py", "configs/quick.py", "tests/test_wheel.py", "README.md", "LICENSE"} <= inside
