@@ -258,3 +258,30 @@ def test_directions_have_a_hue_and_standing_still_is_white():
     still, right, down = (jnp.full((1, 30, 40, 2), jnp.array(flow)) for flow in ([0.0, 0.0], [0.0, 9.0], [9.0, 0.0]))
     colours = [tuple(np.asarray(flow_picture(flow))[0, 0, 0]) for flow in (still, right, down)]
     assert colours == [(1, 1, 1), (np.float32(0.5), 0, 1), (0, 1, 1)] or len(set(colours)) == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"targets": ()}, r"model.targets=\(\): name at least one of image, flow, depth, each once"),
+        ({"targets": ("flow", "flow")}, "each once"),
+        ({"targets": ("sound",)}, "model.targets='sound': choose one of image, flow, depth"),
+        ({"attention": "invariant"}, "model.attention='invariant': is for pictures"),
+        ({"predictor": {"name": "rnn"}}, "model.predictor.name='rnn': choose one of transformer, identity"),
+        (
+            {"predictor": {"name": "transformer", "qkv_dim": 9}},
+            "model.predictor.qkv_dim=9: must be a multiple of heads=4",
+        ),
+        ({"predictor": {"name": "transformer", "heads": 3}}, "model.predictor.heads=3: must divide the 8 numbers"),
+        (
+            {"name": "object_discovery", "initializer": {"name": "cues"}},
+            "model.initializer.name='cues': is for model.name",
+        ),
+    ],
+)
+def test_impossible_models_of_videos_are_named(change, message):
+    fields = MODEL | change
+    if fields["name"] != "video":
+        fields = {name: value for name, value in fields.items() if name not in ("predictor", "first_iterations")}
+    with pytest.raises(ValueError, match=message):
+        slotjax.init(slotjax.build_model(fields), KEY, VIDEO)

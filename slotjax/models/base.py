@@ -77,6 +77,7 @@ class Model(nn.Module):
     attention: Competition
 
     frozen: ClassVar[tuple[str, ...]] = ()
+    takes_cues: ClassVar[bool] = False  # whether its slots may start from them
 
     @property
     def inputs(self) -> Mapping[str, jax.ShapeDtypeStruct]:

@@ -102,6 +102,8 @@ def build_model(config: Mapping[str, Any]) -> Model:
     grid = parts["encoder"].grid(of_parts["resolution"])
     attention = build_part("model", {"attention": attention}, {"name": "attention"} | given | fields, grid=grid)
     initializer = build_part("model.initializer", INITIALIZERS, start, **given)
+    if initializer.takes and not kind.module.takes_cues:
+        raise UserError("model.initializer.name='cues': is for model.name=video; choose gaussian or learned")
     model = kind.module(resolution=resolution, attention=attention.clone(initializer=initializer), **parts, **own)
     model.check()
     return model

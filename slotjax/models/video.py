@@ -3,16 +3,16 @@
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, ClassVar, cast
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from slotjax.errors import UserError
+from slotjax.errors import UserError, shown
 from slotjax.models.base import Model, Output, compose
 from slotjax.models.cues import check_cues, cues_of
-from slotjax.models.targets import Targets, channels, flow_of, pick, target_of
+from slotjax.models.targets import MAKERS, Targets, channels, flow_of, pick, target_of
 from slotjax.nn.decoders import Decoder
 from slotjax.nn.decoders.base import rematerialised
 from slotjax.nn.encoders import Encoder
@@ -42,6 +42,8 @@ class VideoDiscovery(Model):
     targets: Targets = ("image",)
     first_iterations: Annotated[int, Range(0, 1000)] = 0
     remat: bool = False
+
+    takes_cues: ClassVar[bool] = True
 
     def __call__(
         self,
@@ -133,7 +135,9 @@ class VideoDiscovery(Model):
         return self.attention.slot_dim + self.decoder.frame.size
 
     def check(self) -> None:
-        """Raises a `UserError` for attention in frames of the slots' own, which no predictor here carries over."""
+        """Raises a `UserError` for nothing to draw, or attention in the slots' own frames, which no predictor moves."""
+        if not self.targets or len(set(self.targets)) < len(self.targets):
+            raise UserError(f"model.targets={shown(self.targets)}: name at least one of {', '.join(MAKERS)}, each once")
         if self.attention.own_frame() is not None or isinstance(self.decoder.frame, AttendedFrame):
             raise UserError(
                 "model.attention='invariant': is for pictures; with model.name=video take slots or corrector"

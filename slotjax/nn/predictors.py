@@ -45,6 +45,8 @@ class TransformerBlock(nn.Module):
         dim, pre = slots.shape[-1], self.norm == "pre"
         norms = [nn.LayerNorm(name=f"norm{i}") for i in range(2)]
         width = self.qkv_dim or dim
+        if width % self.heads:
+            raise UserError(f"model.predictor.heads={self.heads}: must divide the {width} numbers of a slot")
         attention = nn.MultiHeadDotProductAttention(self.heads, qkv_features=width, dtype=self.dtype, name="attention")
         hidden = nn.Dense(self.mlp_dim, dtype=self.dtype, name="dense0")
         last = nn.Dense(dim, dtype=self.dtype, name="dense1")
@@ -58,7 +60,7 @@ class TransformerBlock(nn.Module):
         return x.astype(jnp.float32)
 
     def check(self) -> None:
-        """Raises a `UserError` for heads that share the width unevenly, where that is known."""
+        """Raises a `UserError` for heads that share `qkv_dim` unevenly."""
         if self.qkv_dim % self.heads:
             raise UserError(f"model.predictor.qkv_dim={self.qkv_dim}: must be a multiple of heads={self.heads}")
 
