@@ -104,7 +104,7 @@ def tiny(config: ConfigDict) -> None:
     """A few steps of a small model on a random backbone: all of a run in seconds."""
     config.data.eval_images = min(config.data.eval_images, 8)
     config.model.update(resolution=(32, 32), slot_dim=16, mlp_dim=16)
-    config.model.backbone.update(weights="", patch=8, width=32, depth=2, hidden=32, positions=(4, 4))
+    config.model.backbone.update(weights="", patch=8, width=32, heads=2, depth=2, hidden=32, positions=(4, 4))
     config.model.encoder.update(hidden=16, mlp_dim=16)
     if config.model.decoder.name == "mlp":
         config.model.decoder.hidden = (16,)

@@ -179,6 +179,13 @@ def test_a_run_on_features_that_are_kept(pictures, weights, tmp_path):
         slotjax.load(tmp_path / "run")
     again = slotjax.load(tmp_path / "run", backbone=moved)[1]
     jax.tree.map(np.testing.assert_array_equal, again, params)
+    moved.rename(weights)
+    config.train.start_from = str(slotjax.save(tmp_path / "packed.safetensors", model, params))
+    for cached in (0.0, 0.5):
+        config.data.feature_cache = cached
+        begun = restore.first_state(config, learner(config))
+        jax.tree.map(np.testing.assert_array_equal, begun.params["encoder"], params["encoder"])
+        assert ("backbone" in begun.frozen) != bool(cached)
 
 
 def test_kept_features_are_those_that_are_computed(pictures):

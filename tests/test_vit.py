@@ -96,12 +96,17 @@ def test_bfloat16_is_near_float32(data_dir):
 
 def test_what_is_written_beside_the_weights_is_heeded(data_dir, tmp_path):
     (tmp_path / "model.safetensors").write_bytes((data_dir / "vit" / "hf_dino.safetensors").read_bytes())
-    (tmp_path / "config.json").write_text(json.dumps({"num_attention_heads": 4, "hidden_act": "gelu"}))
+    (tmp_path / "config.json").write_text(
+        json.dumps({"num_attention_heads": 4, "hidden_size": 16, "hidden_act": "gelu"})
+    )
     (tmp_path / "preprocessor_config.json").write_text(json.dumps({"image_mean": [0.5, 0.4, 0.3]}))
     backbone, _ = slotjax.load_backbone(tmp_path / "model.safetensors")
     assert (backbone.heads, backbone.mean, backbone.spread) == (4, (0.5, 0.4, 0.3), ())
-    (tmp_path / "config.json").write_text(json.dumps({"hidden_act": "gelu_new"}))
+    (tmp_path / "config.json").write_text(json.dumps({"hidden_size": 16, "hidden_act": "gelu_new"}))
     with pytest.raises(UserError, match="hidden_act=gelu_new"):
+        slotjax.load_backbone(tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps({"hidden_size": 32, "num_attention_heads": 4}))  # another's
+    with pytest.raises(UserError, match=r"heads=0: no published transformer is 16 wide, .* load_backbone\(FILE, heads"):
         slotjax.load_backbone(tmp_path / "model.safetensors")
 
 

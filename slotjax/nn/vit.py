@@ -94,7 +94,7 @@ class VisionTransformer(nn.Module):
     @property
     def num_heads(self) -> int:
         """How many heads attention has."""
-        return self.heads or HEADS.get(self.width, max(1, self.width // 64))
+        return self.heads or HEADS.get(self.width, self.width // 64)
 
     def pretrained(self) -> Any:
         """The parameters in `weights`, or None where no file is named; a `UserError` where it is not the same file."""
@@ -102,6 +102,11 @@ class VisionTransformer(nn.Module):
 
     def check(self) -> None:
         """Raises a `UserError` for heads that do not divide the width, a layer that there is not, or odd colours."""
+        if not self.heads and self.width not in HEADS and self.width % 64:
+            raise UserError(
+                f"model.backbone.heads=0: no published transformer is {self.width} wide, and no array says how many "
+                "heads it has; set it, or load_backbone(FILE, heads=...)"
+            )
         if self.width % self.num_heads:
             raise UserError(f"model.backbone.heads={self.num_heads}: must divide model.backbone.width={self.width}")
         if self.layer > self.depth:

@@ -3,7 +3,7 @@
 Which architecture a file holds is read off its names and shapes; nothing in it is run. timm's names are those of the
 original programs of DINO, DINOv2 and MAE as well. What no name tells, the number of heads and the colours that pictures
 are normalised by, is read from the `config.json` and `preprocessor_config.json` that Hugging Face's programs write
-beside a `model.safetensors`; without them heads are 64 numbers wide, and colours ImageNet's, or 0.5 where the file has
+beside it; without them heads are 64 numbers wide, and colours ImageNet's, or 0.5 where the file has
 a classifier or a pooler, as ViTs that were trained on labels do.
 """
 
@@ -20,30 +20,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from slotjax.errors import UserError, shown
+from slotjax.nn.vit_arrays import open_arrays
 from slotjax.system.paths import given
 from slotjax.system.reading import read_json
 
-RENAMED = tuple(  # one after another: Hugging Face's names, and those of the original programs, to timm's
-    (re.compile(pattern), name)
-    for pattern, name in (
-        (r"^(vit|dinov2|dinov2_with_registers)\.", ""),
-        (r"^embeddings\.", ""),
-        (r"^position_embeddings$", "pos_embed"),
-        (r"^register_tokens$", "reg_token"),
-        (r"^patch_embeddings\.projection\.", "patch_embed.proj."),
-        (r"^layernorm\.", "norm."),
-        (r"^(encoder\.layer|layers)\.", "blocks."),
-        (r"\.(layernorm_before|norm1)\.", ".norm1."),
-        (r"\.(layernorm_after|norm2)\.", ".norm2."),
-        (r"\.attention\.(attention\.query|q_proj)\.", ".attn.q."),
-        (r"\.attention\.(attention\.key|k_proj)\.", ".attn.k."),
-        (r"\.attention\.(attention\.value|v_proj)\.", ".attn.v."),
-        (r"\.attention\.(output\.dense|o_proj)\.", ".attn.proj."),
-        (r"\.intermediate\.dense\.", ".mlp.fc1."),
-        (r"\.output\.dense\.", ".mlp.fc2."),
-        (r"\.layer_scale([12])\.lambda1$", r".ls\1.gamma"),
-    )
-)
 NOT_TOKENS = re.compile(r"^(decoder|head|classifier|pooler|mask_token)")  # parts that take no part in making tokens
 OF_LABELS = re.compile(r"^(head|classifier|pooler)\.")
 BLOCK = {  # a block's arrays, ours by timm's; kernels are transposed
@@ -54,7 +34,6 @@ BLOCK = {  # a block's arrays, ours by timm's; kernels are transposed
     "mlp.fc1": "dense0",
     "mlp.fc2": "dense1",
 }
-PICKLES = (".pth", ".pt", ".bin", ".ckpt", ".pkl")
 KNOWN = "ViT, DINO, DINOv2 and MAE's encoder are known"
 GELUS = ("gelu", None)  # what Hugging Face calls the exact one
 MAX_HEADER = 2**22  # bytes of JSON beside a file
@@ -70,7 +49,7 @@ def describe(path: str | Path, where: str = "load_backbone") -> dict[str, Any]:
       UserError: no such file, a pickle, a damaged file, or none of a plain vision transformer.
     """
     path = given(path, where)
-    arrays, names = _open(path, where)
+    arrays, names = open_arrays(path, where)
     lacking = [name for name in ("patch_embed.proj.weight", "pos_embed", "norm.weight") if name not in arrays]
     numbers = [int(match[1]) for name in arrays if (match := re.match(r"blocks\.(\d+)\.", name))]
     foreign = _foreign(arrays)
@@ -85,7 +64,7 @@ def describe(path: str | Path, where: str = "load_backbone") -> dict[str, Any]:
         fields = _architecture(arrays, names, max(numbers) + 1)
     except (ValueError, IndexError) as error:
         raise UserError(f"{where}: {path} holds no plain vision transformer ({error}); {KNOWN}") from None
-    return {"weights": str(path), "sha256": checksum(path)} | fields | _beside(path, where)
+    return {"weights": str(path), "sha256": checksum(path)} | fields | _beside(path, fields["width"], where)
 
 
 def read(module: Any) -> dict[str, Any]:
@@ -107,7 +86,7 @@ def _parameters(module: Any, time: int) -> dict[str, Any]:
     """The parameters in a file that was written at this time."""
     del time
     where, path = "model.backbone.weights", given(module.weights, "model.backbone.weights")
-    arrays, _ = _open(path, where)
+    arrays, _ = open_arrays(path, where)
     params = jax.tree.map(np.asarray, _tree(arrays, module.layer or module.depth))
     images = jax.ShapeDtypeStruct((1, module.patch, module.patch, 3), jnp.float32)
     wanted = jax.eval_shape(lambda x: module.init(jax.random.key(0), x)["params"], images)
@@ -127,51 +106,6 @@ def _sought(module: Any) -> str:
         f"{digest}; say where the backbone's weights are now: slotjax.load(..., backbone=FILE), or once, for all "
         "commands, the run's training command with --config.model.backbone.weights=FILE"
     )
-
-
-def _open(path: Path, where: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """The arrays by timm's names, and the file's own name of each."""
-    from safetensors import SafetensorError, safe_open
-
-    if not path.is_file():
-        raise UserError(f"{where}: {path} is no file; give the .safetensors file of a pretrained vision transformer")
-    with path.open("rb") as file:
-        start = file.read(9)
-    pickled = start[:2] == b"PK" or start[:1] == b"\x80" or path.suffix in PICKLES
-    if pickled and start[8:] != b"{":  # with which the header of a .safetensors file begins, after its length
-        raise UserError(f"{where}: {path} is a pickle, which may run code when it is read; {_conversion(path)}")
-    try:
-        with safe_open(path, "numpy") as file:
-            arrays = {name: np.asarray(file.get_tensor(name), np.float32) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{where}: {path} is no .safetensors file, or damaged ({reason}); copy it again") from None
-    names = {_renamed(name): name for name in arrays}
-    return _joined({new: arrays[old] for new, old in names.items()}), names
-
-
-def _conversion(path: Path) -> str:
-    """How people make a .safetensors file of a pickle that they trust."""
-    return (
-        'if you trust it, convert it once where PyTorch is: python -c "import torch; from safetensors.torch import '
-        f"save_file; w = torch.load('{path.name}', 'cpu'); w = w.get('model', w); "
-        f"save_file({{k: v.contiguous() for k, v in w.items()}}, '{path.stem}.safetensors')\""
-    )
-
-
-def _renamed(name: str) -> str:
-    for pattern, new in RENAMED:
-        name = pattern.sub(new, name)
-    return name
-
-
-def _joined(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """With queries, keys and values, where they are apart, one after another in one array."""
-    for name in [name for name in arrays if ".attn.q." in name]:
-        parts = [name.replace(".attn.q.", f".attn.{letter}.") for letter in "qkv"]
-        if all(part in arrays for part in parts):
-            arrays[name.replace(".attn.q.", ".attn.qkv.")] = np.concatenate([arrays.pop(part) for part in parts])
-    return arrays
 
 
 def _foreign(arrays: Iterable[str]) -> list[str]:
@@ -228,18 +162,13 @@ def _grid(arrays: Mapping[str, np.ndarray], registers: int) -> tuple[int, int]:
     raise ValueError(f"{count} positions, which are no square")
 
 
-def _beside(path: Path, where: str) -> dict[str, Any]:
-    """What the files say that Hugging Face's programs write beside a model's."""
-    if path.name != "model.safetensors":
+def _beside(path: Path, width: int, where: str) -> dict[str, Any]:
+    """What the files say that Hugging Face's programs write beside a model's, where they are of one of this width."""
+    found = _fields(path.with_name("config.json"))
+    if width not in (found.get("hidden_size"), found.get("num_features")):
         return {}
-    found = {}
-    for name in ("config.json", "preprocessor_config.json"):
-        try:
-            content = read_json(path.with_name(name), MAX_HEADER)
-        except (OSError, ValueError):
-            continue
-        if isinstance(content, dict):
-            found |= content | (content["pretrained_cfg"] if isinstance(content.get("pretrained_cfg"), dict) else {})
+    found |= _fields(path.with_name("preprocessor_config.json"))
+    found |= found["pretrained_cfg"] if isinstance(found.get("pretrained_cfg"), dict) else {}
     if found.get("hidden_act") not in GELUS:
         raise UserError(
             f"{where}: {path} holds no plain vision transformer (hidden_act={found['hidden_act']}); {KNOWN}"
@@ -253,6 +182,15 @@ def _beside(path: Path, where: str) -> dict[str, Any]:
         if isinstance(value, list) and len(value) == 3 and all(isinstance(x, float) and 0 < x < 1 for x in value):
             fields[ours] = tuple(value)
     return fields
+
+
+def _fields(path: Path) -> dict[str, Any]:
+    """The JSON object in a file; empty where there is none."""
+    try:
+        content = read_json(path, MAX_HEADER)
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def _tree(arrays: Mapping[str, np.ndarray], depth: int) -> dict[str, Any]:

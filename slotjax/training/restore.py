@@ -110,8 +110,9 @@ def first_state(config: ConfigDict, model: Model) -> TrainState:
     name = config.train.start_from
     if not name:
         return initial_state(config, model)
+    frozen = initial_state(config, model).frozen  # is the config's own, and not there where features are kept
     try:
-        params = load(name)[1]
+        params = {name: x for name, x in load(name)[1].items() if name not in model.frozen} | frozen
         weights.check_parameters(model, params)
     except UserError as error:
         raise UserError(f"train.start_from={name}: {error}") from None
