@@ -147,6 +147,13 @@ def test_weights_that_do_not_fit_are_refused(pictures, weights, data_dir):
     config.model.backbone.patch = 16
     with pytest.raises(UserError, match=r"model.backbone.patch=16: .* has patches of 8; set it to that"):
         open_run(config, pictures.parent / "run")
+    config = config_for(pictures, weights)
+    config.model.backbone.depth = 1  # as if the config were for a smaller network than the file's
+    config.model.backbone.layer = 2
+    assert open_run(config, pictures.parent / "run").model.backbone.depth == 2
+    config.model.backbone.layer = 3
+    with pytest.raises(UserError, match="model.backbone.layer=3: there are 2 blocks"):
+        open_run(config, pictures.parent / "run")
     config = config_for(pictures, pictures / "gone.safetensors")
     with pytest.raises(UserError, match=r"model.backbone.weights: .*gone.safetensors is no file"):
         open_run(config, pictures.parent / "run")

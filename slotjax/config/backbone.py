@@ -19,9 +19,10 @@ def identify(config: ConfigDict) -> None:
     Raises:
       UserError: no such file, weights of another kind or patch size, or another file than the run has begun with.
     """
-    backbone = config.model.get("backbone", {})
-    if not backbone.get("weights"):
-        return
+    model = config.get("model")
+    backbone = model.get("backbone") if isinstance(model, ConfigDict) else None
+    if not isinstance(backbone, ConfigDict) or not isinstance(backbone.get("weights"), str) or not backbone.weights:
+        return  # what is wrong with it, if anything, `validate` says
     found = vit_weights.describe(backbone.weights, FIELD)
     found["weights"] = str(Path(found["weights"]).absolute())
     if found["patch"] != backbone.patch:

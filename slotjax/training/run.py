@@ -88,8 +88,8 @@ def open_run(config: ConfigDict, workdir: Path) -> Run:
 
     What the file of a pretrained backbone says is filled into the config.
     """
+    identify(config)  # first: a layer, say, may be one that only the file's network has
     validate(config)
-    identify(config)
     check_workdir(config, workdir)
     parallel = Parallel(config.parallel, config.train.batch_size)
     feed = open_feed(config, cached=bool(config.data.feature_cache))
