@@ -7,6 +7,8 @@ to what it was trained on; what is found is drawn at the picture's own size:
   NAME_segments.npz  the same as an array, `segments`
   NAME_slots.png     what the model saw and what every slot draws
   NAME_slot_0.png    with --cutouts: what slot 0 takes of the picture, on transparency; and so on
+Where the model is of videos, IMAGE is a GIF, WebP, MP4, ... or a folder of these or of frames, and the overlay,
+NAME_overlay.webp, is animated.
 """
 
 import argparse
@@ -18,7 +20,8 @@ from slotjax.errors import UserError
 
 def main() -> None:
     arguments = parse()
-    from slotjax.reporting import own_pictures  # after the flags, so that a wrong one is answered at once
+    from slotjax.models import VideoDiscovery  # after the flags, so that a wrong one is answered at once
+    from slotjax.reporting import own_pictures, own_videos
 
     if arguments.list:
         print(own_pictures.listing())
@@ -38,7 +41,8 @@ def main() -> None:
         crop=arguments.crop,
         cutouts=arguments.cutouts,
     )
-    own_pictures.segment(trained, arguments.images, arguments.output or default, options)
+    split = own_videos if isinstance(trained.model, VideoDiscovery) else own_pictures
+    split.segment(trained, arguments.images, arguments.output or default, options)
 
 
 def parse() -> argparse.Namespace:

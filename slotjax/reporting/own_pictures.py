@@ -64,9 +64,7 @@ def open_trained(workdir: Path | None, weights: str | None) -> Trained:
     source = find(str(weights)) if workdir is None else workdir
     flag = f"--weights {weights}" if workdir is None else f"--workdir {workdir}"
     model, params = load(source) if workdir is None else load_run(source)
-    if not isinstance(model, ObjectDiscovery):
-        if isinstance(model, VideoDiscovery):
-            raise UserError(f"{flag}: its model takes videos; slotjax.segments(model, params, video, key) splits one")
+    if not isinstance(model, ObjectDiscovery | VideoDiscovery):
         raise UserError(f"{flag}: its model draws no masks; give one of object discovery")
     return Trained(model, params, usual_error(source))
 

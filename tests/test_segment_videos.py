@@ -1,0 +1,50 @@
+"""`segment` takes videos where the model does."""
+
+import numpy as np
+import pytest
+from helpers import config_of, untrained
+from PIL import Image
+
+from slotjax.errors import UserError
+from slotjax.reporting import own_videos
+from slotjax.reporting.own_pictures import Options, open_trained
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    return open_trained(untrained(config_of("video:small,tiny"), tmp_path_factory.mktemp("run")), None)
+
+
+def frames(count: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 255, (count, 30, 40, 3), np.uint8)
+
+
+def test_an_animation_and_a_folder_of_frames_become_overlays(trained, tmp_path, capsys):
+    pictures = [Image.fromarray(frame) for frame in frames(3)]
+    pictures[0].save(tmp_path / "a.webp", save_all=True, append_images=pictures[1:], lossless=True)
+    (tmp_path / "b").mkdir()
+    for i, picture in enumerate(pictures):
+        picture.save(tmp_path / "b" / f"{i}.png")
+    own_videos.segment(trained, [tmp_path / "a.webp", tmp_path / "b"], tmp_path / "out", Options())
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) == 2 and all(": 3 frames; " in line for line in said)
+    a, b = (np.load(tmp_path / "out" / f"{name}_segments.npz")["segments"] for name in "ab")
+    assert a.shape == (3, 30, 40)
+    np.testing.assert_array_equal(a, b)
+    with Image.open(tmp_path / "out" / "a_overlay.webp") as overlay:
+        assert overlay.n_frames == 3 and overlay.size == (240, 180)
+
+
+def test_a_video_in_parts_is_split_as_it_is_whole(trained, monkeypatch):
+    whole = np.concatenate(list(own_videos.found(trained, frames(4), Options())))
+    monkeypatch.setattr(own_videos, "PART", 2)
+    parts = list(own_videos.found(trained, frames(4), Options()))
+    assert len(parts) == 2
+    np.testing.assert_array_equal(np.concatenate(parts), whole)
+
+
+def test_what_is_no_video_is_named(trained, tmp_path):
+    with pytest.raises(UserError, match="no such file; name a video"):
+        own_videos.segment(trained, [tmp_path / "none.gif"], tmp_path, Options())
+    with pytest.raises(UserError, match="--crop, --cutouts: are for pictures"):
+        own_videos.segment(trained, [tmp_path], tmp_path, Options(crop=True))
