@@ -79,6 +79,7 @@ def test_the_commands_in_an_empty_folder(installed, tmp_path):
 
 LEFT_OUT = {
     "data": ("python", "-m", "slotjax.data.prepare_clevr", "CLEVR_v1.0.zip"),
+    "demo": ("slotjax", "demo", "--weights", "quick"),
     "export": ("slotjax", "export", "--weights", "quick", "--to", "quick.onnx"),
 }
 
