@@ -11,7 +11,18 @@ import sys
 from collections.abc import Sequence
 from itertools import chain, zip_longest
 
-from measured import SEED_COLUMNS, Measured, conditions, failures, finals, keep, mean, measure, seed_cells
+from measured import (
+    SEED_COLUMNS,
+    Measured,
+    conditions,
+    failures,
+    finals,
+    keep,
+    mean,
+    measure,
+    seed_cells,
+    titles_of_runs,
+)
 from measured import titles as titles_of
 from stretches import Deadline, Program, add_flags, conclude, of_seeds, read_flags, train, with_variant
 from tables import table
@@ -137,7 +148,7 @@ def rows_table(measured: dict[str, Measured]) -> str:
 
 def seeds_table(measured: dict[str, Measured]) -> str:
     """A row for each run."""
-    titles = titles_of("object_discovery")
+    titles = titles_of_runs("object_discovery", measured.values())
     rows = [
         [name, seed, *seed_cells(run, list(titles))]
         for name, found in measured.items()

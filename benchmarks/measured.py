@@ -103,6 +103,16 @@ def titles(task: str) -> dict[str, str]:
     return {name: title for name, title in TASKS[task].TITLES.items() if not name.startswith(LEFT_OUT)}
 
 
+def titles_of_runs(task: str, measured: Iterable[Measured]) -> dict[str, str]:
+    """Those that a finished run has a value of: pictures have no flow, scenes no classes."""
+    measured = list(measured)
+    return {
+        name: title
+        for name, title in titles(task).items()
+        if any(value is not None for found in measured for value in finals(found, name))
+    }
+
+
 def finals(found: Measured | None, name: str) -> list[float | None]:
     """A figure of every finished run."""
     runs = found["runs"].values() if found else ()

@@ -15,7 +15,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import sigma
-from measured import BLANK, SEED_COLUMNS, Measured, conditions, failures, finals, keep, mean, measure, seed_cells, shown
+from measured import (
+    BLANK,
+    SEED_COLUMNS,
+    Measured,
+    conditions,
+    failures,
+    finals,
+    keep,
+    mean,
+    measure,
+    seed_cells,
+    shown,
+    titles_of_runs,
+)
 from measured import titles as titles_of
 from stretches import Deadline, Program, add_flags, conclude, of_seeds, read_flags, train, with_variant
 from tables import table
@@ -198,7 +211,7 @@ def section(name: str, config: str, found: Measured | None) -> str:
 
 def seeds_table(name: str, found: Measured) -> str:
     """A row for each seed, their mean, the paper's figures, and what clustering finds."""
-    titles, paper, rows = titles_of(found["task"]), RUNS[name].paper, []
+    titles, paper, rows = titles_of_runs(found["task"], [found]), RUNS[name].paper, []
     for seed in sorted({*map(str, RUNS[name].seeds), *found["runs"]}, key=int):
         rows.append([seed, *seed_cells(found["runs"].get(seed), list(titles))])
     rest = [BLANK] * len(SEED_COLUMNS)

@@ -112,7 +112,7 @@ def test_a_model_equals_itself_rebuilt_from_json(name):
     [
         ({"slot_size": 4}, "slot_size"),
         ({"encoder.widths": (4,)}, "model.encoder.widths=.*no such field; it has channels, "),
-        ({"decoder.name": "transformer"}, "model.decoder.name='transformer': choose one of spatial_broadcast, mlp"),
+        ({"decoder.name": "diffusion"}, "model.decoder.name='diffusion': choose one of spatial_broadcast, mlp"),
         ({"name": "unheard_of"}, "model.name='unheard_of': choose one of"),
         ({"dtype": "float8"}, "model.dtype='float8': choose one of float32, bfloat16"),
         ({"initializer.name": "zeros"}, "model.initializer.name='zeros'"),

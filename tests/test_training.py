@@ -229,11 +229,11 @@ def test_clevr_needs_about_what_it_takes():
     [
         ("train", "batch_size", 6, "not divisible by the 4 devices; take 8"),
         ("train", "num_steps", 0, "train.num_steps=0: must be at least 1"),
-        ("train", "schedule", "linear", "choose one of exponential, cosine, constant"),
+        ("train", "schedule", "linear", "choose one of exponential, cosine, "),
         ("train", "learning_rate", -1.0, "must be above 0"),
         ("train", "ema_decay", 1.0, "must be below 1"),
         ("train", "losses", {"mse": -1.0}, "train.losses.mse=-1.0: must lie between 0 and"),
-        ("train", "losses", {"ssim": 1.0}, "train.losses='ssim': choose one of mse, chroma, expected, entropy, set"),
+        ("train", "losses", {"ssim": 1.0}, "train.losses='ssim': choose one of mse, "),
         ("train", "losses", {"set": 1.0}, "out.predictions: this model has none; take one that does"),
         ("train", "losses", {"mse": 0.0}, "nothing to learn; weigh one above 0"),
         ("train", "losses", {"mse": ((5, 1.0), (5, 2.0))}, "steps must be whole numbers that grow"),
