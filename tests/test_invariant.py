@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import slotjax
+from slotjax.api import jitted_apply
 from slotjax.errors import UserError
 from slotjax.nn.decoders import SpatialBroadcastDecoder
 from slotjax.nn.frames import RotatedFrame, ScaledFrame, TranslatedFrame, principal_axes
@@ -121,7 +122,7 @@ def test_starts_out_of_range_are_clipped(kind, recording):
     features, grid = jnp.asarray(recording["ts/enc/out"][..., :12]), jnp.asarray(corners(16, 16)).reshape(-1, 2)
     frame, params = KINDS[kind], attention_params(recording, kind)
     start = frame.split(jnp.asarray(recording[f"{kind}/clip/init"]))
-    located, _ = invariant_slot_attention(params, features, *start, grid, frame, 3)
+    located = jax.jit(lambda *start: invariant_slot_attention(params, features, *start, grid, frame, 3)[0])(*start)
     assert golden.relative_error(located, recording[f"{kind}/clip/states"]) < TOLERANCE[kind]
 
 
@@ -134,7 +135,7 @@ def test_places_are_mixed_in_as_an_mlp_would():
     random = np.random.default_rng(0)
     module = InvariantSlotAttention(num_slots=3, slot_dim=8, mlp_dim=8, embed_dim=6, grid=(2, 5))
     inputs = jnp.asarray(random.normal(size=(2, 10, 4)), jnp.float32)
-    params = module.init(jax.random.key(0), inputs, key=jax.random.key(1))["params"]
+    params = jax.jit(module.init)(jax.random.key(0), inputs, key=jax.random.key(1))["params"]
     params = jax.tree.map(lambda x: x + 0.3 * random.normal(size=x.shape).astype(np.float32), params)
     places = jnp.asarray(random.normal(size=(2, 3, 10, 2)), jnp.float32)
     tokens = inputs @ params["project_k"]
@@ -144,7 +145,8 @@ def test_places_are_mixed_in_as_an_mlp_would():
     weights = params["embed"]
     mixed = mixed * weights["norm"]["scale"] + weights["norm"]["bias"]
     expected = jax.nn.relu(mixed @ weights["kernel0"] + weights["bias0"])
-    np.testing.assert_allclose(embed(params, placed(params, tokens), places), expected, atol=2e-5)
+    ours = jax.jit(lambda *given: embed(given[0], placed(*given[:2]), given[2]))(params, tokens, places)
+    np.testing.assert_allclose(ours, expected, atol=2e-5)
 
 
 FIELDS = {
@@ -162,25 +164,25 @@ def test_moving_tokens_and_frames_together_moves_nothing_else():
     """A slot says the same of the same tokens elsewhere: equivariance to translation."""
     module = InvariantSlotAttention(num_slots=2, slot_dim=8, mlp_dim=8, grid=(1, 12), frame=TranslatedFrame())
     inputs = jax.random.normal(jax.random.key(0), (1, 12, 4))
-    params = module.init(jax.random.key(1), inputs, key=jax.random.key(2))["params"]
+    params = jax.jit(module.init)(jax.random.key(1), inputs, key=jax.random.key(2))["params"]
     slots, frame = jax.random.normal(jax.random.key(3), (1, 2, 8)), TranslatedFrame()
     frames, grid = jnp.array([[[0.0, -0.5], [0.0, 0.25]]]), jnp.asarray(corners(1, 12)).reshape(-1, 2)
     shift = jnp.array([0.0, 0.25])
-    still, _ = invariant_slot_attention(params, inputs, slots, frames, grid, frame)
-    moved, _ = invariant_slot_attention(params, inputs, slots, frames + shift, grid + shift, frame)
+    attend = jax.jit(lambda *places: invariant_slot_attention(params, inputs, slots, *places, frame)[0])
+    still, moved = attend(frames, grid), attend(frames + shift, grid + shift)
     np.testing.assert_allclose(moved, still.at[..., 8:].add(shift), atol=2e-5)
 
 
 def test_a_model_takes_slots_with_frames_and_without():
     model = slotjax.build_model(FIELDS)
     images = jax.random.uniform(jax.random.key(0), (2, 8, 8, 3), minval=-1)
-    params = slotjax.init(model, jax.random.key(1), images)
-    out = slotjax.apply(model, params, images, jax.random.key(2), num_iterations=2)
+    params = jax.jit(slotjax.init, static_argnums=0)(model, jax.random.key(1), images)
+    out = jitted_apply(model, params, images, jax.random.key(2))
     assert out.slots.shape == (2, 3, 12)
-    placed = slotjax.apply(model, params, images, initial_slots=out.slots)
-    bare = slotjax.apply(model, params, images, jax.random.key(3), initial_slots=out.slots[..., :8])
-    assert placed.slots.shape == bare.slots.shape == (2, 3, 12)
-    assert jnp.abs(placed.slots - bare.slots).max() > 0.1  # frames were taken from the slots, or drawn
+    again = jitted_apply(model, params, images, initial_slots=out.slots)
+    bare = jitted_apply(model, params, images, jax.random.key(3), initial_slots=out.slots[..., :8])
+    assert again.slots.shape == bare.slots.shape == (2, 3, 12)
+    assert jnp.abs(again.slots - bare.slots).max() > 0.1  # frames were taken from the slots, or drawn
     np.testing.assert_allclose(slotjax.decode(model, params, out.slots).masks, out.masks, atol=1e-5)
 
 

@@ -46,10 +46,13 @@ def mesh(logits: jax.Array) -> jax.Array:
         log_plan, potentials = _transport(logits, *potentials)
         return -(jnp.exp(log_plan) * log_plan).sum(), potentials
 
-    for _ in range(MESH_STEPS):
+    def descend(carry, _):
+        logits, potentials = carry
         uphill, potentials = jax.grad(entropy, has_aux=True)(logits, potentials)
         norm = jnp.sqrt((uphill**2).sum((1, 2), keepdims=True) + 1e-24)
-        logits = logits - MESH_RATE * uphill / norm
+        return (logits - MESH_RATE * uphill / norm, potentials), None
+
+    (logits, potentials), _ = jax.lax.scan(descend, (logits, potentials), length=MESH_STEPS)
     return jnp.exp(_transport(logits, *potentials)[0])
 
 
@@ -60,9 +63,13 @@ def _no_potentials(logits: jax.Array) -> tuple[jax.Array, jax.Array]:
 def _transport(logits: jax.Array, rows: jax.Array, columns: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
     """The logarithm of the plan, and the potentials that scale its rows [b, k, 1] and columns [b, 1, n]."""
     size = jnp.log(jnp.float32(logits.shape[2] / logits.shape[1]))
-    for _ in range(SINKHORN_ROUNDS):
+
+    def scale(potentials, _):
+        _, columns = potentials
         rows = size - jax.nn.logsumexp(logits + columns, 2, keepdims=True)
-        columns = -jax.nn.logsumexp(logits + rows, 1, keepdims=True)
+        return (rows, -jax.nn.logsumexp(logits + rows, 1, keepdims=True)), None
+
+    (rows, columns), _ = jax.lax.scan(scale, (rows, columns), length=SINKHORN_ROUNDS)
     return logits + rows + columns, (rows, columns)
 
 
