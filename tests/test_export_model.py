@@ -61,7 +61,7 @@ def test_the_start_is_the_models_own_draw(attention):
     np.testing.assert_allclose(drawn.slots, given.slots, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["quick:tiny", "clevr_set:tiny"])
+@pytest.mark.parametrize("name", [pytest.param("quick:tiny", marks=pytest.mark.slow), "clevr_set:tiny"])
 def test_stablehlo_is_the_same_for_any_number_of_pictures(name, tmp_path):
     model, _, made = exported(name)
     path, beside = stablehlo.write(made, tmp_path / "m.stablehlo")

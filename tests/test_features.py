@@ -168,6 +168,7 @@ def test_weights_that_do_not_fit_are_refused(pictures, weights, data_dir):
         identify(config)
 
 
+@pytest.mark.slow
 def test_a_run_on_features_that_are_kept(pictures, weights, tmp_path):
     """Checkpoints hold no backbone; the cache is there; the file may move, and is asked for."""
     config = config_for(pictures, weights, num_steps=2, eval_every=2, checkpoint_every=2)

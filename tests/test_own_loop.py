@@ -39,6 +39,7 @@ def test_the_example_trains_and_ends_in_weights(tmp_path, monkeypatch, capsys):
     assert weights.read(weights.find("own.safetensors"))[0]["data"]["options"] == values["SCENES"]
 
 
+@pytest.mark.slow
 def test_saved_weights_have_a_report_and_a_card(model, params, tmp_path, monkeypatch):
     path = slotjax.save(tmp_path / "own.safetensors", model, params, data=SPRITES)
     monkeypatch.chdir(tmp_path)

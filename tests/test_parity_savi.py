@@ -98,7 +98,9 @@ def test_positions_of_frames_are_the_originals(recording):
         np.testing.assert_allclose(corners(side, side)[None], recorded, atol=1e-7)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", [kind if kind == "boxes" else pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS]
+)
 def test_outputs_and_gradients(recording, kind):
     model, params = reduced(kind), from_savi(weights(recording, kind))
     both = jax.jit(jax.value_and_grad(partial(run, model), has_aux=True))
@@ -166,6 +168,7 @@ def test_the_learning_rate_is_the_originals(recording):
     np.testing.assert_allclose(rates, recording["lr/value"], rtol=1e-4, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_five_training_steps(recording):
     config = config_of("video:savi").train
     config.update(learning_rate=2e-3, warmup_steps=2, num_steps=8)
@@ -205,6 +208,7 @@ def plus(shared_data) -> dict:
     return dict(np.load(shared_data / "golden" / "golden_savipp.npz"))
 
 
+@pytest.mark.slow
 def test_savi_plus_plus(plus):
     """Residual encoder, transformer and depth; "early fusion" of the original is the same as drawing slot by slot."""
     fields = fields_of("boxes") | {"targets": ("depth", "flow"), "qkv_dim": 24}

@@ -400,6 +400,7 @@ class Follower:
         self.told.append(("finished" if finished else "stopped", None))
 
 
+@pytest.mark.slow
 def test_loggers_are_told_of_everything_and_change_nothing(tmp_path, capsys):
     """One that fails is named once, and the run goes on as it would have."""
     config = tiny("quick", num_steps=2, log_every=1, eval_every=2, checkpoint_every=2)

@@ -70,6 +70,7 @@ def test_orders_are_drawn_in_training_alone(drawing):
         assert bool((draw(keys[0]) == draw(keys[1])).all()) != trains
 
 
+@pytest.mark.slow
 def test_the_model_learns_with_it():
     model = slotjax.build_model(config_of("features:spot,tiny").model).in_training()
     params, images = slotjax.init(model, jax.random.key(0), images_of(model)), images_of(model, 4)

@@ -99,6 +99,7 @@ def test_the_first_frame_may_have_more_iterations(plain, out):
     assert jnp.abs(apply(single, params, VIDEO[:, :1], KEY).slots - out.slots[:, :1]).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_frames_one_by_one_have_the_same_gradients_for_less_memory(plain):
     thrifty, params = slotjax.build_model(MODEL | {"remat": True}), plain[1]
 
