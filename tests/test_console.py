@@ -53,9 +53,9 @@ def test_nothing_heavy_is_imported_for_help(monkeypatch, capsys):
 
 
 def test_a_wrong_command_is_one_line():
-    for words, message in ((["quack"], "invalid choice: 'quack'"), ([], "required: COMMAND")):
-        said = console(*words)
-        assert said.returncode == 2 and message in said.stderr and said.stderr.count("\n") == 1
+    said = console("quack")
+    assert said.returncode == 2 and "invalid choice: 'quack'" in said.stderr and said.stderr.count("\n") == 1
+    assert console().stdout == console("--help").stdout
 
 
 def test_commands_speak_of_themselves_as_they_were_called(monkeypatch, capsys):
@@ -112,7 +112,7 @@ def test_the_docstring_of_an_experiment_lists_its_variants(name, monkeypatch):
     summary, lines = experiments.described(ROOT / "configs" / f"{name}.py")
     assert lines.keys() == taken.keys() and summary
     listing = experiments.listing()
-    assert f"{name}: {summary}" in listing and all(line in listing for line in lines.values())
+    assert f"{name}: {summary.rstrip('.')}" in listing and all(line in listing for line in lines.values())
 
 
 def test_the_list_says_what_was_measured(monkeypatch):

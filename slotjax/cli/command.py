@@ -55,4 +55,5 @@ def explain() -> None:
     parser.add_argument("--version", action="version", version=VERSION)
     parser.add_argument("command", metavar="COMMAND", choices=COMMANDS, help="slotjax COMMAND --help lists its flags")
     parser.epilog = f"A shell completes it after  {COMPLETION}"
-    parser.parse_args()
+    bare = len(sys.argv) == 1 and "_ARGCOMPLETE" not in os.environ
+    parser.parse_args(["--help"] if bare else None)

@@ -44,7 +44,7 @@ def listing() -> str:
     lines = []
     for name, path in packaged.experiments().items():
         summary, variants = described(path)
-        lines += [f"{name}: {summary}{cost(name)}"]
+        lines += [f"{name}: {summary.rstrip('.')}{cost(name)}"]
         several = {x.partition(":")[2]: "of these" for x in packaged.costs() if x.startswith(f"{name}:") and "," in x}
         lines += [f"    :{x:<18} {line}{cost(f'{name}:{x}')}" for x, line in (variants | several).items()]
     return "\n".join(lines)

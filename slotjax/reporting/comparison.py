@@ -69,6 +69,7 @@ def run_row(
         "rate": float(np.median(rates)) if rates else None,
         "took": history.took or "–",
         "failed": failing.failed(history) if failing else None,
+        "finished": history.finished,
     }
 
 

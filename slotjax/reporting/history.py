@@ -71,6 +71,11 @@ class History:
     def last_step(self) -> int:
         return max((row["step"] for row in self.rows), default=0)
 
+    @property
+    def finished(self) -> bool:
+        """Whether it was scored after its last step."""
+        return any(row["step"] >= self.config.train.num_steps for row in self.evaluations)
+
     def curve(self, name: str) -> list[tuple[int, float]]:
         """(step, value) of a figure wherever it is a finite number; of one that both have, the evaluations'."""
         evaluated = any(name in row for row in self.evaluations)

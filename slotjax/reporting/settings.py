@@ -20,12 +20,14 @@ NOT_A_SETTING = {"seed", *MAY_CHANGE} - {"train.num_steps", "data.path"}
 
 @dataclass(frozen=True)
 class Criterion:
-    """When a run counts as failed: its last evaluation's `figure` is missing or worse than `limit`."""
+    """When a finished run counts as failed: its last evaluation's `figure` is missing or worse than `limit`."""
 
     figure: str
     limit: float
 
     def failed(self, history: History) -> bool:
+        if not history.finished:
+            return False
         value = final(history, self.figure)
         if value is None:
             return True

@@ -259,6 +259,8 @@ class Loop:
         )
         self.progress.say(f"data: {describe_data(config)}; workdir: {run.workdir}")
         self.progress.say(run.memory_note)
+        if run.strange:
+            self.progress.say(f"note: {run.workdir} is no run's directory: what is there stays, and the run joins it")
         if self.start:
             self.progress.say(f"continuing after step {self.start}")
         if self.start < config.train.num_steps:

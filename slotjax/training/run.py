@@ -49,6 +49,7 @@ class Run:
     Attributes:
       layout: of the vectors that the step's states have in place of parameters.
       stages: one after another; a run without a curriculum has one.
+      strange: whether the directory holds other things, and no run.
     """
 
     config: ConfigDict
@@ -61,6 +62,7 @@ class Run:
     stages: list[Stage]
     micro_batches: int
     memory_note: str
+    strange: bool
 
     def stage_at(self, step: int) -> int:
         """The number of the stage that makes step `step` (1 is the first)."""
@@ -97,7 +99,8 @@ def open_run(config: ConfigDict, workdir: Path) -> Run:
     state = jax.eval_shape(lambda: initial_state(config, model))
     parts, note = fit(config, parallel, feed, [stage.objective for stage in stages], {**state.params, **state.frozen})
     layout = Layout(state.params)
-    return Run(config, workdir, TASKS[config.model.name], model, feed, parallel, layout, stages, parts, note)
+    strange = any(workdir.glob("[!.]*")) and not (workdir / "config.json").exists()
+    return Run(config, workdir, TASKS[config.model.name], model, feed, parallel, layout, stages, parts, note, strange)
 
 
 def open_stages(config: ConfigDict) -> list[Stage]:
