@@ -12,6 +12,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
 
+from slotjax import weights
 from slotjax.config import disk
 from slotjax.data.clevr_properties import ATTRIBUTES, REAL
 from slotjax.models import build_model
@@ -75,6 +76,12 @@ def figures(workdir: Path) -> list[dict]:
     """The rows of a run's metrics that do not depend on the machine."""
     rows = read_metrics(workdir / "metrics.jsonl")
     return [{k: v for k, v in row.items() if k not in ("time", "images_per_second")} for row in rows]
+
+
+def weights_for_pictures() -> list[str]:
+    """Names of the packaged weights whose models take pictures, and not videos."""
+    names = weights.packaged_names()
+    return [name for name in names if weights.read(weights.find(name))[0]["model"]["name"] != "video"]
 
 
 def images_of(model, batch: int = 2) -> jax.Array:

@@ -1,17 +1,15 @@
-"""The library in ten lines, as README prints it, runs on every packaged model."""
+"""The library in ten lines, as README prints it, runs on every packaged model of pictures."""
 
 import re
 
 import pytest
-from helpers import ROOT
-
-from slotjax import weights
+from helpers import ROOT, weights_for_pictures
 
 README = (ROOT / "README.md").read_text()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", weights.packaged_names())
+@pytest.mark.parametrize("name", weights_for_pictures())
 def test_the_ten_lines_run_on_every_packaged_model(name):
     (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     assert example.count('"quick"') == 1

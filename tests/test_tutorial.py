@@ -6,12 +6,11 @@ import runpy
 import jax
 import numpy as np
 import pytest
-from helpers import ROOT
+from helpers import ROOT, weights_for_pictures
 from PIL import Image
 from sklearn.cluster import KMeans
 
 import slotjax
-from slotjax import weights
 
 DOCUMENT = (ROOT / "docs" / "tutorial.md").read_text()
 
@@ -38,7 +37,7 @@ def test_the_tutorial_runs(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in weights.packaged_names() if name != "quick"])
+@pytest.mark.parametrize("name", [name for name in weights_for_pictures() if name != "quick"])
 def test_the_tutorial_runs_on_every_packaged_model(tmp_path, monkeypatch, name):
     load = slotjax.load
     monkeypatch.setattr(slotjax, "load", lambda _: load(name))
