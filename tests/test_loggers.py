@@ -66,7 +66,7 @@ def killed(tmp_path_factory) -> Path:
         first = [*map(str, command), "--config.train.num_steps=1000"]
         process = subprocess.Popen(first, stdout=subprocess.PIPE, stderr=errors, **options)
         for line in process.stdout:
-            if line.startswith("step 6/"):
+            if line.startswith("step 20/"):
                 process.send_signal(signal.SIGKILL)
         process.wait(60)
         process.stdout.close()
@@ -117,7 +117,7 @@ def test_wandb_has_one_run_with_all_of_it(killed):
     every = [record for some in records for record in some]
     rows = [{item.key or item.nested_key[0]: json.loads(item.value_json) for item in record.history.item}
             for record in every if record.WhichOneof("record_type") == "history"]  # fmt: skip
-    assert {row["step"] for row in rows} >= {0, 2}  # what came just before a kill may be lost there
+    assert 0 in {row["step"] for row in rows}  # what came in the seconds before a kill may be lost there
     training, evaluations = expected(killed)
     last = evaluations[-1]["step"]
     for name, own in (("loss", training), ("fg_ari", evaluations)):
