@@ -101,7 +101,7 @@ def of_split(counts: np.ndarray, config: Any, split: str, path: Path) -> np.ndar
     passing = np.flatnonzero(counts <= limit) if limit else np.arange(len(counts))
     held_out = config.get("eval_images") or min(DEFAULT_EVAL_IMAGES, max(1, len(passing) // 10))
     if len(passing) <= held_out:
-        remedy = f"{'raise data.max_objects or ' if limit else ''}lower data.eval_images (0: a tenth)"
+        remedy = f"{'raise data.max_objects or ' if limit else ''}lower data.eval_images; 0 holds out a tenth"
         usable = "1 usable image" if len(passing) == 1 else f"{len(passing)} usable images"
         raise UserError(f"data.path: {path} has {usable}, of which {held_out} would be held out: {remedy}")
     return passing[:held_out] if split == "eval" else passing[held_out:]
