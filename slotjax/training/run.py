@@ -62,7 +62,7 @@ class Run:
     stages: list[Stage]
     micro_batches: int
     memory_note: str
-    strange: bool
+    strange: bool = False
 
     def stage_at(self, step: int) -> int:
         """The number of the stage that makes step `step` (1 is the first)."""
