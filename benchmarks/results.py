@@ -90,9 +90,9 @@ HEAD = """# Results
 which keeps what directories on other machines said); no figure is typed in. Each run is scored once, after its last
 step, on held-out images that are the same for every seed: the last evaluation, not the best one. Two segmentations are
 scored: the argmax of the responsibilities (`slotjax.responsibilities`), and that of the decoder's masks, the paper's
-protocol. Spread is the sample's standard deviation over seeds; a seed whose FG-ARI of the responsibilities ends below
-0.9 counts as failed, and stays in the mean. Where colours are few and far apart, as in `sprites`, soft k-means ends
-where k-means does.
+protocol. Spread is the sample's standard deviation over seeds; a seed that ends with the responsibilities' FG-ARI
+below 0.9 or mIoU below 0.7 counts as failed, and stays in the mean. Where colours are few and far apart, as in
+`sprites`, soft k-means ends where k-means does.
 Minutes of training are between the lines of metrics.jsonl, evaluations included and long pauses left out; minutes in
 all are of the whole commands, over all stretches, with starting, compiling, saving and the report. The paper is
 Locatello et al., 2020, which trains on the original data sets; here scenes are rendered while training, unless a config

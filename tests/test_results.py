@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("as_commands_do")
 
 @pytest.fixture
 def quick(tmp_path):
-    """Three of ten seeds: one good, one failed, one on its way."""
+    """Three of ten seeds: two failed, one of them by its outlines alone, and one on its way."""
     folder = tmp_path / "runs" / "quick"
     written(folder / "seed_0", "quick", 0, [0.2, 0.95], steps=20)
     written(folder / "seed_1", "quick", 1, [0.99, 0.75], steps=20)
@@ -49,7 +49,7 @@ def test_the_tables_say_what_the_directories_hold(quick):
     assert "| 0.3 | 0.900 | 0.800 | 0.700 |" in own
     assert "On 1 x Abacus, jax 0.0; scored on 320 held-out images" in own
     assert f"train.num_steps: 20 / {config_of('quick').train.num_steps}" in own
-    assert " 1 of 2 |" in next(line for line in text.splitlines() if line.startswith("| [quick]"))
+    assert " 2 of 2 |" in next(line for line in text.splitlines() if line.startswith("| [quick]"))
     assert "| [clevr6](#clevr6) | not measured yet |" in text and "| 0.988 ± 0.003 |" in text
     assert "trains `configs/tetrominoes.py:small`: not measured yet." in section(text, "tetrominoes")
     assert str(quick) not in text and str(ROOT) not in text
@@ -61,7 +61,19 @@ def test_what_another_machine_measured_stays(quick):
     assert report(quick) == before
     (quick / "elsewhere").rename(quick / "runs")
     written(quick / "runs" / "quick" / "seed_3", "quick", 3, [0.5, 0.5], steps=20)
-    assert "| 2 of 3 |" in report(quick)
+    assert "| 3 of 3 |" in report(quick)
+
+
+def test_a_run_fails_by_either_figure():
+    ends = [(0.95, 0.8), (0.85, 0.8), (0.95, 0.3), (0.95, None)]
+    runs = {
+        str(i): {"figures": {"posterior_fg_ari": fg_ari, "posterior_miou": miou}}
+        for i, (fg_ari, miou) in enumerate(ends)
+    }
+    runs["4"] = {"figures": None}  # on its way
+    found = {"task": "object_discovery", "runs": runs}
+    assert module("measured").failures(found) == "3 of 4"
+    assert module("measured").failures({"task": "set_prediction", "runs": {"0": {"figures": {"ap_1": 0.1}}}}) == ""
 
 
 def test_what_no_command_makes_any_more_goes(quick):
