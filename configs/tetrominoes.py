@@ -26,7 +26,7 @@ def small(config: ConfigDict) -> None:
     """Slots part while place only adds to them; then each has a layer of its own, and draws sharp pieces with it.
 
     From the start, that layer lets slots share the background, and frames of their own let pieces of one colour share a
-    slot. Two seeds of three share it even so (docs/results.md).
+    slot. In two seeds of three slots share the background even so (docs/results.md).
     """
     recipes.small(config, patch=5)
     config.model.centered = True  # the background is one slot in more seeds
