@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from slotjax import cli
-from slotjax.data import convert_videos, schemas, tf_example, tfrecords
+from slotjax.data import array_records, convert_videos, schemas, tf_example, tfrecords
 from slotjax.data.converted import FORMAT, INDEX, Converted
 from slotjax.errors import UserError
 from slotjax.system import derived
@@ -116,25 +116,18 @@ def _shard_name(state: dict) -> str:
 
 def _write_shard(path: Path, records: Iterator[tuple[bytes, int]], state: dict) -> list[int]:
     """Write up to `_SHARD_BYTES`; return the number of objects of each record written ([] at the end)."""
-    from array_record.python.array_record_module import ArrayRecordWriter  # ty: ignore[import-not-found]
-
     first = next(records, None)
     if first is None:
         return []
     limit = max(1, _SHARD_BYTES // len(first[0]))
     counts = []
-    try:
-        writer = ArrayRecordWriter(str(path), "group_size:1,zstd:1")
-        try:
-            for record, count in itertools.chain([first], itertools.islice(records, limit - 1)):
-                writer.write(record)
-                counts.append(count)
-        finally:
-            writer.close()
-    except RuntimeError as error:  # ArrayRecord's own; the records raise none
-        raise OSError(None, str(error).split(";")[0]) from None
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
+
+    def counted() -> Iterator[bytes]:
+        for record, count in itertools.chain([first], itertools.islice(records, limit - 1)):
+            yield record
+            counts.append(count)
+
+    array_records.write(path, counted())
     return counts
 
 

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from slotjax.data import pictures, records, tfrecords
+from slotjax.data import array_records, pictures, records, tfrecords
 from slotjax.data.stored.base import DEFAULT_EVAL_IMAGES
 from slotjax.data.stored.videos import Checked, check, stamp
 from slotjax.data.tf_example import lists
 from slotjax.data.videos import find
-from slotjax.errors import UserError, first_line
+from slotjax.errors import UserError
 from slotjax.system import derived
 from slotjax.system.console import number, progress, say
 from slotjax.system.locks import locked
@@ -121,23 +121,5 @@ def _write(files: Files, work: Path, source: Path) -> None:
     with progress(f"Converting {source.name}", len(files)) as advance:
         for done, (name, payloads) in enumerate(files.items(), 1):
             if not (work / name).is_file():
-                _write_file(work / name, payloads())
+                array_records.write(work / name, payloads())
             advance(done)
-
-
-def _write_file(path: Path, payloads: Iterator[bytes]) -> None:
-    from array_record.python.array_record_module import ArrayRecordWriter  # ty: ignore[import-not-found]
-
-    partial_path = path.with_name("unfinished")
-    try:
-        writer = ArrayRecordWriter(str(partial_path), "group_size:1,zstd:1")
-        try:
-            for payload in payloads:
-                writer.write(payload)
-        finally:
-            writer.close()
-    except RuntimeError as error:  # ArrayRecord's own
-        raise OSError(None, first_line(error).split(";")[0]) from None
-    with partial_path.open("rb") as file:
-        os.fsync(file.fileno())
-    partial_path.replace(path)

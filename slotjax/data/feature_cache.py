@@ -5,7 +5,6 @@ all, so that what was stopped goes on with the first that is missing.
 """
 
 import math
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from slotjax.data import array_records
 from slotjax.errors import UserError
 from slotjax.system.console import progress, readable
 from slotjax.system.derived import read as read_derived
@@ -68,7 +68,7 @@ class FeatureCache:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 for rows, path in zip(self._rows(), self._shards(), strict=True):
                     if not path.is_file():
-                        _write(path, self._encoded(rows, compute, advance))
+                        array_records.write(path, self._encoded(rows, compute, advance), "uncompressed")
                     advance(rows.stop)
                 write_json(self.folder / INDEX, self._index(), indent=None, durable=True)
         except OSError as error:
@@ -133,22 +133,3 @@ def check_room(caches: list[FeatureCache], gigabytes: float) -> None:
         raise UserError(
             f"data.feature_cache={gigabytes:g}: {what}, and {readable(free)} are free at {folder}; make room, or 0"
         )
-
-
-def _write(path: Path, records: Iterator[bytes]) -> None:
-    """A shard, whole or not at all."""
-    from array_record.python.array_record_module import ArrayRecordWriter  # ty: ignore[import-not-found]
-
-    partial = path.with_suffix(".partial")
-    try:
-        writer = ArrayRecordWriter(str(partial), "group_size:1,uncompressed")
-        try:
-            for record in records:
-                writer.write(record)
-        finally:
-            writer.close()
-    except RuntimeError as error:  # ArrayRecord's own
-        raise OSError(None, str(error).split(";")[0]) from None
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
-    partial.rename(path)
