@@ -116,3 +116,42 @@ def test_slots_of_one_picture_start_those_of_the_next(trained):
         slotjax.decode(model, params, first[..., :8])
     with pytest.raises(ValueError, match=r"\(2, 3, 9\)|got .*shapes"):  # not cut down to what fits
         model.apply({"params": params}, images, first[..., :9])
+
+
+@pytest.mark.parametrize("frame", ["slot", "picture"])
+@pytest.mark.parametrize("remat", [False, True])
+def test_a_decoder_that_samples_draws_a_part_of_what_it_would_draw_in_training_alone(frame, remat):
+    fields = {"resolution": (8, 12), "num_slots": 3, "slot_dim": 8, "mlp_dim": 8, "remat": remat}
+    fields["encoder"] = {"name": "cnn", "channels": (8,), "kernels": (3,), "strides": (2,), "mlp_dim": 8}
+    whole = slotjax.build_model(fields | {"decoder": DECODERS["mlp"] | {"frame": frame}})
+    model = slotjax.build_model(fields | {"decoder": DECODERS["mlp"] | {"frame": frame, "sample": 2}})
+    images = jax.random.uniform(jax.random.key(0), (2, 8, 12, 3), minval=-1)
+    params, key = slotjax.init(model, jax.random.key(1), images), jax.random.key(2)
+    expected = jitted_apply(whole, params, images, key)
+    np.testing.assert_array_equal(jitted_apply(model, params, images, key).reconstruction, expected.reconstruction)
+    out = jitted_apply(model.in_training(), params, images, key)
+    assert out.target.shape == out.reconstruction.shape == (2, 4, 6, 3)
+    chosen = []
+    for example in range(2):  # which rows and columns of patches: the target tells
+        patches = np.asarray(images[example]).reshape(4, 2, 6, 2, 3).swapaxes(1, 2)
+        found = np.asarray(out.target[example]).reshape(2, 2, 3, 2, 3).swapaxes(1, 2)
+        places = [[np.argwhere((patches == one).all((2, 3, 4)))[0] for one in row] for row in found]
+        rows, columns = [place[0][0] for place in places], [place[1] for place in places[0]]
+        assert rows == sorted(set(rows)) and columns == sorted(set(columns))
+        pixels = np.ix_(range(3), *(np.repeat(np.multiply(x, 2), 2) + np.tile([0, 1], len(x)) for x in (rows, columns)))
+        np.testing.assert_allclose(out.masks[example], np.asarray(expected.masks[example])[pixels], atol=1e-6)
+        components = np.asarray(expected.components[example])[pixels]
+        np.testing.assert_allclose(out.components[example], components, atol=1e-6)
+        chosen.append((*rows, *columns))
+    assert chosen[0] != chosen[1]
+
+
+def test_background_is_a_head_start_of_the_first_slots_masks():
+    fields = {"resolution": (8, 12), "num_slots": 3, "slot_dim": 8, "mlp_dim": 8, "decoder": DECODERS["mlp"]}
+    fields["encoder"] = {"name": "cnn", "channels": (8,), "kernels": (3,), "strides": (2,), "mlp_dim": 8}
+    plain, model = slotjax.build_model(fields), slotjax.build_model(fields | {"background": 2.0})
+    images = jax.random.uniform(jax.random.key(0), (2, 8, 12, 3), minval=-1)
+    params, key = slotjax.init(plain, jax.random.key(1), images), jax.random.key(2)
+    out, expected = (jitted_apply(x, params, images, key) for x in (model, plain))
+    weighed = expected.masks * jnp.array([np.exp(2.0), 1, 1])[:, None, None]
+    np.testing.assert_allclose(out.masks, weighed / weighed.sum(1, keepdims=True), atol=1e-6)

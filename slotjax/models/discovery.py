@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import jax
 
@@ -12,6 +12,7 @@ from slotjax.models.base import Model, Output, compose
 from slotjax.nn.backbones import Backbone, Given, Pixels
 from slotjax.nn.decoders import Decoder
 from slotjax.nn.encoders import Encoder
+from slotjax.nn.fields import Range
 from slotjax.nn.frames import ATTENDED_FRAMES, AttendedFrame
 
 
@@ -22,12 +23,15 @@ class ObjectDiscovery(Model):
       backbone: makes the target: the picture itself, or features (DINOSAUR, Seitzer et al., 2023). Never trained.
       encoder: makes tokens of the target.
       remat: the backward pass computes the decoder's activations again instead of keeping them.
+      background: added to the first slot's mask logits, so that it draws what no other slot makes its own. A field for
+        the first of `train.stages`: slots have no order at use.
     """
 
     resolution: tuple[int, int]
     encoder: Encoder
     decoder: Decoder
     remat: bool = False
+    background: Annotated[float, Range(0, 20)] = 0.0
     backbone: Backbone = Pixels()
 
     frozen: ClassVar[tuple[str, ...]] = ("backbone",)
@@ -37,7 +41,7 @@ class ObjectDiscovery(Model):
         target = jax.lax.stop_gradient(self.backbone(images))
         decode = partial(self.decode, target=target, key=options.get("key"))
         out = self.attend_and_decode(self.encoder(target), slots, decode, **options)
-        return dataclasses.replace(out, target=target)
+        return out if out.target is not None else dataclasses.replace(out, target=target)
 
     @property
     def inputs(self) -> Mapping[str, jax.ShapeDtypeStruct]:
@@ -82,7 +86,11 @@ class ObjectDiscovery(Model):
 
     def decode(self, slots: jax.Array, target: jax.Array | None = None, key: jax.Array | None = None) -> Output:
         """slots [*b, k, d], as `Output` has them -> components, masks and reconstruction; see `Decoder`."""
-        return compose(*self.decoder.draw(slots, target, key, self.remat))
+        drawn = self.decoder.draw(slots, target, key, self.remat)
+        logits = drawn.mask_logits
+        if self.background:
+            logits = logits.at[..., 0, :, :].add(self.background)
+        return dataclasses.replace(compose(drawn.components, logits), target=drawn.target)
 
     def start(self, slots: jax.Array) -> jax.Array:
         return self.decoder.frame.start(slots, self.attention.slot_dim)

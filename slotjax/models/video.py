@@ -138,6 +138,8 @@ class VideoDiscovery(Model):
         """Raises a `UserError` for nothing to draw, or attention in the slots' own frames, which no predictor moves."""
         if not self.targets or len(set(self.targets)) < len(self.targets):
             raise UserError(f"model.targets={shown(self.targets)}: name at least one of {', '.join(MAKERS)}, each once")
+        if self.decoder.in_training() != self.decoder:
+            raise UserError("model.decoder.sample: is for pictures; with model.name=video set it to 1")
         if self.attention.own_frame() is not None or isinstance(self.decoder.frame, AttendedFrame):
             raise UserError(
                 "model.attention='invariant': is for pictures; with model.name=video take slots or corrector"

@@ -13,10 +13,15 @@ PARTS = 8  # of the slots, where activations are computed again instead of kept
 
 
 class Drawn(NamedTuple):
-    """What slots drew: components [*b, k, h, w, c] and mask logits [*b, k, h, w]."""
+    """What slots drew: components [*b, k, h, w, c] and mask logits [*b, k, h, w].
+
+    Attributes:
+      target: [*b, h, w, c], what they were to draw, where they drew only a part of it; else None.
+    """
 
     components: jax.Array
     mask_logits: jax.Array
+    target: jax.Array | None = None
 
 
 @runtime_checkable
@@ -57,9 +62,14 @@ class SlotwiseDecoder(nn.Module):
     def draw(self, slots: jax.Array, target: jax.Array | None, key: jax.Array | None, remat: bool) -> Drawn:
         """See `Decoder`."""
         del target, key
+        return self.drawn(slots, remat)
+
+    def drawn(self, slots: jax.Array, remat: bool, *others: Any) -> Drawn:
+        """What slots [*b, k, d] draw; `others`, of which each has a leading axis of b * k, go to `__call__` besides."""
         own: Any = self
         flat = slots.reshape(math.prod(slots.shape[:-1]), slots.shape[-1])
-        drawn = rematerialised(self, flat) if remat and not self.is_initializing() else own(flat)
+        remat = remat and not self.is_initializing()
+        drawn = rematerialised(self, flat, *others) if remat else own(flat, *others)
         drawn = drawn.reshape(*slots.shape[:-1], *drawn.shape[1:])
         return Drawn(drawn[..., :-1], drawn[..., -1])
 
@@ -68,18 +78,19 @@ class SlotwiseDecoder(nn.Module):
         return self
 
 
-def rematerialised(part: nn.Module, inputs: jax.Array, parts: int | None = None) -> jax.Array:
-    """What `part`, a decoder say, makes of inputs [m, ...] in `parts` parts (or up to `PARTS`, as many as divide them)
-    one after another, whose activations the backward pass recomputes.
+def rematerialised(part: nn.Module, *inputs: Any, parts: int | None = None) -> jax.Array:
+    """What `part`, a decoder say, makes of inputs, of which each is [m, ...] or None, in `parts` parts (or up to
+    `PARTS`, as many as divide them) one after another, whose activations the backward pass recomputes.
 
     The same outputs and gradients for a fraction of the memory, and one more forward pass of the decoder (Chen et al.,
     2016). Recomputing alone would not lower the peak, since the backward pass would hold all activations again.
     """
-    count = inputs.shape[0]
+    count = inputs[0].shape[0]
     parts = parts or max(n for n in range(1, PARTS + 1) if count % n == 0)
     plain, variables = part.clone(parent=None), part.variables
     apply = jax.checkpoint(plain.apply)
-    outputs = jax.lax.map(lambda x: apply(variables, x), inputs.reshape(parts, count // parts, *inputs.shape[1:]))
+    pieces = jax.tree.map(lambda x: x.reshape(parts, count // parts, *x.shape[1:]), inputs)
+    outputs = jax.lax.map(lambda piece: apply(variables, *piece), pieces)
     return outputs.reshape(count, *outputs.shape[2:])
 
 

@@ -8,13 +8,15 @@ import jax
 import jax.numpy as jnp
 
 from slotjax.errors import UserError
-from slotjax.nn.decoders.base import SlotwiseDecoder, check_multiple
+from slotjax.nn.decoders.base import Drawn, SlotwiseDecoder, check_multiple
 from slotjax.nn.fields import Count, Counts, Range, Resolution, Small
 from slotjax.nn.frames import Frame, PictureFrame
+from slotjax.nn.initializers import keys_of_examples
 from slotjax.nn.layers import Dense, depth_to_space, product
 from slotjax.nn.positions import fourier
 
 MOST_FEATURES = 2**22  # octaves times positions
+Places = tuple[jax.Array, jax.Array]  # rows and columns
 
 
 class PlaceLayer(Protocol):
@@ -82,6 +84,8 @@ class MLPBroadcastDecoder(SlotwiseDecoder):
       patch: every position predicts patch x patch pixels; 1 where features of patches are drawn.
       frequencies: octaves of the position features.
       position: what the first layer makes of places.
+      sample: in training a random one of so many rows, and of so many columns, of positions is drawn, of each picture
+        others at each step: at high resolution most of the work is that of drawing.
       frame: in which coordinates slots are drawn.
       out_channels: of what is drawn; 3 are red, green and blue.
     """
@@ -91,21 +95,61 @@ class MLPBroadcastDecoder(SlotwiseDecoder):
     patch: Small = 2
     frequencies: Annotated[int, Range(0, 24)] = 4
     position: PlaceLayer = SharedPlaceLayer()
+    sample: Small = 1
     frame: Frame = PictureFrame()
     out_channels: Count = 3
+    training: bool = False
     dtype: Any = jnp.float32
 
+    def draw(self, slots: jax.Array, target: jax.Array | None, key: jax.Array | None, remat: bool) -> Drawn:
+        """See `Decoder`; with `sample`, in training, a part of the picture as a smaller one."""
+        if not self.training or target is None or key is None:
+            return super().draw(slots, target, key, remat)
+        places = jax.vmap(self._sampled)(keys_of_examples(key, len(slots)))
+        drawn = self.drawn(slots, remat, jax.tree.map(lambda x: jnp.repeat(x, slots.shape[1], axis=0), places))
+        return drawn._replace(target=jax.vmap(self._cut)(target, places))
+
+    def in_training(self) -> "MLPBroadcastDecoder":
+        """With the part that is drawn at random, where it is one."""
+        return self.clone(training=True) if self.sample > 1 else self
+
+    @property
+    def _grid(self) -> tuple[int, int]:
+        return self.resolution[0] // self.patch, self.resolution[1] // self.patch
+
+    def _sampled(self, key: jax.Array) -> Places:
+        """Rows and columns that are drawn, in their order."""
+        keys, sizes = jax.random.split(key), self._grid
+        rows, columns = (
+            jnp.sort(jax.random.permutation(key, size)[: size // self.sample])
+            for key, size in zip(keys, sizes, strict=True)
+        )
+        return rows, columns
+
+    def _cut(self, picture: jax.Array, places: Places) -> jax.Array:
+        """The patches of a picture [h, w, c] at these places."""
+        (height, width), (rows, columns) = self._grid, places
+        patches = picture.reshape(height, self.patch, width, self.patch, -1)[rows][:, :, columns]
+        return patches.reshape(len(rows) * self.patch, len(columns) * self.patch, -1)
+
     @nn.compact
-    def __call__(self, slots: jax.Array) -> jax.Array:
-        """slots [m, d + frame.size] -> [m, h, w, out_channels + 1]: components and mask logits."""
+    def __call__(self, slots: jax.Array, places: Places | None = None) -> jax.Array:
+        """slots [m, d + frame.size] -> [m, h, w, out_channels + 1]: components and mask logits.
+
+        Args:
+          places: rows [m, r] and columns [m, c] of the positions that are drawn, as a smaller picture; None: all.
+        """
         # Glorot's kernels would halve the signal at each ReLU; slots that hardly show stay alike for long.
         he = nn.initializers.he_uniform()
-        height, width = (size // self.patch for size in self.resolution)
         slots, frames = self.frame.split(slots)
-        places = fourier(self.frame.coordinates(frames, height, width), self.frequencies)
+        coordinates = self.frame.coordinates(frames, *self._grid)
+        if places is not None:
+            coordinates = jnp.broadcast_to(coordinates, (len(slots), *coordinates.shape[-3:]))
+            coordinates = jax.vmap(lambda own, rows, columns: own[rows][:, columns])(coordinates, *places)
+        places_features = fourier(coordinates, self.frequencies)
         # The first layer is linear in (slot, place), so each is projected once and their sum is what is repeated.
         extents = self.frame.extents(frames)
-        place = self.position(places.astype(self.dtype), slots, extents, self.hidden[0])
+        place = self.position(places_features.astype(self.dtype), slots, extents, self.hidden[0])
         slot = Dense(self.hidden[0], kernel_init=he, dtype=self.dtype, name="dense0")(slots)
         x = nn.relu(slot[:, None, None, :] + place)
         for i, features in enumerate(self.hidden[1:], start=1):
@@ -117,6 +161,8 @@ class MLPBroadcastDecoder(SlotwiseDecoder):
     def check(self) -> None:
         """Raises a `UserError` if no grid gives `resolution`, or its features would not be worth their memory."""
         check_multiple(self.resolution, self.patch, f"the decoder's patch {self.patch}")
+        if any(size % self.sample for size in self._grid):
+            raise UserError(f"model.decoder.sample={self.sample}: must divide the grid of patches, {self._grid}")
         if not self.hidden:
             raise UserError("model.decoder.hidden=(): give at least one width")
         if math.prod(self.resolution) // self.patch**2 * self.frequencies > MOST_FEATURES:
