@@ -21,7 +21,8 @@ from slotjax.training.metrics_log import read_metrics
 from slotjax.training.restore import initial_state
 
 ROOT = Path(__file__).parent.parent
-ENVIRONMENT = {**os.environ, "XLA_FLAGS": "--xla_backend_optimization_level=0", "PYTHONWARNINGS": "default"}
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "JAX_NUM_CPU_DEVICES"}
+ENVIRONMENT |= {"PYTHONWARNINGS": "default"}
 
 
 def command(*arguments: str | Path, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess:

@@ -1,6 +1,5 @@
 """Several real processes on the loopback interface, with gloo: as `train.py --distributed` starts them."""
 
-import os
 import signal
 import socket
 import subprocess
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import ROOT
+from helpers import ENVIRONMENT, ROOT
 
 from slotjax.errors import UserError
 from slotjax.training import processes
@@ -18,7 +17,6 @@ from slotjax.training.checkpoint import Checkpoints
 from slotjax.training.metrics_log import read_metrics
 
 STEPS = 20
-ENVIRONMENT = {**os.environ, "XLA_FLAGS": "--xla_backend_optimization_level=0", "JAX_PLATFORMS": "cpu"}
 
 
 def start(workdir: Path, count: int, *arguments: str, workdirs: list[Path] | None = None) -> list[subprocess.Popen]:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from helpers import config_of, figures, images_of, tiny, untrained
+from helpers import ENVIRONMENT, config_of, figures, images_of, tiny, untrained
 from ml_collections import ConfigDict
 from PIL import Image
 
@@ -286,8 +286,9 @@ def test_a_device_for_each_core_unless_the_user_said_otherwise(variables, expect
     code = (
         "from slotjax.training import parallel as p; p.one_device_per_core(16); import jax; print(jax.device_count())"
     )
-    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"} | variables
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=ENVIRONMENT | variables, capture_output=True, text=True, check=True
+    )
     assert int(done.stdout) == (expected or parallel.devices_for(16, parallel.usable_cores()))
 
 
