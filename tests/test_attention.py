@@ -12,8 +12,9 @@ from slotjax import SlotAttention
 from slotjax import slot_attention as plain_slot_attention
 from slotjax.errors import UserError
 from slotjax.nn.assignments import ASSIGNMENTS
-from slotjax.nn.attention import attend, gru, layer_norm, mlp
+from slotjax.nn.attention import attend
 from slotjax.nn.initializers import GaussianSlots, LearnedSlots, keys_of_examples
+from slotjax.nn.refinement import gru, layer_norm, mlp
 from slotjax.nn.updates import EPSILON, UPDATES
 
 OPTIONS = ("num_iterations", "normalize", "update", "centered", "gradient", "return_history")

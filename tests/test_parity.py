@@ -15,8 +15,9 @@ from slotjax.config.schema import defaults
 from slotjax.convert.tf2 import _attention as attention_of
 from slotjax.convert.weights import Weights
 from slotjax.losses.reconstruction import mse
-from slotjax.nn.attention import attend, gru, layer_norm
+from slotjax.nn.attention import attend
 from slotjax.nn.positions import position_grid
+from slotjax.nn.refinement import gru, layer_norm
 from slotjax.nn.updates import EPSILON
 from slotjax.training.optimizer import build_optimizer, learning_rate
 from slotjax.training.parallel import Parallel

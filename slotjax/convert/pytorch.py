@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from slotjax.errors import UserError, shown
-from slotjax.nn.attention import TORCH_EPSILON
+from slotjax.nn.refinement import TORCH_EPSILON
 
 _NORMS = {"norm_inputs": "norm_input", "norm_slots": "norm_slots", "norm_mlp": "norm_pre_ff"}
 _DENSE = {"0": "mlp.0", "1": "mlp.2"}

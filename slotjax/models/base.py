@@ -11,7 +11,7 @@ from flax import struct
 from jax import export
 
 from slotjax.errors import UserError
-from slotjax.nn.attention import Competition
+from slotjax.nn.competition import Competition
 
 
 @struct.dataclass

@@ -3,9 +3,8 @@
 `slot_attention` is the whole method as a pure function; `SlotAttention` owns its parameters.
 """
 
-from collections.abc import Mapping
 from functools import partial
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 import flax.linen as nn
 import jax
@@ -13,71 +12,23 @@ import jax.numpy as jnp
 
 from slotjax.errors import UserError, shown
 from slotjax.nn.assignments import ASSIGNMENTS
+from slotjax.nn.competition import TOKENS, UNROLLED, Competition, History, check_rank
 from slotjax.nn.fields import Choice, Count, check
 from slotjax.nn.fixed_point import fixed_point
-from slotjax.nn.frames import Frame
-from slotjax.nn.initializers import GaussianSlots, keys_of_examples
+from slotjax.nn.refinement import NORM_EPSILON, TORCH_EPSILON, Params, layer_norm, refine
 from slotjax.nn.updates import UPDATES
-
-UNROLLED = 4  # iterations at most that are no loop: over small operations a loop costs more than they do
-TOKENS = "[b, n, d], tokens in one axis: reshape a map [b, h, w, d] to [b, h * w, d], one example's to inputs[None]"
-NORM_EPSILON = 1e-3  # Keras' default, which the published weights were trained with
-TORCH_EPSILON = 1e-5  # PyTorch's default
 
 LEAST = -1e30  # a logit that no softmax gives anything
 MASKED = ("slots", "inputs")  # assignments that can leave tokens out
 
-GLOROT = nn.initializers.glorot_uniform()
-
-Params = Mapping[str, Any]
 Normalize = Annotated[Any, Choice(ASSIGNMENTS)]
 Update = Annotated[Any, Choice(UPDATES)]
 Gradient = Literal["all", "last", "straight_through", "implicit"]
 
 
-class History(NamedTuple):
-    """Every iteration of one attention call: slots [b, t, k, d] after it, attention [b, t, k, n] within it."""
-
-    slots: jax.Array
-    attention: jax.Array
-
-
-def layer_norm(params: Params, inputs: jax.Array, epsilon: float | jax.Array = NORM_EPSILON) -> jax.Array:
-    """Normalises the last axis to mean 0, (biased) variance 1, in float32; the result has the inputs' dtype."""
-    x = inputs.astype(jnp.float32)
-    x = x - x.mean(-1, keepdims=True)
-    x = x * jax.lax.rsqrt((x * x).mean(-1, keepdims=True) + epsilon)
-    return (x * params["scale"] + params["bias"]).astype(inputs.dtype)
-
-
 def norm_epsilon(params: Params) -> Any:
     """What the LayerNorms of foreign weights add to the variance, where they say so; it is not trained."""
     return jax.lax.stop_gradient(params["norm_epsilon"]) if "norm_epsilon" in params else NORM_EPSILON
-
-
-def gru(params: Params, inputs: jax.Array, state: jax.Array) -> jax.Array:
-    """A gated recurrent unit (Cho et al., 2014); reset acts after the recurrent product, as in cuDNN and Keras.
-
-    Args:
-      params: kernels [d_in, 3d] and [d, 3d] and biases [3d] for `input` and `recurrent`; blocks update (z), reset (r),
-        candidate (h). A recurrent bias [d] is of the candidate alone, as in Flax.
-      inputs, state: [..., d_in] and [..., d].
-
-    Returns:
-      The new state, [..., d].
-    """
-    from_input = inputs @ params["input_kernel"] + params["input_bias"]
-    bias = params["recurrent_bias"]
-    from_state = state @ params["recurrent_kernel"] + jnp.pad(bias, (3 * state.shape[-1] - bias.shape[0], 0))
-    (input_z, input_r, input_h), (state_z, state_r, state_h) = (jnp.split(x, 3, -1) for x in (from_input, from_state))
-    update, reset = jax.nn.sigmoid(input_z + state_z), jax.nn.sigmoid(input_r + state_r)
-    return update * state + (1 - update) * jnp.tanh(input_h + reset * state_h)
-
-
-def mlp(params: Params, inputs: jax.Array) -> jax.Array:
-    """Two dense layers with a ReLU between them, [..., d] -> [..., d]."""
-    hidden = jax.nn.relu(inputs @ params["kernel0"] + params["bias0"])
-    return hidden @ params["kernel1"] + params["bias1"]
 
 
 def attend(
@@ -168,8 +119,8 @@ def slot_attention(
       UserError: inputs or slots of another rank, a mask of another shape or type, or an option that there is not.
     """
     check_options(num_iterations, normalize, update, gradient)
-    _check_rank("inputs", inputs, TOKENS)
-    _check_rank("slots", slots, "[b, k, d]; one example's are slots[None]")
+    check_rank("inputs", inputs, TOKENS)
+    check_rank("slots", slots, "[b, k, d]; one example's are slots[None]")
     if mask is not None:
         mask = _check_mask(mask, inputs.shape[:2], normalize)
         inputs = jnp.where(mask.swapaxes(1, 2), inputs, 0)  # padding may hold NaN
@@ -179,8 +130,7 @@ def slot_attention(
     def iteration(carry, _):
         slots, _ = carry
         updates, attention = attend(params, features, slots, normalize, update, centered, mask)
-        slots = gru(params["gru"], updates, slots)
-        slots = slots + mlp(params["mlp"], layer_norm(params["norm_mlp"], slots, norm_epsilon(params)))
+        slots = refine(params, updates, slots, norm_epsilon(params))
         return (slots, attention), ((slots, attention) if return_history else None)
 
     empty = jnp.zeros((*slots.shape[:2], inputs.shape[1]), jnp.float32)
@@ -198,7 +148,7 @@ def slot_attention(
         history = jax.tree.map(lambda a, b: jnp.concatenate([a, b[None]]), history, last)
     if not return_history:
         return slots, attention
-    return slots, attention, History(*(jnp.swapaxes(x, 0, 1) for x in history))
+    return slots, attention, History.of(history)
 
 
 def check_options(num_iterations: int, normalize: str, update: str, gradient: str) -> None:
@@ -210,11 +160,6 @@ def check_options(num_iterations: int, normalize: str, update: str, gradient: st
         ("gradient", Gradient, gradient),
     ):
         check(name, kind, value)
-
-
-def _check_rank(name: str, array: Any, expected: str) -> None:
-    if jnp.ndim(array) != 3:
-        raise UserError(f"{name} of shape {shown(jnp.shape(array))}: expected {expected}")
 
 
 def _check_mask(mask: Any, shape: tuple[int, ...], normalize: str) -> jax.Array:
@@ -229,88 +174,10 @@ def _check_mask(mask: Any, shape: tuple[int, ...], normalize: str) -> jax.Array:
     return mask[:, None]
 
 
-def norm_params(key: jax.Array, dim: int) -> dict[str, jax.Array]:
-    """The parameters of `layer_norm`."""
-    del key
-    return {"scale": jnp.ones(dim, jnp.float32), "bias": jnp.zeros(dim, jnp.float32)}
-
-
-def gru_params(key: jax.Array, dim: int) -> dict[str, jax.Array]:
-    """The parameters of `gru`, by Keras' defaults."""
-    keys = jax.random.split(key)
-    return {
-        "input_kernel": GLOROT(keys[0], (dim, 3 * dim), jnp.float32),
-        "input_bias": jnp.zeros(3 * dim, jnp.float32),
-        "recurrent_kernel": nn.initializers.orthogonal()(keys[1], (dim, 3 * dim), jnp.float32),
-        "recurrent_bias": jnp.zeros(3 * dim, jnp.float32),
-    }
-
-
-def mlp_params(key: jax.Array, dim: int, hidden: int) -> dict[str, jax.Array]:
-    """The parameters of `mlp`, by Keras' defaults."""
-    keys = jax.random.split(key)
-    return {
-        "kernel0": GLOROT(keys[0], (dim, hidden), jnp.float32),
-        "bias0": jnp.zeros(hidden, jnp.float32),
-        "kernel1": GLOROT(keys[1], (hidden, dim), jnp.float32),
-        "bias1": jnp.zeros(dim, jnp.float32),
-    }
-
-
 def bias_params(key: jax.Array, dim: int) -> dict[str, jax.Array]:
     """The biases of the projections."""
     del key
     return {name: jnp.zeros(dim, jnp.float32) for name in "qkv"}
-
-
-class Competition(nn.Module):
-    """What modules of attention have in common: sizes, and the start of their slots.
-
-    Attributes:
-      num_slots: k, how many slots compete; another number may be given at call time.
-      slot_dim: d.
-      num_iterations: t; another number may be given at call time.
-      mlp_dim: width of the residual MLP's hidden layer.
-      initializer: draws the initial slots; `GaussianSlots` (the method) unless given.
-    """
-
-    num_slots: Count = 7
-    slot_dim: Count = 64
-    num_iterations: Count = 3
-    mlp_dim: Count = 128
-    initializer: nn.Module | None = None
-
-    def start(
-        self, inputs: jax.Array, slots: jax.Array | None, key: jax.Array | None, num_slots: int | None
-    ) -> jax.Array:
-        """The initial slots: `slots` [b, k, d] where given, else drawn with `key`, else with the rng stream "slots"."""
-        initializer = self.initializer or GaussianSlots(self.slot_dim, self.num_slots, name="initializer")
-        _check_rank("inputs", inputs, TOKENS)
-        num_slots = self.num_slots if num_slots is None else num_slots
-        check("num_slots", Count, num_slots)
-        if slots is not None and not self.is_initializing():
-            return slots
-        keys = keys_of_examples(self.make_rng("slots") if key is None else key, inputs.shape[0])
-        drawn = initializer(keys, num_slots)
-        return drawn if slots is None else slots
-
-    def own_frame(self) -> Frame | None:
-        """In which each slot attends; None where all go by the picture's positions."""
-        return None
-
-    def refinement_params(self, input_dim: int) -> dict[str, Any]:
-        """The parameters that every kind has."""
-        dim = self.slot_dim
-        return {
-            "norm_inputs": self.param("norm_inputs", norm_params, input_dim),
-            "norm_slots": self.param("norm_slots", norm_params, dim),
-            "norm_mlp": self.param("norm_mlp", norm_params, dim),
-            "project_q": self.param("project_q", GLOROT, (dim, dim), jnp.float32),
-            "project_k": self.param("project_k", GLOROT, (input_dim, dim), jnp.float32),
-            "project_v": self.param("project_v", GLOROT, (input_dim, dim), jnp.float32),
-            "gru": self.param("gru", gru_params, dim),
-            "mlp": self.param("mlp", mlp_params, dim, self.mlp_dim),
-        }
 
 
 class SlotAttention(Competition):

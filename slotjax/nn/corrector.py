@@ -12,11 +12,11 @@ import jax
 import jax.numpy as jnp
 
 from slotjax.errors import UserError
-from slotjax.nn.attention import Competition, Params, gru, layer_norm, mlp, norm_params
+from slotjax.nn.competition import Competition
 from slotjax.nn.fields import Count, Range, check
+from slotjax.nn.refinement import FLAX_EPSILON, Params, layer_norm, mlp_params, norm_params, refine
 from slotjax.nn.updates import EPSILON
 
-NORM_EPSILON = 1e-6  # Flax's default
 LECUN, ORTHOGONAL = nn.initializers.lecun_normal(), nn.initializers.orthogonal()
 
 
@@ -31,19 +31,17 @@ def correct(params: Params, inputs: jax.Array, slots: jax.Array, num_iterations:
     Returns:
       float32 slots [b, k, d] and attention [b, k, n] of the last iteration: the softmax over slots.
     """
-    features = layer_norm(params["norm_inputs"], inputs, NORM_EPSILON)
+    features = layer_norm(params["norm_inputs"], inputs, FLAX_EPSILON)
     slots, attention = slots.astype(jnp.float32), jnp.zeros((*slots.shape[:2], inputs.shape[1]), jnp.float32)
     for _ in range(num_iterations):
-        query = layer_norm(params["norm_slots"], slots, NORM_EPSILON) @ params["project_q"]
+        query = layer_norm(params["norm_slots"], slots, FLAX_EPSILON) @ params["project_q"]
         # Projections act on the few slots instead of the many inputs: see `slotjax.nn.attention.attend`.
         query = (query * query.shape[-1] ** -0.5 @ params["project_k"].T).astype(features.dtype)
         logits = jnp.einsum("bkd,bnd->bkn", query, features, preferred_element_type=jnp.float32)
         attention = jax.nn.softmax(logits, axis=1)
         weights = (attention / (attention.sum(-1, keepdims=True) + EPSILON)).astype(features.dtype)
         gathered = jnp.einsum("bkn,bnd->bkd", weights, features, preferred_element_type=jnp.float32)
-        slots = gru(params["gru"], gathered @ params["project_v"], slots)
-        if "mlp" in params:
-            slots = slots + mlp(params["mlp"], layer_norm(params["norm_mlp"], slots, NORM_EPSILON))
+        slots = refine(params, gathered @ params["project_v"], slots, FLAX_EPSILON)
     return slots, attention
 
 
@@ -90,7 +88,7 @@ class Corrector(Competition):
         }
         if self.mlp_dim:
             params["norm_mlp"] = self.param("norm_mlp", norm_params, dim)
-            params["mlp"] = self.param("mlp", mlp_params, dim, self.mlp_dim)
+            params["mlp"] = self.param("mlp", mlp_params, dim, self.mlp_dim, LECUN)
         return params
 
 
@@ -103,15 +101,4 @@ def gru_params(key: jax.Array, input_dim: int, dim: int) -> dict[str, jax.Array]
         "input_bias": jnp.zeros(3 * dim, jnp.float32),
         "recurrent_kernel": jnp.concatenate(recurrent, axis=1),
         "recurrent_bias": jnp.zeros(dim, jnp.float32),
-    }
-
-
-def mlp_params(key: jax.Array, dim: int, hidden: int) -> dict[str, jax.Array]:
-    """The parameters of `mlp`, by Flax's defaults."""
-    keys = jax.random.split(key)
-    return {
-        "kernel0": LECUN(keys[0], (dim, hidden), jnp.float32),
-        "bias0": jnp.zeros(hidden, jnp.float32),
-        "kernel1": LECUN(keys[1], (hidden, dim), jnp.float32),
-        "bias1": jnp.zeros(dim, jnp.float32),
     }

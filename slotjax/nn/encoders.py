@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 
 from slotjax.errors import UserError, shown
-from slotjax.nn.attention import NORM_EPSILON
 from slotjax.nn.fields import Annotated, Count, Counts, Range, Smalls
 from slotjax.nn.layers import Conv, Dense
 from slotjax.nn.positions import SoftPositionEmbedding, placed_tokens, position_grid, tokens_grid
+from slotjax.nn.refinement import NORM_EPSILON
 from slotjax.nn.resnet import ResNetEncoder
 
 KERNELS = {"glorot": nn.initializers.glorot_uniform(), "he": nn.initializers.he_normal()}

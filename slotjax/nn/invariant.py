@@ -3,23 +3,20 @@
 `invariant_slot_attention` is the whole method as a pure function; `InvariantSlotAttention` owns its parameters.
 """
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from slotjax.nn.attention import GLOROT, UNROLLED, Competition, History, gru, layer_norm, mlp, mlp_params, norm_params
+from slotjax.nn.competition import UNROLLED, Competition, History
 from slotjax.nn.fields import Count, check
 from slotjax.nn.frames import EPSILON, AttendedFrame, Frame, ScaledFrame
 from slotjax.nn.initializers import keys_of_examples
 from slotjax.nn.positions import corners
+from slotjax.nn.refinement import FLAX_EPSILON, GLOROT, Params, layer_norm, mlp_params, norm_params, refine
 
-NORM_EPSILON = 1e-6  # flax's default, which the original was trained with
 FRAMES_STREAM = 1  # of an example's key: frames are drawn apart from slots
-
-Params = Mapping[str, Any]
 
 
 class Placed(NamedTuple):
@@ -54,7 +51,7 @@ def embed(params: Params, tokens: Placed, places: jax.Array) -> jax.Array:
     variance = tokens.square[:, None] + tokens.cross[:, None, :, 0] * row + tokens.cross[:, None, :, 1] * column
     variance = variance + gram[0, 0] * row**2 + 2 * gram[0, 1] * row * column + gram[1, 1] * column**2
     rows, columns = kernel @ _first_kernel(params)
-    scale = jax.lax.rsqrt(variance + NORM_EPSILON)[..., None]
+    scale = jax.lax.rsqrt(variance + FLAX_EPSILON)[..., None]
     hidden = tokens.hidden[:, None] + row[..., None] * rows + column[..., None] * columns
     weights = params["embed"]
     return jax.nn.relu(scale * hidden + (weights["norm"]["bias"] @ weights["kernel0"] + weights["bias0"]))
@@ -97,12 +94,12 @@ def invariant_slot_attention(
       slots followed by their frames [b, k, d + frame.size], and attention [b, k, n], float32; with `return_history`
       also a `History`.
     """
-    features = layer_norm(params["norm_inputs"], inputs, NORM_EPSILON).astype(jnp.float32)
+    features = layer_norm(params["norm_inputs"], inputs, FLAX_EPSILON).astype(jnp.float32)
     keys, values = (placed(params, features @ params[name]) for name in ("project_k", "project_v"))
     last = params["embed"]
 
     def attend(slots, frames):
-        query = layer_norm(params["norm_slots"], slots, NORM_EPSILON) @ params["project_q"] * slots.shape[-1] ** -0.5
+        query = layer_norm(params["norm_slots"], slots, FLAX_EPSILON) @ params["project_q"] * slots.shape[-1] ** -0.5
         places = frame.relative(frames, grid)
         logits = jnp.einsum("bkh,bknh->bkn", query @ last["kernel1"].T, embed(params, keys, places))
         attention = jax.nn.softmax(logits + (query @ last["bias1"])[..., None], axis=1)
@@ -113,8 +110,7 @@ def invariant_slot_attention(
 
     def iteration(carry, _):
         slots, frames, updates, _ = carry
-        slots = gru(params["gru"], updates, slots)
-        slots = slots + mlp(params["mlp"], layer_norm(params["norm_mlp"], slots, NORM_EPSILON))
+        slots = refine(params, updates, slots, FLAX_EPSILON)
         updates, frames, attention = attend(slots, frames)
         seen = (jnp.concatenate([slots, frames], -1), attention) if return_history else None
         return (slots, frames, updates, attention), seen
@@ -127,7 +123,7 @@ def invariant_slot_attention(
     located = jnp.concatenate([slots, frames], -1)
     if not return_history:
         return located, attention
-    return located, attention, History(*(jnp.swapaxes(x, 0, 1) for x in history))
+    return located, attention, History.of(history)
 
 
 class InvariantSlotAttention(Competition):
