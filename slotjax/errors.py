@@ -1,5 +1,8 @@
 """The one kind of error that is the user's to mend, and how a run may end before its last step."""
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 EXIT_STOPPED = 75  # EX_TEMPFAIL of sysexits.h: nothing is wrong, come again
 
 
@@ -36,3 +39,9 @@ def shown(value: object) -> str:
 def first_line(error: object) -> str:
     """What another library's error says, for a message: its first line, shortened; its kind where it has none."""
     return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
+def nearest(name: object, known: Iterable[str]) -> str:
+    """For the end of a message about a name that there is not: "; did you mean quick?", or nothing if none is near."""
+    found = get_close_matches(str(name), list(known), n=1, cutoff=0.7)
+    return f"; did you mean {found[0]}?" if found else ""

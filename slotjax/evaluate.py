@@ -7,7 +7,7 @@ methods the figures are written to a file of their own in DIR/evaluations/.
 import argparse
 
 from slotjax import cli
-from slotjax.errors import UserError
+from slotjax.cli import trained
 from slotjax.system.console import command
 
 METHODS = ("slots", "kmeans", "soft_kmeans", "blocks")
@@ -15,8 +15,7 @@ METHODS = ("slots", "kmeans", "soft_kmeans", "blocks")
 
 def main() -> None:
     arguments = parse()
-    if (arguments.workdir is None) == (arguments.weights is None):
-        raise UserError("--workdir and --weights: give one of the two, a training run's directory or trained weights")
+    trained.check(arguments.workdir, arguments.weights)
     from slotjax.reporting import evaluation  # after the flags, so that a wrong one is answered at once
 
     subject = evaluation.open_subject(arguments.workdir, arguments.weights)
@@ -40,8 +39,7 @@ def main() -> None:
 
 def parse() -> argparse.Namespace:
     parser = cli.Parser("evaluate", __doc__)
-    parser.add_argument("--workdir", metavar="DIR", type=cli.path, help="of a training run")
-    parser.add_argument("--weights", metavar="NAME", help="that come with the library, or a file of slotjax.pack")
+    trained.add_flags(parser)
     parser.add_argument("--method", choices=METHODS, default="slots", help="the model, or clustering, or equal blocks")
     parser.add_argument(
         "--position-weight",

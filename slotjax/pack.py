@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 
 from slotjax import cli
+from slotjax.cli import trained
 from slotjax.errors import UserError
 
 
@@ -31,6 +32,7 @@ def main() -> None:
     if arguments.tf2:
         pack_tf2(arguments.tf2, arguments.config, arguments.output, half=arguments.half)
     else:
+        trained.check_run(arguments.workdir)
         pack(arguments.workdir, arguments.output, half=arguments.half)
     print(f"wrote {arguments.output} ({arguments.output.stat().st_size / 2**20:.1f} MiB)")
     print(f"next: model, params = slotjax.load({json.dumps(str(arguments.output), ensure_ascii=False)})")

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from slotjax import cli
+from slotjax.cli import trained
 from slotjax.errors import UserError
 from slotjax.system.console import command
 from slotjax.system.writing import write_text
@@ -18,8 +19,8 @@ from slotjax.system.writing import write_text
 
 def main() -> None:
     arguments = parse()
-    if (arguments.workdir is None) == (arguments.weights is None):
-        raise UserError("--workdir and --weights: give one of the two, directories of training runs or trained weights")
+    for workdir in arguments.workdir or [None]:
+        trained.check(workdir, arguments.weights)
     if arguments.weights:
         report_weights(arguments.weights, arguments.output)
         return

@@ -12,25 +12,29 @@ NAME_overlay.webp, is animated.
 """
 
 import argparse
+import glob
 from pathlib import Path
 
 from slotjax import cli
+from slotjax.cli import trained
 from slotjax.errors import UserError
 
 
 def main() -> None:
     arguments = parse()
+    if not arguments.list:
+        trained.check(arguments.workdir, arguments.weights)
+        if not arguments.images:
+            raise UserError("IMAGE is missing: name the pictures to split")
+        if not any(path.exists() or glob.has_magic(str(path)) for path in arguments.images):
+            raise UserError(f"{arguments.images[0]}: no such file; name pictures, folders, or patterns in quotes")
     from slotjax.models import VideoDiscovery  # after the flags, so that a wrong one is answered at once
     from slotjax.reporting import own_pictures, own_videos
 
     if arguments.list:
         print(own_pictures.listing())
         return
-    if (arguments.workdir is None) == (arguments.weights is None):
-        raise UserError(f"--workdir and --weights: give one of the two; {own_pictures.remedy()}")
-    if not arguments.images:
-        raise UserError("IMAGE is missing: name the pictures to split")
-    trained = own_pictures.open_trained(arguments.workdir, arguments.weights)
+    subject = own_pictures.open_trained(arguments.workdir, arguments.weights)
     default = arguments.workdir / "segments" if arguments.workdir else Path("segments")
     options = own_pictures.Options(
         num_slots=arguments.num_slots,
@@ -41,14 +45,13 @@ def main() -> None:
         crop=arguments.crop,
         cutouts=arguments.cutouts,
     )
-    split = own_videos if isinstance(trained.model, VideoDiscovery) else own_pictures
-    split.segment(trained, arguments.images, arguments.output or default, options)
+    split = own_videos if isinstance(subject.model, VideoDiscovery) else own_pictures
+    split.segment(subject, arguments.images, arguments.output or default, options)
 
 
 def parse() -> argparse.Namespace:
     parser = cli.Parser("segment", __doc__)
-    parser.add_argument("--workdir", metavar="DIR", type=cli.path, help="of a training run")
-    parser.add_argument("--weights", metavar="NAME", help="that come with the library, or a file of slotjax.pack")
+    trained.add_flags(parser)
     parser.add_argument("--list", action="store_true", help="says which weights come with the library")
     parser.add_argument("images", metavar="IMAGE", nargs="*", type=cli.path, help="PNG, JPEG, ... of any size")
     parser.add_argument(

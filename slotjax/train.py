@@ -1,21 +1,19 @@
 """Train a model of slots.
 
-slotjax train --config NAME[:VARIANT,...] [--config.FIELD=VALUE ...] [--workdir DIR] [--watch] [--log NAME] [...]
-
 NAME is an experiment that comes with slotjax (`slotjax configs` lists them) or a file such as configs/quick.py. `python
 train.py` is the same command.
 """
-
-import argparse
 
 from slotjax import cli
 from slotjax.errors import UserError
 from slotjax.training.loggers import LOGGERS
 
+USAGE = "%(prog)s --config NAME[:VARIANT,...] [--config.FIELD=VALUE ...] [--workdir DIR] [--watch] [--log NAME] [...]"
+
 
 def main() -> None:
-    parser = cli.Parser("train", __doc__, usage=argparse.SUPPRESS)
-    parser.add_argument("--config", help="start with quick; slotjax configs lists the others, and variants")
+    parser = cli.Parser("train", __doc__, usage=USAGE)
+    parser.add_argument("--config", metavar="NAME", help="start with quick; slotjax configs lists the others")
     parser.add_argument("--config.FIELD", metavar="VALUE", help="changes one field, as in --config.train.batch_size=32")
     parser.add_argument(
         "--distributed",
@@ -34,14 +32,20 @@ def main() -> None:
         help="also to Weights & Biases or MLflow, as their own variables say; give it twice for both",
     )
     arguments, rest = parser.parse_known_args()
+    for argument in rest:
+        if argument.startswith("-") and not argument.startswith("--config."):
+            parser.refuse(argument)
     if arguments.config is None:
         raise UserError("--config is missing; start with --config quick")
 
-    from slotjax.config import experiments
-    from slotjax.config.command_line import override, read_config
+    from slotjax.config import experiments  # what takes long to import comes after what can be told without it
 
     name, _, variants = arguments.config.partition(":")
     path = experiments.find(name)
+    experiments.check_variants(path, variants)
+
+    from slotjax.config.command_line import override, read_config
+
     config = read_config(path, variants)
     override(config, rest)
     name = "_".join([path.stem, *filter(None, variants.split(","))])
@@ -56,7 +60,7 @@ def main() -> None:
 
     from slotjax.report import default_output, report_after_training
     from slotjax.reporting.live import LiveReport
-    from slotjax.training.loop import train  # after the flags, so that a wrong one is answered at once
+    from slotjax.training.loop import train
 
     loggers = [LOGGERS[name]() for name in dict.fromkeys(arguments.log)]
     steps = train(config, workdir, [LiveReport(default_output([workdir]), arguments.watch), *loggers])

@@ -16,28 +16,13 @@ from slotjax.system import packaged, writing
 from slotjax.system.reading import parse_json
 
 SUFFIX = ".safetensors"
+find = packaged.find_weights
 CONFIG = "slotjax"  # the entry of the metadata that says which model it is for
 
 
 def packaged_names() -> list[str]:
     """Names of the weights that come with the library."""
     return list(packaged.weights())
-
-
-def find(name: str | Path) -> Path:
-    """A file of weights: the path itself, or that of the packaged weights of this name.
-
-    Raises:
-      UserError: there is neither.
-    """
-    if Path(name).expanduser().is_file():
-        return Path(name).expanduser()
-    if str(name) not in packaged_names():
-        raise UserError(
-            f"{name}: no such directory or file, and no packaged weights of that name; give the --workdir of a "
-            f"training run, a {SUFFIX} file of slotjax.pack, or one of {', '.join(packaged_names()) or 'none'}"
-        )
-    return packaged.weights()[str(name)]
 
 
 def load(path: Path, backbone: str | Path | None = None) -> tuple[Model, Any]:

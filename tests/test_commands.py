@@ -21,11 +21,11 @@ from slotjax.system import compilation, writing
 @pytest.mark.parametrize(
     ("module", "flags", "message"),
     [
-        (segment, "a.png", "--workdir and --weights: give one of the two; .*there are .*quick"),
+        (segment, "a.png", "--workdir and --weights: give one of the two, .*there are .*quick"),
         (segment, "--workdir runs/x --weights quick a.png", "--workdir and --weights: give one of the two"),
         (segment, "--weights quick", "IMAGE is missing"),
         (segment, "--weights quack a.png", "quack: no such .* no packaged weights .*one of .*quick"),
-        (segment, "--weights quick missing.png", "missing.png cannot be read"),
+        (segment, "--weights quick missing.png", "missing.png: no such file; name pictures"),
         (segment, "--weights quick text.png", "text.png is no picture"),
         (segment, "--workdir none text.png", "none/config.json: no such file"),
         (segment, "--weights quick --sigma 0 a.png", "--sigma: must be a number from 0.001 to 1000, not 0"),
@@ -44,8 +44,11 @@ from slotjax.system import compilation, writing
         (evaluate, "--weights quick --position-weight inf", "--position-weight: must be a number .* not inf"),
         (evaluate, "--weights quick --position-weight -1", "--position-weight: must be a number .* not -1"),
         (evaluate, "--weights quick --method k", "--method: invalid choice: 'k'"),
+        (evaluate, "--weights quick --method kmean", "did you mean kmeans\\? python -m slotjax.evaluate --help lists"),
+        (evaluate, "--weights quik", "quik: no such .*; did you mean quick\\?$"),
+        (evaluate, ".", "\\.: goes with no flag; did you mean --workdir \\.\\?"),
         (evaluate, "--weights quick --data quack", "data.name='quack': choose one of"),
-        (evaluate, "--weights quick --imags 3", "unrecognized arguments: --imags 3; python -m slotjax.evaluate --help"),
+        (evaluate, "--weights quick --imags 3", "--imags: no such flag; did you mean --images\\?"),
     ],
 )
 def test_mistakes_are_one_line(module, flags, message, run, tmp_path, monkeypatch):

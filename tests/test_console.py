@@ -53,8 +53,9 @@ def test_nothing_heavy_is_imported_for_help(monkeypatch, capsys):
 
 
 def test_a_wrong_command_is_one_line():
-    said = console("quack")
-    assert said.returncode == 2 and "invalid choice: 'quack'" in said.stderr and said.stderr.count("\n") == 1
+    said = console("trian")
+    assert said.returncode == 2 and "invalid choice: 'trian'" in said.stderr and said.stderr.count("\n") == 1
+    assert "; did you mean train? slotjax --help lists the flags" in said.stderr
     assert console().stdout == console("--help").stdout
 
 
@@ -65,7 +66,33 @@ def test_commands_speak_of_themselves_as_they_were_called(monkeypatch, capsys):
             cli.Parser("segment", "").parse_args()
         assert capsys.readouterr().out.startswith(f"usage: {usage} [-h]")
         assert following("segment --workdir {it}", it="a b") == f"{usage} --workdir 'a b'"
-    assert console("evaluate", "--quack").stderr.endswith("; slotjax evaluate --help lists the flags\n")
+    assert console("evaluate", "--quack").stderr.endswith("no such flag; slotjax evaluate --help lists the flags\n")
+
+
+MISTYPED = {
+    "train --config quik": "did you mean quick?",
+    "train --config quick:tinny": "did you mean tiny?",
+    "train --config quick --wokdir x": "did you mean --workdir?",
+    "segment --weights clever6 a.png": "did you mean clevr6?",
+    "segment --weights clevr6 a.png": "a.png: no such file",
+    "evaluate --workdir none": "is none the --workdir of a training run?",
+    "report --workdir none": "is none the --workdir of a training run?",
+    "pack --workdir none --output a.safetensors": "is none the --workdir of a training run?",
+    "export --weights quik --to quick.onnx": "did you mean quick?",
+    "demo --weights quik": "did you mean quick?",
+    "card quik": "did you mean quick?",
+}
+
+
+@pytest.mark.parametrize("line", MISTYPED)
+def test_what_was_mistyped_is_told_before_jax_is_imported(line, tmp_path):
+    """In a fraction of a second; with the name that was meant, where one is near."""
+    code = f"import atexit; atexit.register(lambda: print('jax' in sys.modules)); {START}"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    arguments = [sys.executable, "-c", code, *line.split()]
+    said = subprocess.run(arguments, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert said.returncode == 2 and MISTYPED[line] in said.stderr and said.stderr.count("\n") == 1
+    assert said.stdout == "False\n" and not list(tmp_path.iterdir())
 
 
 COMPLETED = {

@@ -70,7 +70,7 @@ def test_what_cannot_be_shown_is_named(table, tmp_path):
 
 def test_mistakes_on_the_command_line(run):
     for flags, message in (
-        (["--weights", "quick", "--workdir", "runs/x"], "give one of the two, or neither for clevr6"),
+        (["--weights", "quick", "--workdir", "runs/x"], "--workdir and --weights: give one of the two"),
         (["--port", "99999"], "--port: must be a whole number from 0 to 65535"),
     ):
         with pytest.raises(UserError, match=message):

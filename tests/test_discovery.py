@@ -112,8 +112,20 @@ def test_slots_have_the_colours_of_what_they_found():
 
 def test_overlay_draws_borders_between_segments():
     tinted = pictures.overlay(np.zeros((8, 8, 3), np.uint8), np.asarray(quarters()), pictures.PALETTE)
-    assert (tinted[3, :] == 255).all()
-    assert not (tinted[1, 1] == 255).all()
+    assert (tinted[3, :] == 255).all() and (tinted[:, 3] == 255).all()
+    assert not tinted[2, :3].any() and not tinted[4, 4:].any()  # their rims are black
+    assert tinted[1, 1].any() and not (tinted[1, 1] == 255).all()
+
+
+def test_overlays_have_the_colours_of_segments_alone():
+    """However colourful the picture: the difference in hue within a segment is none, that between segments is large."""
+    red, blue = np.array((200, 0, 0)), np.array((0, 0, 200))
+    picture = np.where(np.arange(12)[:, None, None] < 6, red, blue).astype(np.uint8).repeat(12, 1)
+    tinted = pictures.overlay(picture, np.repeat(np.arange(2), 6)[None].repeat(12, 0), pictures.PALETTE).astype(int)
+    hue = tinted - tinted.mean(-1, keepdims=True)
+    for column in (1, 10):
+        assert np.abs(hue[1, column] - hue[10, column]).max() <= 1
+    assert np.abs(hue[1, 1] - hue[1, 10]).max() > 50
 
 
 segmentation_scores = jax.jit(discovery.segmentation_scores, static_argnums=(2, 3))

@@ -90,6 +90,19 @@ def test_folders_and_patterns(photos, tmp_path):
             own_pictures.pictures_of([empty], tmp_path / "out")
 
 
+def test_a_bad_file_does_not_keep_the_others_from_being_split(tiny_run, photos, tmp_path, run, capsys):
+    (tmp_path / "text.png").write_text("not a picture")
+    given = (tmp_path / "text.png", photos / "photo.png", tmp_path / "missing.png")
+    with pytest.raises(UserError) as error:
+        run(segment, "--workdir", tiny_run, *given, "--output", tmp_path / "out")
+    told = r"2 of 3 files are left out: \S*text.png is no picture.*; \S*missing.png cannot .*"
+    assert re.fullmatch(told, str(error.value))
+    assert "1 picture split" in capsys.readouterr().out
+    assert len(list((tmp_path / "out").glob("photo_*"))) == 4
+    with pytest.raises(UserError, match=r"^\S*text.png is no picture"):
+        run(segment, "--workdir", tiny_run, given[0])
+
+
 def test_segment_with_weights_that_come_with_the_library(tmp_path, monkeypatch, run):
     """In an empty folder, as right after installing; what is unlike the training's pictures is told."""
     monkeypatch.chdir(tmp_path)

@@ -56,7 +56,15 @@ REFUSED = {
         ["--config", "configs/clevr.py", "--config.train.lr=1"],
         "no field 'lr' in config.train; there are",
     ),
-    "no such flag": (["--config", "configs/clevr.py", "--steps=1"], "--steps: no such flag"),
+    "no such field, but one near": (
+        ["--config", "configs/clevr.py", "--config.model.num_slot=3"],
+        "; did you mean num_slots?",
+    ),
+    "a field of another section": (
+        ["--config", "configs/clevr.py", "--config.batch_size=3"],
+        "; did you mean eval.batch_size or train.batch_size?",
+    ),
+    "no such flag": (["--config", "configs/clevr.py", "--steps=1"], "--steps=1: no such flag; python -m"),
     "no number": (
         ["--config", "configs/clevr.py", "--config.train.num_steps=many"],
         "num_steps=many: must be a whole number",

@@ -303,6 +303,8 @@ def test_what_is_left_goes_by_the_recent_pace(monkeypatch, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[RECENT - 1].endswith(f"{duration((1_000 - 10 * RECENT) * 10.0)} left")
     assert lines[-1].endswith(f"{duration((1_000 - 20 * RECENT) * 1.0)} left")
+    logger.show(1_000, 0.5, 1.0)  # what is written and scored now takes time, but no steps are left
+    assert capsys.readouterr().out == "step 1000/1000  loss 0.50000  1.0 images/s\n"
 
 
 def test_the_bar_tells_loss_speed_time_left_and_the_last_figure(monkeypatch, capsys):

@@ -11,9 +11,9 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from slotjax.errors import EXIT_STOPPED, RunFailed, RunStopped, UserError
+from slotjax.errors import EXIT_STOPPED, RunFailed, RunStopped, UserError, nearest
 from slotjax.system import writing
 from slotjax.system.compilation import keep_compiled_programs
 from slotjax.system.console import CONSOLE
@@ -132,8 +132,30 @@ class Parser(argparse.ArgumentParser):
             complete(self)
         return super().parse_known_args(args, namespace)
 
-    def error(self, message: str):
-        raise UserError(f"{message.removeprefix('argument ')}; {self.prog} --help lists the flags")
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        found, rest = self.parse_known_args(args, namespace)
+        if rest:
+            self.refuse(rest[0])
+        return found
+
+    def refuse(self, argument: str) -> NoReturn:
+        """Raises the `UserError` for what is none of the flags."""
+        flags = [flag for action in self._actions for flag in action.option_strings]
+        if argument.startswith("-"):
+            self.error(f"{argument}: no such flag{nearest(argument.partition('=')[0], flags)}")
+        run = "--workdir" in flags and os.path.isdir(argument)
+        self.error(f"{argument}: goes with no flag{f'; did you mean --workdir {argument}?' if run else ''}")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        try:
+            super()._check_value(action, value)
+        except argparse.ArgumentError as error:
+            error.message += nearest(value, action.choices or ())
+            raise
+
+    def error(self, message: str) -> NoReturn:
+        then = " " if message.endswith("?") else "; "
+        raise UserError(f"{message.removeprefix('argument ')}{then}{self.prog} --help lists the flags")
 
 
 def path(text: str) -> Path:

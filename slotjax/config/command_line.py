@@ -11,7 +11,8 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from slotjax.config.check import complete
-from slotjax.errors import UserError
+from slotjax.config.disk import flat
+from slotjax.errors import UserError, nearest
 from slotjax.models.build import MODELS, declared
 
 WANTED: dict[Any, str] = {
@@ -35,11 +36,6 @@ def override(config: ConfigDict, arguments: list[str]) -> None:
     before = config.copy_and_resolve_references()
     for argument in list(arguments):
         name, _, value = argument.partition("=")
-        if argument.startswith("-") and not name.startswith("--config."):
-            raise UserError(
-                f"{name}: no such flag; there are --config, --config.FIELD=VALUE, --workdir, --watch, --log and "
-                "--distributed"
-            )
         if argument.startswith("-"):
             check_field(config, name.removeprefix("--config."))
         *sections, field = name.removeprefix("--config.").split(".")
@@ -90,5 +86,13 @@ def check_field(config: ConfigDict, field: str) -> None:
         if not isinstance(section, ConfigDict) or name not in section:
             fields = isinstance(section, ConfigDict) and section
             have = f"there are {', '.join(section)}" if fields else "it has no fields"
-            raise UserError(f"--config.{field}: no field {name!r} in config{where}; {have}")
+            meant = likely(config, section, field, name)
+            raise UserError(f"--config.{field}: no field {name!r} in config{where}; {have}{meant}")
         section, where = section[name], f"{where}.{name}"
+
+
+def likely(config: ConfigDict, section: Any, field: str, name: str) -> str:
+    """For the end of a message: which field may have been meant, one of this section or one of another."""
+    here = nearest(name, section) if isinstance(section, ConfigDict) else ""
+    elsewhere = [other for other in flat(config.to_dict()) if other.endswith(f".{field.rpartition('.')[2]}")]
+    return here or (f"; did you mean {' or '.join(elsewhere)}?" if elsewhere else "")

@@ -8,7 +8,8 @@ import re
 from pathlib import Path
 
 from slotjax import cli
-from slotjax.errors import UserError
+from slotjax.errors import UserError, nearest
+from slotjax.nn.fields import choose
 from slotjax.system import packaged
 
 _VARIANT = re.compile(r"^    (\w+)  +(\S.*)$", re.MULTILINE)
@@ -30,7 +31,21 @@ def find(name: str) -> Path:
         return path
     if path in (Path(path.stem), Path("configs", f"{path.stem}.py")) and path.stem in known:
         return known[path.stem]
-    raise UserError(f"--config {name}: no such file, and none of those that come with slotjax: {', '.join(known)}")
+    raise UserError(
+        f"--config {name}: no such file, and none of those that come with slotjax: {', '.join(known)}"
+        f"{nearest(path.stem, known)}"
+    )
+
+
+def check_variants(path: Path, chosen: str) -> None:
+    """Raises a `UserError` for a variant that an experiment which comes with slotjax has not, without running its file.
+
+    That of anyone's own file is refused by `apply_variants`.
+    """
+    if path in packaged.experiments().values():
+        known = described(path)[1]
+        for name in filter(None, chosen.split(",")):
+            choose("variant", known, name)
 
 
 def described(path: Path) -> tuple[str, dict[str, str]]:

@@ -26,6 +26,8 @@ PALETTE = np.array(
     np.uint8,
 )  # fmt: skip
 BACKGROUND = np.array((90, 90, 90), np.uint8)
+LUMINANCE = np.array((0.299, 0.587, 0.114), np.float32)  # of red, green and blue, as in ITU-R BT.601
+TINT = np.float32(0.6)  # of a segment's colour in an overlay; the rest is the picture
 VOID = np.array((255, 255, 255), np.uint8)  # what does not count
 CHECKERS = np.array(((235, 235, 235), (205, 205, 205)), np.uint8)
 SQUARE = 8  # pixels of the checkerboard that stands for what a slot leaves out
@@ -78,12 +80,17 @@ def matching_colours(found: np.ndarray, num_slots: int, truth: np.ndarray | None
 
 
 def overlay(picture: np.ndarray, segments: np.ndarray, palette: np.ndarray) -> np.ndarray:
-    """The picture uint8 [h, w, 3] tinted by segment, with the borders between segments [h, w] drawn white."""
-    half = np.float32(0.5)
-    tinted = (half * picture + (half * palette)[segments]).astype(np.uint8)
+    """The picture uint8 [h, w, 3] in grey, tinted by segment, with white borders between segments [h, w], rimmed black.
+
+    In grey, since its own colours would mix with those of the segments: parts of one would look like several.
+    """
+    grey = (picture @ LUMINANCE)[..., None]
+    tinted = (TINT * palette[segments] + (1 - TINT) * grey).astype(np.uint8)
     border = np.zeros(segments.shape, bool)
     border[:-1] |= segments[:-1] != segments[1:]
     border[:, :-1] |= segments[:, :-1] != segments[:, 1:]
+    rim = np.pad(border, 1)
+    tinted[rim[:-2, 1:-1] | rim[2:, 1:-1] | rim[1:-1, :-2] | rim[1:-1, 2:]] = 0
     tinted[border] = 255
     return tinted
 

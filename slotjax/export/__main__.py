@@ -8,6 +8,7 @@ import argparse
 from pathlib import Path
 
 from slotjax import cli
+from slotjax.cli import trained
 from slotjax.errors import UserError
 
 SUFFIXES = (".stablehlo", ".onnx")
@@ -16,8 +17,7 @@ MOST = 1e-3  # that the file's outputs may differ from slotjax's; usual is 1e-5
 
 def main() -> None:
     arguments = parse()
-    if (arguments.workdir is None) == (arguments.weights is None):
-        raise UserError("--workdir and --weights: give one of the two, a training run's directory or trained weights")
+    trained.check(arguments.workdir, arguments.weights)
     if arguments.to.suffix not in SUFFIXES:
         raise UserError(f"--to {arguments.to}: name a file that ends in {' or '.join(SUFFIXES)}")
     if not arguments.to.absolute().parent.is_dir():
@@ -27,8 +27,7 @@ def main() -> None:
 
 def parse() -> argparse.Namespace:
     parser = cli.Parser("export", __doc__)
-    parser.add_argument("--workdir", metavar="DIR", type=cli.path, help="of a training run")
-    parser.add_argument("--weights", metavar="NAME", help="that come with the library, or a file of slotjax.pack")
+    trained.add_flags(parser)
     parser.add_argument("--to", metavar="FILE", required=True, type=cli.path, help="ending in .stablehlo or .onnx")
     parser.add_argument("--seed", type=cli.integer(0, 2**63 - 1), default=0, help="of the draw of the slots' start")
     return parser.parse_args()

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from slotjax.errors import UserError, shown
+from slotjax.errors import UserError, nearest, shown
 
 MOST_ENTRIES = 64  # of a tuple: no network here has more layers
 
@@ -117,5 +117,5 @@ def _is_int(kind: Any) -> bool:
 def choose(where: str, choices: Mapping[str, Any], name: Any) -> Any:
     """The entry called `name`, or a `UserError` that lists what there is."""
     if not isinstance(name, str) or name not in choices:
-        raise UserError(f"{where}={shown(name)}: choose one of {', '.join(choices)}")
+        raise UserError(f"{where}={shown(name)}: choose one of {', '.join(choices)}{nearest(name, choices)}")
     return choices[name]

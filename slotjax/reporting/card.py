@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from slotjax import cli
+from slotjax.system import packaged
 
 
 def main() -> None:
     parser = cli.Parser("reporting.card", __doc__)
     parser.add_argument("name", metavar="NAME", help="of trained weights: their name, or a file")
-    print(card(parser.parse_args().name))
+    name = parser.parse_args().name
+    packaged.find_weights(name)
+    print(card(name))
 
 
 def card(name: str) -> str:

@@ -100,25 +100,20 @@ def describe(path: Path) -> str:
     return f"{model['name']} on {data}, {width}x{height}, {model['num_slots']} slots: {told}"
 
 
-def remedy() -> str:
-    return (
-        "the directory of a training run, or trained weights: there are "
-        f"{', '.join(packaged_names()) or 'none'}, and files of slotjax.pack"
-    )
-
-
 def segment(trained: Trained, given: Sequence[Path], folder: Path, options: Options) -> None:
     """Splits pictures, writes what was found into the folder, and says which file became which.
 
     Raises:
-      UserError: a picture that cannot be read, or a folder that cannot be written.
+      UserError: a folder that cannot be written; when the others are done, pictures that cannot be read.
     """
-    paths = pictures_of(given, folder)
-    for path in paths:  # before anything is done for the first
-        read_rgb(path)
+    paths, unread = pictures_of(given, folder), []
     height, width = trained.model.resolution
     for path, name in zip(paths, result_names(paths), strict=True):
-        picture, note = read(path, (height, width), options.crop)
+        try:
+            picture, note = read(path, (height, width), options.crop)
+        except UserError as error:
+            unread.append(error)
+            continue
         image = as_input(picture, (height, width), crop=False)
         numbers = {"num_slots": options.num_slots, "num_iterations": options.num_iterations}
         out = jitted_apply(trained.model, trained.params, image[None], jax.random.key(options.seed), **numbers)
@@ -136,7 +131,16 @@ def segment(trained: Trained, given: Sequence[Path], folder: Path, options: Opti
                 f"note: {name} is redrawn with {times:.0f} times the usual error: it is unlike the pictures that the "
                 "model was trained on, and what was found may mean little"
             )
-    print(f"{counted(len(paths), 'picture')} split; start with {folder / '*_overlay.png'}")
+    if done := len(paths) - len(unread):
+        print(f"{counted(done, 'picture')} split; start with {folder / '*_overlay.png'}")
+    check_all_read(unread, len(paths))
+
+
+def check_all_read(unread: Sequence[UserError], asked: int) -> None:
+    """Raises one `UserError` for all files that could not be read, of so many that were asked for."""
+    if unread:
+        which = f"{len(unread)} of {asked} files are left out: " if asked > 1 else ""
+        raise UserError(f"{which}{'; '.join(map(str, unread))}")
 
 
 def pictures_of(given: Sequence[Path], output: Path) -> list[Path]:

@@ -14,7 +14,7 @@ from slotjax.data.pictures import as_input
 from slotjax.data.videos import FILMS, Animation, Film, Video, find
 from slotjax.drawing import slots as draw
 from slotjax.errors import UserError
-from slotjax.reporting.own_pictures import ZOOM_TO, Options, Trained, result_names, split
+from slotjax.reporting.own_pictures import ZOOM_TO, Options, Trained, check_all_read, result_names, split
 from slotjax.system import writing
 
 PART = 16  # frames that are worked on at a time; those that follow begin with the slots of the last
@@ -25,13 +25,23 @@ def segment(trained: Trained, given: Sequence[Path], folder: Path, options: Opti
     """Splits videos, writes what was found into the folder, and says which file became which.
 
     Raises:
-      UserError: a video that cannot be read, or a folder that cannot be written.
+      UserError: a folder that cannot be written; when the others are done, videos that cannot be read.
     """
     if options.crop or options.cutouts:
         raise UserError("--crop, --cutouts: are for pictures; leave them out")
-    videos = [video for path in given for video in videos_of(path)]
+    videos, unread = [], []
+    for path in given:
+        try:
+            videos += videos_of(path)
+        except UserError as error:
+            unread.append(error)
+    asked = len(videos) + len(unread)
     for video, name in zip(videos, result_names([video.path for video in videos]), strict=True):
-        frames = check_frames([np.asarray(frame) for frame in video.frames()], str(video.path))
+        try:
+            frames = check_frames([np.asarray(frame) for frame in video.frames()], str(video.path))
+        except UserError as error:
+            unread.append(error)
+            continue
         ids = np.concatenate(list(found(trained, frames, options)))
         slots = options.num_slots or trained.model.attention.num_slots
         try:
@@ -40,6 +50,7 @@ def segment(trained: Trained, given: Sequence[Path], folder: Path, options: Opti
             raise UserError(f"--output {folder}: cannot be written ({error.strerror}); name another folder") from None
         used = len(np.unique(ids))
         print(f"{video.path}: {len(frames)} frames; {used} of {slots} slots win pixels; wrote {', '.join(written)}")
+    check_all_read(unread, asked)
 
 
 def videos_of(path: Path) -> list[Video]:

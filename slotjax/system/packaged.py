@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+from slotjax.errors import UserError, nearest
+
 _PACKAGE = Path(__file__).parent.parent
 _EXPERIMENTS = (_PACKAGE / "configs", _PACKAGE.parent / "configs")  # in an installed wheel; in a checkout
 
@@ -25,3 +27,21 @@ def _folder() -> Path:
 def weights() -> dict[str, Path]:
     """Trained weights by their names."""
     return {path.stem: path for path in sorted((_PACKAGE / "pretrained").glob("*.safetensors"))}
+
+
+def find_weights(name: str | Path) -> Path:
+    """A file of weights: the path itself, or that of the packaged weights of this name.
+
+    Raises:
+      UserError: there is neither.
+    """
+    path, known = Path(name).expanduser(), weights()
+    if path.is_file():
+        return path
+    if str(name) not in known:
+        there = f"{', '.join(known) or 'none'}{nearest(name, known)}"
+        raise UserError(
+            f"{name}: no such directory or file, and no packaged weights of that name; give the --workdir of a "
+            f"training run, a .safetensors file of slotjax.pack, or one of {there}"
+        )
+    return known[str(name)]

@@ -267,9 +267,9 @@ class Loop:
             self.progress.say("compiling the first step ...")
 
     def _forecast(self, step: int) -> None:
-        if not self.writes:
+        left = self.progress.seconds_left(step) if self.writes else 0
+        if not round(left):
             return
-        left = self.progress.seconds_left(step)
         self.progress.say(
             f"at this pace the remaining {self.config.train.num_steps - step} steps take {duration(left)}"
         )

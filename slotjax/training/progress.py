@@ -34,7 +34,9 @@ class Progress:
 
     def show(self, step: int, loss: float, images_per_second: float) -> None:
         """Shows the training figures."""
-        text = f"loss {loss:.5f}  {images_per_second:.1f} images/s  {duration(self.seconds_left(step))} left"
+        left = self.seconds_left(step)
+        told = f"  {duration(left)} left" if round(left) else ""  # nothing: what takes time are not the steps any more
+        text = f"loss {loss:.5f}  {images_per_second:.1f} images/s{told}"
         if self._bar:
             self._bar.update(self._task, completed=step, figures=text)
         else:
