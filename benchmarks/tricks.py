@@ -25,10 +25,10 @@ from slotjax import cli
 from slotjax.errors import UserError
 from slotjax.nn import layers
 from slotjax.nn.cpu import dense
+from slotjax.system.rng import stream_key
 from slotjax.training.optimizer import build_optimizer
 from slotjax.training.parallel import one_device_per_core
 from slotjax.training.restore import initial_state
-from slotjax.training.rng import stream_key
 from slotjax.training.run import Run, open_run
 from slotjax.training.step import Step, build_train_step
 

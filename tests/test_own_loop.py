@@ -36,7 +36,7 @@ def test_the_example_trains_and_ends_in_weights(tmp_path, monkeypatch, capsys):
     model, params = slotjax.load("own.safetensors")
     assert model == values["model"]
     jax.tree.map(np.testing.assert_array_equal, params, jax.device_get(values["params"]))
-    assert weights.read(weights.find("own.safetensors"))[0]["data"]["options"] == values["SCENES"]
+    assert weights.read(weights.find("own.safetensors"))[0]["data"]["options"] == values["DATA"]["options"]
 
 
 @pytest.mark.slow

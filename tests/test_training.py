@@ -22,6 +22,7 @@ from slotjax.errors import RunFailed, UserError
 from slotjax.models import build_model
 from slotjax.nn import cpu
 from slotjax.system.console import duration
+from slotjax.system.rng import stream_key
 from slotjax.training import memory, parallel
 from slotjax.training.checkpoint import Checkpoints
 from slotjax.training.feed import open_feed
@@ -32,7 +33,6 @@ from slotjax.training.optimizer import build_optimizer, learning_rate
 from slotjax.training.parallel import Parallel
 from slotjax.training.progress import RECENT, Progress
 from slotjax.training.restore import first_state, initial_state, restore_state
-from slotjax.training.rng import stream_key
 from slotjax.training.run import open_run, open_stages
 from slotjax.training.step import Step, build_train_step
 

@@ -11,7 +11,6 @@ from ml_collections import ConfigDict
 
 from slotjax.nn.fields import Range
 
-EVAL_SEED = 0  # held-out scenes are the same for every run
 STEPS = 2**31 - 1  # steps are counted in int32
 MOST_IMAGES = 10**6
 FLOAT = 1e38  # the largest that float32 holds, or so

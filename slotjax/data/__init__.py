@@ -1,20 +1,27 @@
-"""Where pictures come from: scenes rendered on the device (`scenes`), and stored data sets.
+"""Where pictures come from: scenes rendered on the device (`scenes`), and stored data; `loader` gives batches of both.
 
-Submodules are imported when they are first used: readers of stored data bring libraries that scenes do without.
+All is imported when it is first used: readers of stored data bring libraries that scenes do without.
 """
 
 import importlib
 import pkgutil
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+if TYPE_CHECKING:
+    from slotjax.data import scenes
+    from slotjax.data.loading import loader
+
+__all__ = ["loader", "scenes"]
 _MODULES = tuple(module.name for module in pkgutil.iter_modules(__path__))
 
 
 def __getattr__(name: str) -> Any:
+    if name == "loader":
+        return importlib.import_module("slotjax.data.loading").loader
     if name in _MODULES:
         return importlib.import_module(f"slotjax.data.{name}")
     raise AttributeError(f"module 'slotjax.data' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_MODULES])
+    return sorted({*globals(), *__all__, *_MODULES})

@@ -16,7 +16,7 @@ from slotjax.data.stored.base import Key, Stored
 from slotjax.errors import UserError
 from slotjax.models import Model, build_model
 from slotjax.system.derived import derived_path
-from slotjax.training.rng import stream_key
+from slotjax.system.rng import stream_key
 
 
 def learner(config: ConfigDict) -> Model:

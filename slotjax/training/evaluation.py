@@ -13,12 +13,11 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from slotjax.clustering import segment_images
-from slotjax.config.schema import EVAL_SEED
 from slotjax.drawing import slots as draw
 from slotjax.models import Model
+from slotjax.system.rng import EVAL_SEED, example_keys, stream_key
 from slotjax.tasks import TASKS, Figures, Summary, discovery
 from slotjax.training import processes
-from slotjax.training.rng import example_keys, stream_key
 from slotjax.training.run import Run
 from slotjax.training.state import TrainState
 

@@ -2,7 +2,7 @@
 
 import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any
@@ -12,19 +12,17 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from slotjax.config.schema import EVAL_SEED
-from slotjax.data.scenes import SCENES, Scene, bind
+from slotjax.data.scenes import SCENES, bind
+from slotjax.data.scenes.rendering import entries, render
 from slotjax.errors import UserError
 from slotjax.models import build_model
+from slotjax.system.rng import EVAL_SEED, example_keys, stream_key
 from slotjax.tasks import TASKS
 from slotjax.training.cached import WithFeatures, fill, learner, open_caches
 from slotjax.training.parallel import Parallel
-from slotjax.training.rng import example_keys, stream_key
 
 Batch = dict[str, Any]
 
-# Scenes rendered side by side, so that memory does not grow with the batch; a CPU's cache holds one at a time.
-CHUNK = {"cpu": 1}
 POOL_PIECE = 256  # scenes of a pool that are rendered in one go
 
 
@@ -147,17 +145,6 @@ class SceneFeed:
         parts = [self._render_held_out(padded[start : start + size]) for start in range(0, len(padded), size)]
         whole = jax.tree.map(lambda *leaves: np.concatenate(leaves)[: len(index)], *parts)
         return whole | {"index": padded[: len(index)]}
-
-
-def entries(scene: Scene) -> Batch:
-    """What a scene holds, by name; the boxes of its objects too, as a model may start its slots from them."""
-    held = {name: value for name, value in vars(scene).items() if value is not None}
-    return held | {name: scene.objects[name] for name in ("boxes",) if name in scene.objects}
-
-
-def render(scene: Callable[[jax.Array], Scene], keys: jax.Array) -> Batch:
-    """keys [b] -> the entries of so many scenes."""
-    return entries(jax.lax.map(scene, keys, batch_size=CHUNK.get(jax.default_backend(), 16)))
 
 
 class StoredFeed:

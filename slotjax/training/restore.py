@@ -18,9 +18,9 @@ from slotjax.errors import UserError
 from slotjax.models import Model, build_model
 from slotjax.models.build import fields_of
 from slotjax.nn.fields import choose
+from slotjax.system.rng import stream_key
 from slotjax.training.checkpoint import Checkpoints
 from slotjax.training.optimizer import build_optimizer
-from slotjax.training.rng import stream_key
 from slotjax.training.state import TrainState, create_state
 
 

@@ -14,6 +14,7 @@ from slotjax.config.check import staged, validate
 from slotjax.errors import UserError
 from slotjax.models import Model
 from slotjax.system.console import readable
+from slotjax.system.rng import stream_key
 from slotjax.tasks import TASKS, Task
 from slotjax.training import memory, processes
 from slotjax.training.cached import learner
@@ -22,7 +23,6 @@ from slotjax.training.objective import Objective, build_objective
 from slotjax.training.optimizer import build_optimizer
 from slotjax.training.parallel import Parallel
 from slotjax.training.restore import initial_state
-from slotjax.training.rng import stream_key
 from slotjax.training.step import Step, build_train_step
 from slotjax.training.vector import Layout
 

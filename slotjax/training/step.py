@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
 
+from slotjax.system.rng import example_keys
 from slotjax.training.objective import Objective
 from slotjax.training.parallel import AXIS, Parallel
-from slotjax.training.rng import example_keys
 from slotjax.training.state import TrainState
 from slotjax.training.vector import Layout
 
