@@ -56,6 +56,17 @@ def test_both_are_clean_and_say_what_they_are(built):
     assert {"train.py", "configs/quick.py", "tests/test_wheel.py", "README.md", "LICENSE"} <= inside
 
 
+def test_the_extras_can_all_be_asked_for(built, installed, tmp_path):
+    """Without a warning of pip's; `report` brings nothing that is not there."""
+    asked = f"slotjax[data,report,video,demo] @ {built[1].as_uri()}"
+    result = subprocess.run(
+        [installed / "pip", "install", "--dry-run", asked], cwd=tmp_path, capture_output=True, text=True, timeout=900
+    )
+    assert result.returncode == 0 and "warning" not in (result.stdout + result.stderr).lower()
+    assert not re.search(r"Would install .*\b(matplotlib|jinja2|tensorboardx)\b", result.stdout, re.I)
+    assert re.search(r"Would install .*\bgradio\b", result.stdout)
+
+
 def test_the_commands_in_an_empty_folder(installed, tmp_path):
     slotjax = installed / "slotjax"
     assert run(slotjax, "--version", cwd=tmp_path) == run(
