@@ -36,7 +36,9 @@ def main() -> None:
         if argument.startswith("-") and not argument.startswith("--config."):
             parser.refuse(argument)
     if arguments.config is None:
-        raise UserError("--config is missing; start with --config quick")
+        raise UserError(
+            f"--config is missing; {f'did you mean --config {rest[0]}?' if rest else 'start with --config quick'}"
+        )
 
     from slotjax.config import experiments  # what takes long to import comes after what can be told without it
 

@@ -46,7 +46,7 @@ from slotjax.system import compilation, writing
         (evaluate, "--weights quick --method k", "--method: invalid choice: 'k'"),
         (evaluate, "--weights quick --method kmean", "did you mean kmeans\\? python -m slotjax.evaluate --help lists"),
         (evaluate, "--weights quik", "quik: no such .*; did you mean quick\\?$"),
-        (evaluate, ".", "\\.: goes with no flag; did you mean --workdir \\.\\?"),
+        (evaluate, ".", "\\.: belongs to no flag; did you mean --workdir \\.\\?"),
         (evaluate, "--weights quick --data quack", "data.name='quack': choose one of"),
         (evaluate, "--weights quick --imags 3", "--imags: no such flag; did you mean --images\\?"),
     ],

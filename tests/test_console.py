@@ -72,6 +72,9 @@ def test_commands_speak_of_themselves_as_they_were_called(monkeypatch, capsys):
 MISTYPED = {
     "train --config quik": "did you mean quick?",
     "train --config quick:tinny": "did you mean tiny?",
+    "help": "did you mean --help?",
+    "train quick": "--config is missing; did you mean --config quick?",
+    "report runs/quick": "did you mean --workdir runs/quick?",
     "train --config quick --wokdir x": "did you mean --workdir?",
     "segment --weights clever6 a.png": "did you mean clevr6?",
     "segment --weights clevr6 a.png": "a.png: no such file",

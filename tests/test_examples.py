@@ -1,6 +1,8 @@
 """The examples run from top to bottom and do what they say; the notebooks are made of them."""
 
+import re
 import runpy
+import tomllib
 
 import numpy as np
 import pytest
@@ -17,9 +19,18 @@ def test_a_notebook_is_its_script(script):
     wanted, notebook = jupytext.read(script), jupytext.read(script.with_suffix(".ipynb"))
     cells = [[(cell.cell_type, cell.source) for cell in book.cells] for book in (wanted, notebook)]
     assert cells[0] == cells[1], "write it again: jupytext --to ipynb examples/NAME.py"
+    pytest.importorskip("nbformat").validate(notebook)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert code[0].source.startswith("%pip install -q slotjax")
     assert not any(cell.outputs for cell in code)
+
+
+def test_every_notebook_opens_in_colab_from_the_page():
+    """https://colab.research.google.com/github/OWNER/NAME/blob/BRANCH/PATH, of the project's own repository."""
+    source = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]["Source"]
+    begin = source.replace("https://github.com/", "https://colab.research.google.com/github/") + "/blob/main/"
+    links = re.findall(r"\]\((https://colab[^)]*)\)", (ROOT / "docs" / "notebooks.md").read_text())
+    assert sorted(links) == [f"{begin}examples/{script.stem}.ipynb" for script in EXAMPLES]
 
 
 @pytest.mark.slow

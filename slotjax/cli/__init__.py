@@ -140,17 +140,19 @@ class Parser(argparse.ArgumentParser):
 
     def refuse(self, argument: str) -> NoReturn:
         """Raises the `UserError` for what is none of the flags."""
-        flags = [flag for action in self._actions for flag in action.option_strings]
         if argument.startswith("-"):
-            self.error(f"{argument}: no such flag{nearest(argument.partition('=')[0], flags)}")
-        run = "--workdir" in flags and os.path.isdir(argument)
-        self.error(f"{argument}: goes with no flag{f'; did you mean --workdir {argument}?' if run else ''}")
+            self.error(f"{argument}: no such flag{nearest(argument.partition('=')[0], self._flags())}")
+        meant = f"; did you mean --workdir {argument}?" if "--workdir" in self._flags() else ""
+        self.error(f"{argument}: belongs to no flag{meant}")
+
+    def _flags(self) -> list[str]:
+        return [flag for action in self._actions for flag in action.option_strings]
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         try:
             super()._check_value(action, value)
         except argparse.ArgumentError as error:
-            error.message += nearest(value, action.choices or ())
+            error.message += nearest(value, [*(action.choices or ()), *self._flags()])  # as in `slotjax help`
             raise
 
     def error(self, message: str) -> NoReturn:

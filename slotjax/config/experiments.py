@@ -12,6 +12,7 @@ from slotjax.errors import UserError, nearest
 from slotjax.nn.fields import choose
 from slotjax.system import packaged
 
+UNMEASURED = "What says nothing of time was not measured; the papers' own sizes take a GPU, for hours or days."
 _VARIANT = re.compile(r"^    (\w+)  +(\S.*)$", re.MULTILINE)
 
 
@@ -62,7 +63,7 @@ def listing() -> str:
         lines += [f"{name}: {summary.rstrip('.')}{cost(name)}"]
         several = {x.partition(":")[2]: "of these" for x in packaged.costs() if x.startswith(f"{name}:") and "," in x}
         lines += [f"    :{x:<18} {line}{cost(f'{name}:{x}')}" for x, line in (variants | several).items()]
-    return "\n".join(lines)
+    return "\n".join([*lines, "", UNMEASURED])
 
 
 def cost(name: str) -> str:
