@@ -10,7 +10,7 @@ from slotjax.nn.cpu import convolution
 from slotjax.nn.cpu.convolution import conv_transpose, convolve
 from slotjax.nn.cpu.convolution import plain_conv_transpose as reference
 from slotjax.nn.cpu.convolution import plain_convolve as plain
-from slotjax.nn.layers import Conv, ConvTranspose, depth_to_space
+from slotjax.nn.layers import Conv, ConvTranspose
 
 DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
@@ -100,12 +100,6 @@ def test_is_the_transpose_of_a_convolution(size, stride):
     picture = jnp.zeros((batch, height * stride, width * stride, kernel.shape[-1]))
     (expected,) = jax.vjp(convolution, picture)[1](inputs)
     np.testing.assert_allclose(conv_transpose(inputs, kernel, stride), expected, atol=1e-4)
-
-
-def test_depth_to_space_places_blocks_row_by_row():
-    out = depth_to_space(jnp.arange(16).reshape(1, 1, 2, 8), 2)
-    np.testing.assert_array_equal(out[0, :, :, 0], [[0, 2, 8, 10], [4, 6, 12, 14]])
-    np.testing.assert_array_equal(out[0, :, :, 1], out[0, :, :, 0] + 1)
 
 
 def test_the_layer_adds_its_bias_and_computes_in_its_dtype():

@@ -10,6 +10,7 @@ from slotjax.api import jitted_apply
 from slotjax.nn.decoders import MLPBroadcastDecoder, SpatialBroadcastDecoder
 from slotjax.nn.decoders.mlp import OwnPlaceLayer
 from slotjax.nn.frames import LEAST_SPREAD, SlotFrame, attended
+from slotjax.nn.layers import pixels
 from slotjax.nn.positions import centers, fourier
 
 decode = jax.jit(slotjax.decode, static_argnames="model")
@@ -89,7 +90,8 @@ def test_a_slot_that_moves_is_drawn_alike_elsewhere(decoder, step):
     slot, inner = np.random.default_rng(0).normal(size=8), slice(5, 11)
     at = np.array([[*slot, 0, 0, 0.2, 0.3], [*slot, 2 * step / 16, -2 * step / 16, 0.2, 0.3]], np.float32)
     params = jax.jit(decoder.init)(jax.random.key(0), at)
-    here, there = np.asarray(jax.jit(decoder.apply)(params, at))
+    drawn = jax.jit(lambda params: decoder.apply(params, at, None, None, False, method="draw"))(params)
+    here, there = np.asarray(pixels(jnp.concatenate([drawn.components, drawn.mask_logits], -2)))
     assert here.std() > 1e-3
     moved = np.roll(here, (step, -step), axis=(0, 1))  # its edges come from the other side, or from SAME padding
     np.testing.assert_allclose(there[inner, inner], moved[inner, inner], atol=1e-5)

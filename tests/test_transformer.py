@@ -56,7 +56,7 @@ def test_masks_are_attention_and_slots_draw_together(drawing):
 
 def test_what_is_generated_predicts_itself(drawing):
     apply, decoder, params, slots, _ = drawing
-    generated = jax.jit(lambda: decoder.apply(params, slots, None, None, False, method="draw"))().components
+    generated = jax.jit(lambda: decoder.apply(params, slots, None, None, False, method="draw"))().components[..., 0]
     again, _ = apply(slots, generated[:, 0], jnp.zeros(2, jnp.int32))
     np.testing.assert_allclose(again, generated, atol=1e-4)
 

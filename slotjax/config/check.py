@@ -44,6 +44,7 @@ def validate(config: ConfigDict) -> None:
         check(where, hint, value_at(config, where))
     choose("data.name", {**SCENES, **STORED}, config.data.name)
     check_data(config)
+    check_mesh(config)
     if not isinstance(config.get("model"), ConfigDict) or "name" not in config.model:
         raise UserError(f"model.name {MISSING}")
     model = build_model(config.model)
@@ -94,6 +95,12 @@ def check_data(config: ConfigDict) -> None:
             raise UserError(f"data.{field}={shown(value)}: is for rendered scenes, {data.name} is read: leave it out")
     if rendered:
         check_options(data.name, data.options)
+
+
+def check_mesh(config: ConfigDict) -> None:
+    """Raises a `UserError` for devices that are to work together in a way in which they cannot."""
+    if config.parallel == "pmap" and config.mesh.model > 1:
+        raise UserError(f"mesh.model={config.mesh.model}: is for parallel=jit; set that, or mesh.model=1")
 
 
 def check_losses(config: ConfigDict) -> None:

@@ -39,7 +39,7 @@ def from_fields(fields: Any) -> ConfigDict:
     if not isinstance(fields, dict):
         raise ValueError("it holds no fields")
     try:
-        config = ConfigDict(fields)
+        config = ConfigDict({"mesh": {}} | fields)  # a section that has come since
         for name, section in defaults().items():
             if isinstance(section, ConfigDict) and isinstance(config.get(name), ConfigDict):
                 config[name] = ConfigDict(section.to_dict() | config[name].to_dict())

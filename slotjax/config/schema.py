@@ -13,6 +13,7 @@ from slotjax.nn.fields import Range
 
 STEPS = 2**31 - 1  # steps are counted in int32
 MOST_IMAGES = 10**6
+MOST_DEVICES = 10**6
 FLOAT = 1e38  # the largest that float32 holds, or so
 
 Steps = Annotated[int, Range(1, STEPS)]
@@ -80,6 +81,14 @@ class Eval:
 
 
 @dataclass
+class Mesh:
+    """Which devices work together, with parallel="jit" (docs/scaling.md)."""
+
+    data: Annotated[int, Range(0, MOST_DEVICES)] = 0  # shares of the batch; 0: as many as the devices make
+    model: Annotated[int, Range(1, MOST_DEVICES)] = 1  # devices that have a share together, a part of each picture
+
+
+@dataclass
 class Experiment:
     """A whole config, but for `model`."""
 
@@ -87,12 +96,13 @@ class Experiment:
     parallel: Literal["pmap", "jit"] = "pmap"
     # Of a CPU: "devices" gives each core a share of the batch, which is faster if convolutions are large.
     cores: Literal["threads", "devices"] = "threads"
+    mesh: Mesh = field(default_factory=Mesh)
     data: Data = field(default_factory=Data)
     train: Train = field(default_factory=Train)
     eval: Eval = field(default_factory=Eval)
 
 
-SECTIONS = {"data": Data, "train": Train, "eval": Eval}
+SECTIONS = {"mesh": Mesh, "data": Data, "train": Train, "eval": Eval}
 
 
 def defaults() -> ConfigDict:

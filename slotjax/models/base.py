@@ -12,6 +12,9 @@ from jax import export
 
 from slotjax.errors import UserError
 from slotjax.nn.competition import Competition
+from slotjax.nn.decoders.base import Drawn
+from slotjax.nn.layers import pixels, weighed_sum
+from slotjax.nn.partition import spread
 
 
 @struct.dataclass
@@ -193,7 +196,16 @@ def compose(components: jax.Array, mask_logits: jax.Array) -> Output:
       components: [*b, k, h, w, c].
       mask_logits: [*b, k, h, w].
     """
-    components, mask_logits = components.astype(jnp.float32), mask_logits.astype(jnp.float32)
-    masks = jax.nn.softmax(mask_logits, axis=-3)
-    reconstruction = (masks[..., None] * components).sum(-4)
-    return Output(masks=masks, mask_logits=mask_logits, components=components, reconstruction=reconstruction)
+    return composed(Drawn(components[..., None], mask_logits[..., None, None]))
+
+
+def composed(drawn: Drawn) -> Output:
+    """`compose` of what a decoder drew."""
+    components, mask_logits = (spread(x.astype(jnp.float32), -4) for x in (drawn.components, drawn.mask_logits))
+    return Output(
+        masks=pixels(jax.nn.softmax(mask_logits, axis=-5))[..., 0],
+        mask_logits=pixels(mask_logits)[..., 0],
+        components=pixels(components),
+        reconstruction=pixels(weighed_sum(components, mask_logits)),
+        target=drawn.target,
+    )

@@ -6,9 +6,10 @@ from functools import partial
 from typing import Annotated, Any, ClassVar
 
 import jax
+import jax.numpy as jnp
 
 from slotjax.errors import UserError
-from slotjax.models.base import Model, Output, compose
+from slotjax.models.base import Model, Output, composed
 from slotjax.nn.backbones import Backbone, Given, Pixels
 from slotjax.nn.decoders import Decoder
 from slotjax.nn.encoders import Encoder
@@ -87,10 +88,11 @@ class ObjectDiscovery(Model):
     def decode(self, slots: jax.Array, target: jax.Array | None = None, key: jax.Array | None = None) -> Output:
         """slots [*b, k, d], as `Output` has them -> components, masks and reconstruction; see `Decoder`."""
         drawn = self.decoder.draw(slots, target, key, self.remat)
-        logits = drawn.mask_logits
         if self.background:
-            logits = logits.at[..., 0, :, :].add(self.background)
-        return dataclasses.replace(compose(drawn.components, logits), target=drawn.target)
+            first = jnp.arange(slots.shape[-2]) == 0
+            more = jnp.where(first, self.background, 0.0)[:, None, None, None, None]
+            drawn = drawn._replace(mask_logits=drawn.mask_logits + more)
+        return composed(drawn)
 
     def start(self, slots: jax.Array) -> jax.Array:
         return self.decoder.frame.start(slots, self.attention.slot_dim)

@@ -10,11 +10,10 @@ import jax
 import jax.numpy as jnp
 
 from slotjax.errors import UserError, shown
-from slotjax.models.base import Model, Output, compose
+from slotjax.models.base import Model, Output, composed
 from slotjax.models.cues import check_cues, cues_of
 from slotjax.models.targets import MAKERS, Targets, channels, flow_of, pick, target_of
-from slotjax.nn.decoders import Decoder
-from slotjax.nn.decoders.base import rematerialised
+from slotjax.nn.decoders.base import SlotwiseDecoder, rematerialised
 from slotjax.nn.encoders import Encoder
 from slotjax.nn.fields import Range
 from slotjax.nn.frames import AttendedFrame
@@ -38,7 +37,7 @@ class VideoDiscovery(Model):
     resolution: tuple[int, int]
     encoder: Encoder
     predictor: Predictor
-    decoder: Decoder
+    decoder: SlotwiseDecoder
     targets: Targets = ("image",)
     first_iterations: Annotated[int, Range(0, 1000)] = 0
     remat: bool = False
@@ -151,8 +150,7 @@ class VideoDiscovery(Model):
 
     def decode(self, slots: jax.Array) -> Output:
         """slots [b, t, k, d] of videos, or [b, k, d] of frames -> components, masks and reconstruction."""
-        drawn = self._of_each(self.decoder, slots, slots.ndim - 1)
-        return compose(drawn[..., :-1], drawn[..., -1])
+        return composed(self.decoder.split(self._of_each(self.decoder, slots, slots.ndim - 1)))
 
     def locate(self, slots: jax.Array, attention: jax.Array) -> jax.Array:
         """slots [b, t, k, d] and where they attend [b, t, k, n] -> what `decode` takes."""

@@ -1,5 +1,6 @@
 """Convolutional and dense layers: the plain ones, or on a CPU the equal forms of `slotjax.nn.cpu`."""
 
+import math
 from functools import partial
 from typing import Any, ClassVar
 
@@ -8,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from slotjax.nn import cpu
-from slotjax.nn.cpu import convolution, dense
+from slotjax.nn.cpu import composition, convolution, dense
 
 
 class _Layer(nn.Module):
@@ -57,8 +58,40 @@ def _dot_general(inputs: jax.Array, kernel: jax.Array, dimensions: Any, precisio
 Dense = partial(nn.Dense, dot_general=_dot_general)
 
 
-def depth_to_space(inputs: jax.Array, block: int) -> jax.Array:
-    """[b, h, w, block * block * c] -> [b, h * block, w * block, c]; channels run (row in block, column in block, c)."""
-    batch, height, width, channels = inputs.shape
-    x = inputs.reshape(batch, height, width, block, block, channels // block**2)
-    return x.transpose(0, 1, 3, 2, 4, 5).reshape(batch, height * block, width * block, channels // block**2)
+class PatchDense(nn.Module):
+    """A dense layer that gives `channels` numbers for each pixel of a patch, channel after channel, row by row.
+
+    Its parameters' outputs run (row in patch, column in patch, channel): it is they that are turned around, as they are
+    few.
+    """
+
+    channels: int
+    patch: int
+    kernel_init: nn.initializers.Initializer
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, inputs: jax.Array) -> jax.Array:
+        """[..., d] -> [..., channels * patch * patch]."""
+        size = self.channels * self.patch**2
+        kernel = self.param("kernel", self.kernel_init, (inputs.shape[-1], size), jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros_init(), (size,), jnp.float32)
+        kernel, bias = (self._by_channel(x).astype(self.dtype) for x in (kernel, bias))
+        return product(inputs.astype(self.dtype), kernel) + bias
+
+    def _by_channel(self, x: jax.Array) -> jax.Array:
+        return x.reshape(*x.shape[:-1], self.patch**2, self.channels).swapaxes(-1, -2).reshape(x.shape)
+
+
+def weighed_sum(components: jax.Array, mask_logits: jax.Array) -> jax.Array:
+    """See `slotjax.nn.cpu.composition.plain_compose`."""
+    operation = composition.compose if cpu.fast() else composition.plain_compose
+    return operation(components, mask_logits)
+
+
+def pixels(patches: jax.Array) -> jax.Array:
+    """Square patches of q pixels, row by row, [*b, h, w, c, q] -> the pictures [*b, h * side, w * side, c]."""
+    *batch, height, width, channels, size = patches.shape
+    side = math.isqrt(size)
+    x = patches.reshape(-1, height, width, channels, side, side).transpose(0, 1, 4, 2, 5, 3)
+    return x.reshape(*batch, height * side, width * side, channels)

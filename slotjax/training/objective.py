@@ -7,6 +7,7 @@ import jax
 
 from slotjax.losses import Batch, Weight, weigh
 from slotjax.models import Model
+from slotjax.nn.partition import spread
 from slotjax.tasks.base import answer
 
 # (params, batch, keys [b], step) -> the loss, a scalar mean over the batch, and scalar metrics, "loss" among them
@@ -21,6 +22,10 @@ def build_objective(model: Model, weights: Mapping[str, Weight]) -> Objective:
     """
 
     def objective(params: Any, batch: Batch, keys: jax.Array, step: jax.Array) -> tuple[jax.Array, dict]:
+        batch = {
+            **batch,
+            **{name: spread(batch[name], -3) for name in model.inputs},
+        }  # its rows
         metrics = weigh(weights, answer(model, params, batch, keys), batch, step)
         return metrics["loss"], metrics
 

@@ -30,7 +30,8 @@ from slotjax.training.vector import Layout
 MAY_CHANGE = (
     "train.num_steps", "train.micro_batches", "train.log_every", "train.eval_every", "train.checkpoint_every",
     "train.keep_checkpoints", "train.on_nonfinite", "eval.batch_size", "eval.pictures",
-    "data.num_workers", "data.path", "data.feature_cache", "parallel", "cores", "model.remat", "model.backbone.weights",
+    "data.num_workers", "data.path", "data.feature_cache", "parallel", "cores", "mesh.data", "mesh.model",
+    "model.remat", "model.backbone.weights",
 )  # fmt: skip
 
 
@@ -93,7 +94,7 @@ def open_run(config: ConfigDict, workdir: Path) -> Run:
     identify(config)  # first: a layer, say, may be one that only the file's network has
     validate(config)
     check_workdir(config, workdir)
-    parallel = Parallel(config.parallel, config.train.batch_size)
+    parallel = Parallel(config.parallel, config.train.batch_size, **config.mesh)
     feed = open_feed(config, cached=bool(config.data.feature_cache))
     model, stages = learner(config), open_stages(config)
     state = jax.eval_shape(lambda: initial_state(config, model))
@@ -115,16 +116,18 @@ def fit(
 ) -> tuple[int, str]:
     """In how many micro-batches the step fits, and what to say of memory."""
     example = {name: feed.lesson[name] for name in feed.fields}
-    image_bytes = max(memory.bytes_per_image(objective, params, example) for objective in objectives)
+    image_bytes = max(memory.bytes_per_image(objective, params, example) for objective in objectives) // parallel.model
     free = memory.free_bytes(parallel.own_devices[0])
-    parts = memory.choose_micro_batches(config.train.micro_batches, parallel.per_device, image_bytes, free)
+    parts = memory.choose_micro_batches(config.train.micro_batches, parallel.per_share, image_bytes, free)
     parts = int(processes.everyones(parts).max())
-    whole = readable(image_bytes * parallel.per_device)
-    note = f"memory: about {whole} for {parallel.per_device} images a device"
+    whole = readable(image_bytes * parallel.per_share)
+    note = f"memory: about {whole} for {parallel.per_share} images a device"
+    if parallel.model > 1:
+        note += f" ({parallel.model} devices share them)"
     if free is not None:
         note += f", {readable(free)} free"
     if parts > 1:
-        note += f": {parts} micro-batches of {parallel.per_device // parts}, the same loss and gradients"
+        note += f": {parts} micro-batches of {parallel.per_share // parts}, the same loss and gradients"
     return parts, note
 
 

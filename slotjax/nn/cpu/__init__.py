@@ -1,7 +1,8 @@
-"""Forms of convolutions and dense layers that XLA's CPU compiler is fast at, each beside the plain form that it equals.
+"""Forms of layers, and of a sum over slots, that XLA's CPU compiler is fast at, each beside its equal, the plain form.
 
 They have a reverse-mode derivative only. Where the default backend is no CPU the plain forms are used, and on a CPU
-within `plain()`: there `jax.jvp`, `jax.hessian` and `jax.linearize` work.
+within `plain()`: there `jax.jvp`, `jax.hessian` and `jax.linearize` work. So they are where devices share a picture, as
+the compiler then has to part them.
 """
 
 from collections.abc import Generator
@@ -9,12 +10,14 @@ from contextlib import contextmanager
 
 import jax
 
+from slotjax.nn.partition import shared
+
 _plain = False
 
 
 def fast() -> bool:
     """Whether layers that are traced now take the forms in this room."""
-    return not _plain and jax.default_backend() == "cpu"
+    return not (_plain or shared()) and jax.default_backend() == "cpu"
 
 
 @contextmanager

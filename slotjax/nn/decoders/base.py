@@ -13,10 +13,13 @@ PARTS = 8  # of the slots, where activations are computed again instead of kept
 
 
 class Drawn(NamedTuple):
-    """What slots drew: components [*b, k, h, w, c] and mask logits [*b, k, h, w].
+    """What slots drew: components [*b, k, h, w, c, q] and mask logits [*b, k, h, w, 1, q].
+
+    h and w count square patches of q pixels, which are row by row; q is 1 where pixels are drawn one by one. Pixels
+    are brought to their places when slots have been summed over, which leaves little to move.
 
     Attributes:
-      target: [*b, h, w, c], what they were to draw, where they drew only a part of it; else None.
+      target: [*b, h, w, c], what they were to draw, pixel by pixel, where they drew only a part of it; else None.
     """
 
     components: jax.Array
@@ -56,7 +59,7 @@ class SlotwiseDecoder(nn.Module):
     """A decoder that draws every slot on its own; a subclass says what one slot draws.
 
     That is `__call__`: slots [m, d], followed by the numbers of `frame` -> [m, h, w, c + 1], components and, last, mask
-    logits.
+    logits; or something else that `split` takes apart.
     """
 
     def draw(self, slots: jax.Array, target: jax.Array | None, key: jax.Array | None, remat: bool) -> Drawn:
@@ -70,8 +73,11 @@ class SlotwiseDecoder(nn.Module):
         flat = slots.reshape(math.prod(slots.shape[:-1]), slots.shape[-1])
         remat = remat and not self.is_initializing()
         drawn = rematerialised(self, flat, *others) if remat else own(flat, *others)
-        drawn = drawn.reshape(*slots.shape[:-1], *drawn.shape[1:])
-        return Drawn(drawn[..., :-1], drawn[..., -1])
+        return self.split(drawn.reshape(*slots.shape[:-1], *drawn.shape[1:]))
+
+    def split(self, drawn: jax.Array) -> Drawn:
+        """What `__call__` returns, with any axes in place of its first, apart."""
+        return Drawn(drawn[..., :-1, None], drawn[..., -1:, None])
 
     def in_training(self) -> "SlotwiseDecoder":
         """It is the same always."""

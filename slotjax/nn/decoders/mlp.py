@@ -12,7 +12,7 @@ from slotjax.nn.decoders.base import Drawn, SlotwiseDecoder, check_multiple
 from slotjax.nn.fields import Count, Counts, Range, Resolution, Small
 from slotjax.nn.frames import Frame, PictureFrame
 from slotjax.nn.initializers import keys_of_examples
-from slotjax.nn.layers import Dense, depth_to_space, product
+from slotjax.nn.layers import Dense, PatchDense, product
 from slotjax.nn.positions import fourier
 
 MOST_FEATURES = 2**22  # octaves times positions
@@ -134,7 +134,9 @@ class MLPBroadcastDecoder(SlotwiseDecoder):
 
     @nn.compact
     def __call__(self, slots: jax.Array, places: Places | None = None) -> jax.Array:
-        """slots [m, d + frame.size] -> [m, h, w, out_channels + 1]: components and mask logits.
+        """slots [m, d + frame.size] -> [m, h / patch, w / patch, (out_channels + 1) * patch * patch].
+
+        Components and mask logits of every patch, channel after channel, each row by row.
 
         Args:
           places: rows [m, r] and columns [m, c] of the positions that are drawn, as a smaller picture; None: all.
@@ -154,9 +156,12 @@ class MLPBroadcastDecoder(SlotwiseDecoder):
         x = nn.relu(slot[:, None, None, :] + place)
         for i, features in enumerate(self.hidden[1:], start=1):
             x = nn.relu(Dense(features, kernel_init=he, dtype=self.dtype, name=f"dense{i}")(x))
-        size = (self.out_channels + 1) * self.patch**2
-        last = Dense(size, kernel_init=he, dtype=self.dtype, name=f"dense{len(self.hidden)}")
-        return depth_to_space(last(x), self.patch)
+        return PatchDense(self.out_channels + 1, self.patch, he, self.dtype, name=f"dense{len(self.hidden)}")(x)
+
+    def split(self, drawn: jax.Array) -> Drawn:
+        """See `SlotwiseDecoder`."""
+        drawn = drawn.reshape(*drawn.shape[:-1], self.out_channels + 1, self.patch**2)
+        return Drawn(drawn[..., :-1, :], drawn[..., -1:, :])
 
     def check(self) -> None:
         """Raises a `UserError` if no grid gives `resolution`, or its features would not be worth their memory."""

@@ -54,7 +54,7 @@ class TransformerDecoder(nn.Module):
         if self.training and self.permutations and key is not None:
             keys = jax.vmap(jax.random.fold_in, (0, None))(keys_of_examples(key, len(slots)), 1)  # 0 would draw slots
             number = jax.vmap(lambda one: jax.random.randint(one, (), 0, len(orders(*self.resolution))))(keys)
-        return Drawn(*self(slots, target, number))
+        return _drawn(*self(slots, target, number))
 
     @nn.compact
     def __call__(self, slots: jax.Array, target: jax.Array, number: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -101,7 +101,11 @@ class TransformerDecoder(nn.Module):
 
         known = jnp.zeros((len(slots), height, width, self.out_channels), jnp.float32)
         known = jax.lax.fori_loop(0, height * width, one_more, known)
-        return Drawn(*self(slots, known, number))
+        return _drawn(*self(slots, known, number))
+
+
+def _drawn(components: jax.Array, mask_logits: jax.Array) -> Drawn:
+    return Drawn(components[..., None], mask_logits[..., None, None])
 
 
 class Block(nn.Module):
