@@ -2,7 +2,7 @@
 
 IMAGE is a picture, a folder of pictures, or a pattern such as 'photos/*.jpg'. The model sees the whole picture, resized
 to what it was trained on; what is found is drawn at the picture's own size:
-  NAME_overlay.png   the picture tinted by slot
+  NAME_overlay.png   the picture in grey, tinted by slot
   NAME_segments.png  each pixel's slot, as numbers 0, 1, 2, ... with the same colours
   NAME_segments.npz  the same as an array, `segments`
   NAME_slots.png     what the model saw and what every slot draws
