@@ -12,7 +12,7 @@ from helpers import config_of, images_of, tiny
 from PIL import Image
 
 import slotjax
-from slotjax.api import evidence, masks_at
+from slotjax.api import evidence, jitted_apply, masks_at
 from slotjax.config.backbone import identify
 from slotjax.config.check import validate
 from slotjax.data import feature_cache
@@ -67,8 +67,8 @@ def params(model):
 
 def test_slots_reconstruct_what_the_backbone_sees(model, params):
     images = images_of(model)
-    out = slotjax.apply(model, params, images, jax.random.key(1))
-    features = slotjax.features(model.backbone, params["backbone"], images)
+    out = jax.device_get(jitted_apply(model, params, images, jax.random.key(1)))
+    features = jax.jit(slotjax.features, static_argnums=0)(model.backbone, params["backbone"], images)
     assert out.target.shape == out.reconstruction.shape == (2, 4, 4, 32)
     np.testing.assert_allclose(out.target.reshape(2, 16, 32), features, atol=1e-5)
     np.testing.assert_allclose((out.masks[..., None] * out.components).sum(1), out.reconstruction, atol=1e-5)
@@ -88,7 +88,7 @@ def drawn(channels: int) -> Output:
     rng = np.random.default_rng(0)
     normal = [jnp.asarray(rng.normal(size=size), jnp.float32) for size in ((2, 3, 4, 6, channels), (2, 3, 4, 6))]
     target = jnp.asarray(rng.normal(size=(2, 4, 6, channels)), jnp.float32)
-    return dataclasses.replace(compose(*normal), target=target)
+    return dataclasses.replace(jax.jit(compose)(*normal), target=target)
 
 
 def test_responsibilities_are_of_features_where_slots_draw_features():

@@ -18,8 +18,8 @@ from slotjax.errors import UserError
 SIZE, FRAMES = (48, 48), 10
 
 
-@partial(jax.jit, static_argnames="panning")
-def unpainted(key: jax.Array, panning: bool) -> dict:
+@jax.jit
+def unpainted(key: jax.Array, panning: jax.Array) -> dict:
     """A moving scene without its pictures, which take longest to compile, and with what they do not show."""
     world, velocity, pan = sample_throw(key, 3, 6)
     course = follow(world, velocity, pan * panning, FRAMES)

@@ -3,37 +3,30 @@
 import json
 import math
 import os
-import re
 import subprocess
 import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
-from helpers import ENVIRONMENT, config_of, figures, images_of, tiny, untrained
+from helpers import ENVIRONMENT, config_of, figures, tiny, untrained
 from ml_collections import ConfigDict
 from PIL import Image
 
-import slotjax
 from slotjax import weights
-from slotjax.errors import RunFailed, UserError
+from slotjax.errors import UserError
 from slotjax.models import build_model
 from slotjax.nn import cpu
-from slotjax.system.console import duration
 from slotjax.system.rng import stream_key
 from slotjax.training import memory, parallel
-from slotjax.training.checkpoint import Checkpoints
 from slotjax.training.feed import open_feed
 from slotjax.training.loop import train
-from slotjax.training.metrics_log import MetricsFile, read_metrics
 from slotjax.training.objective import build_objective
 from slotjax.training.optimizer import build_optimizer, learning_rate
 from slotjax.training.parallel import Parallel
-from slotjax.training.progress import RECENT, Progress
 from slotjax.training.restore import first_state, initial_state, restore_state
-from slotjax.training.run import open_run, open_stages
+from slotjax.training.run import open_run
 from slotjax.training.step import Step, build_train_step
 
 
@@ -66,7 +59,12 @@ def expected_step(run):
 
 @pytest.mark.parametrize(
     ("devices", "mode", "micro_batches"),
-    [(4, "pmap", 1), (4, "jit", 1), pytest.param(1, "pmap", 4, marks=pytest.mark.slow), (2, "jit", 2)],
+    [
+        (4, "pmap", 1),
+        (2, "jit", 2),
+        pytest.param(4, "jit", 1, marks=pytest.mark.slow),
+        pytest.param(1, "pmap", 4, marks=pytest.mark.slow),
+    ],
 )
 def test_step_does_not_depend_on_devices_or_parts(run, expected_step, devices, mode, micro_batches):
     expected_params, expected = expected_step
@@ -130,15 +128,6 @@ def test_stop_and_resume_equals_one_go(tmp_path):
     assert list((tmp_path / "whole" / "tensorboard").iterdir())
 
 
-def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
-    config = tiny("tetrominoes", learning_rate=1e12, warmup_steps=0, checkpoint_every=1, eval_every=100, num_steps=50)
-    with pytest.raises(RunFailed, match=r"step \d+: .*not finite; the last good checkpoint is .*checkpoints/\d+"):
-        train(config, tmp_path)
-    step = Checkpoints(tmp_path).latest_step
-    assert step is not None
-    assert step < 50
-
-
 def test_a_workdir_of_another_experiment_is_left_alone(tmp_path):
     config = tiny("tetrominoes")
     untrained(config, tmp_path)
@@ -157,7 +146,7 @@ def first(config):
 
 def test_training_starts_from_the_parameters_of_another_run(run, tmp_path):
     config, path = run.config.copy_and_resolve_references(), tmp_path / "trained.safetensors"
-    trained = jax.tree.map(lambda x: x + 1, first(config).params)
+    trained = jax.tree.map(lambda x: x + 1, jax.device_get(first(config).params))
     weights.save(path, config.to_dict(), trained)
     config.train.start_from = str(path)
     state = first(config)
@@ -176,28 +165,6 @@ def test_parameters_that_cannot_be_started_from_are_named(name, message, tmp_pat
     with pytest.raises(UserError, match=message):
         train(tiny("tetrominoes", start_from=name), tmp_path)
     assert not list(tmp_path.glob("*.json*"))
-
-
-def test_metrics_file_drops_what_comes_again_and_half_lines(tmp_path, capsys):
-    path = tmp_path / "metrics.jsonl"
-    path.write_text('{"step": 1, "loss": 2.0}\n{"step": 5, "loss": 1.0}\n{"step": 6, "lo')
-    assert [row["step"] for row in read_metrics(path)] == [1, 5]
-    file = MetricsFile(path, 4)
-    file.write({"step": 5, "loss": 0.5})
-    file.close()
-    assert [row["loss"] for row in read_metrics(path)] == [2.0, 0.5]
-    assert capsys.readouterr().err == ""
-
-
-def test_metrics_file_keeps_a_copy_of_what_it_cannot_read(tmp_path, capsys):
-    path = tmp_path / "metrics.jsonl"
-    damaged = '{"step": 1, "loss": 2.0}\n{"step": 2, "lo\x00\x00\n{"step": 3, "loss": 1.0}\n'
-    path.write_text(damaged)
-    MetricsFile(path, 3).close()
-    assert [row["step"] for row in read_metrics(path)] == [1, 3]
-    said = capsys.readouterr().err
-    assert said.startswith(f"warning: {path}: left out 1 line that cannot be read") and "metrics.damaged.jsonl" in said
-    assert (tmp_path / "metrics.damaged.jsonl").read_text() == damaged
 
 
 def test_memory_is_estimated_and_parts_are_chosen(run):
@@ -270,11 +237,6 @@ def test_lowers_for_accelerators(run):
             assert jax.export.export(jax.jit(run.feed.render), platforms=[platform])(keys).platforms == (platform,)
 
 
-def test_durations_for_people():
-    assert [duration(s) for s in (5, 150, 599, 600)] == ["5 s", "2.5 min", "10 min", "10 min"]
-    assert [duration(s) for s in (4 * 3600, 5 * 86400)] == ["4.0 h", "5 days"]
-
-
 def test_cores_that_divide_the_batch_become_devices():
     assert [parallel.devices_for(batch, cores) for batch, cores in ((16, 2), (15, 2), (4, 64), (512, 64), (7, 1))] == [
         2, 1, 4, 8, 1,
@@ -290,70 +252,6 @@ def test_a_device_for_each_core_unless_the_user_said_otherwise(variables, expect
         [sys.executable, "-c", code], env=ENVIRONMENT | variables, capture_output=True, text=True, check=True
     )
     assert int(done.stdout) == (expected or parallel.devices_for(16, parallel.usable_cores()))
-
-
-def test_what_is_left_goes_by_the_recent_pace(monkeypatch, capsys):
-    now = 0.0
-    monkeypatch.setattr("time.perf_counter", lambda: now)
-    logger = Progress(0, 1_000)
-    logger.start_clock(0)
-    for line in range(1, 1 + 2 * RECENT):
-        now += 100.0 if line <= RECENT else 10.0  # ten steps a line: a busy machine, then a free one
-        logger.show(10 * line, 0.5, 1.0)
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[RECENT - 1].endswith(f"{duration((1_000 - 10 * RECENT) * 10.0)} left")
-    assert lines[-1].endswith(f"{duration((1_000 - 20 * RECENT) * 1.0)} left")
-    logger.show(1_000, 0.5, 1.0)  # what is written and scored now takes time, but no steps are left
-    assert capsys.readouterr().out == "step 1000/1000  loss 0.50000  1.0 images/s\n"
-
-
-def test_the_bar_tells_loss_speed_time_left_and_the_last_figure(monkeypatch, capsys):
-    monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes the stream for a terminal
-    monkeypatch.setenv("COLUMNS", "100")
-    now = 0.0
-    monkeypatch.setattr("time.perf_counter", lambda: now)
-    bar = Progress(0, 1_000)
-    bar.start_clock(0)
-    now += 5 * 60.0
-    bar.show(500, 0.25, 12.5)
-    bar.evaluated("fg_ari 0.9123")
-    bar.close()
-    shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", capsys.readouterr().out)
-    assert re.search(r"500/1000 \S+ +loss 0.25000  12.5 images/s  5.0 min left fg_ari 0.9123", shown)
-
-
-def test_a_curriculum_changes_the_step_on_the_way(tmp_path, capsys):
-    """The first steps are those of a run with fewer iterations, the last ones those of a run with more."""
-    config = tiny("quick", num_steps=4, log_every=1, eval_every=4, checkpoint_every=2)
-    config.model.num_iterations, config.train.stages = 3, ({"until": 2, "model.num_iterations": 1},)
-    train(config, tmp_path / "staged")
-    assert "step 3  from here on model.num_iterations=3" in capsys.readouterr().out
-    short = config.copy_and_resolve_references()
-    short.model.num_iterations, short.train.stages, short.train.num_steps = 1, (), 4
-    train(short, tmp_path / "one")
-    losses = [[row["loss"] for row in figures(tmp_path / name) if "loss" in row] for name in ("staged", "one")]
-    assert losses[0][:2] == losses[1][:2] and losses[0][2:] != losses[1][2:]
-    assert json.loads((tmp_path / "staged" / "config.json").read_text())["train"]["stages"] == [
-        {"until": 2, "model.num_iterations": 1}
-    ]
-    train(config, tmp_path / "staged")
-    assert "nothing to do" in capsys.readouterr().out
-
-
-def test_a_stage_may_leave_parameters_as_they_began():
-    config = tiny("quick")
-    config.train.stages = ({"until": 2, "model.decoder.position": "shared"},)
-    objectives = [stage.objective for stage in open_stages(config)]
-    model = build_model(config.model)
-    images = images_of(model)
-    params, keys = slotjax.init(model, jax.random.key(0), images), jax.random.split(jax.random.key(1), 2)
-    gradients = [
-        jax.jit(jax.grad(lambda params, minimised=minimised: minimised(params, {"image": images}, keys, 0)[0]))(params)
-        for minimised in objectives
-    ]
-    first, then = (float(optax.tree.norm(of["decoder"]["position"]["own"])) for of in gradients)
-    assert first == 0 < then
-    assert all(float(optax.tree.norm(of["decoder"]["position"]["kernel"])) > 0 for of in gradients)
 
 
 @pytest.mark.slow
