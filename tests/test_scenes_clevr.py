@@ -185,7 +185,7 @@ def test_bad_options_are_refused_before_any_work(options, message):
 
 
 def test_patterns_change_what_is_seen_and_nothing_else(scenes):
-    draw_textured = jax.jit(jax.vmap(functools.partial(clevr_textured, resolution=SIZE)))
+    draw_textured = jax.jit(jax.vmap(functools.partial(clevr_textured, resolution=SIZE, max_objects=6)))
     plain, textured = jax.device_get((scenes, draw_textured(jax.random.split(jax.random.key(0), 6))))
     np.testing.assert_array_equal(plain.segments, textured.segments)
     jax.tree.map(np.testing.assert_array_equal, plain.objects, textured.objects)

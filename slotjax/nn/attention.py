@@ -3,6 +3,7 @@
 `slot_attention` is the whole method as a pure function; `SlotAttention` owns its parameters.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -125,7 +126,7 @@ def slot_attention(
         mask = _check_mask(mask, inputs.shape[:2], normalize)
         inputs = jnp.where(mask.swapaxes(1, 2), inputs, 0)  # padding may hold NaN
     features = layer_norm(params["norm_inputs"], inputs, norm_epsilon(params))
-    initial = slots = slots.astype(jnp.float32)
+    slots = slots.astype(jnp.float32)
 
     def iteration(carry, _):
         slots, _ = carry
@@ -134,21 +135,26 @@ def slot_attention(
         return (slots, attention), ((slots, attention) if return_history else None)
 
     empty = jnp.zeros((*slots.shape[:2], inputs.shape[1]), jnp.float32)
-    iterate = partial(jax.lax.scan, iteration, (slots, empty), unroll=num_iterations <= UNROLLED)
-    if gradient == "all":
-        (slots, attention), history = iterate(length=num_iterations)
-    else:
-        (slots, attention), history = iterate(length=num_iterations - 1)
-        slots = jax.lax.stop_gradient(slots)
-        if gradient == "implicit":
-            slots = fixed_point(lambda slots: iteration((slots, empty), None)[0][0], slots)
-        if gradient == "straight_through":
-            slots = slots + initial - jax.lax.stop_gradient(initial)
-        (slots, attention), last = iteration((slots, attention), None)
-        history = jax.tree.map(lambda a, b: jnp.concatenate([a, b[None]]), history, last)
+    (slots, attention), history = _iterated(iteration, (slots, empty), num_iterations, gradient)
     if not return_history:
         return slots, attention
     return slots, attention, History.of(history)
+
+
+def _iterated(iteration: Callable, start: tuple[jax.Array, jax.Array], count: int, gradient: str) -> tuple[Any, Any]:
+    """The last (slots, attention), and what `iteration` keeps of each, differentiated as `slot_attention` says."""
+    iterate = partial(jax.lax.scan, iteration, start, unroll=count <= UNROLLED)
+    if gradient == "all":
+        return iterate(length=count)
+    (slots, attention), history = iterate(length=count - 1)
+    slots = jax.lax.stop_gradient(slots)
+    initial, empty = start
+    if gradient == "implicit":
+        slots = fixed_point(lambda slots: iteration((slots, empty), None)[0][0], slots)
+    if gradient == "straight_through":
+        slots = slots + initial - jax.lax.stop_gradient(initial)
+    out, last = iteration((slots, attention), None)
+    return out, jax.tree.map(lambda a, b: jnp.concatenate([a, b[None]]), history, last)
 
 
 def check_options(num_iterations: int, normalize: str, update: str, gradient: str) -> None:
