@@ -140,7 +140,7 @@ def check_page(url, chromium, tmp_path):
     from selenium.webdriver import Keys
     from selenium.webdriver.support.ui import WebDriverWait
 
-    wait = WebDriverWait(chromium, 120)
+    wait = WebDriverWait(chromium, 300)  # a busy machine compiles for minutes
 
     def sources() -> list[str]:
         """Of the picture, its segments, and what is decoded anew."""

@@ -95,7 +95,7 @@ def test_a_bad_file_does_not_keep_the_others_from_being_split(tiny_run, photos, 
     given = (tmp_path / "text.png", photos / "photo.png", tmp_path / "missing.png")
     with pytest.raises(UserError) as error:
         run(segment, "--workdir", tiny_run, *given, "--output", tmp_path / "out")
-    told = r"2 of 3 files are left out: \S*text.png is no picture.*; \S*missing.png cannot .*"
+    told = r"2 of 3 files left out: \S*text.png is no picture.*; \S*missing.png cannot .*"
     assert re.fullmatch(told, str(error.value))
     assert "1 picture split" in capsys.readouterr().out
     assert len(list((tmp_path / "out").glob("photo_*"))) == 4

@@ -48,7 +48,7 @@ def test_what_is_no_video_is_named(trained, tmp_path):
         own_videos.segment(trained, [tmp_path / "none.gif"], tmp_path, Options())
     first, *rest = map(Image.fromarray, frames(2))
     first.save(tmp_path / "a.gif", save_all=True, append_images=rest)
-    with pytest.raises(UserError, match=r"1 of 2 files are left out: \S*none.gif: no such file; name a video"):
+    with pytest.raises(UserError, match=r"1 of 2 files left out: \S*none.gif: no such file; name a video"):
         own_videos.segment(trained, [tmp_path / "none.gif", tmp_path / "a.gif"], tmp_path / "out", Options())
     assert (tmp_path / "out" / "a_segments.npz").exists()
     with pytest.raises(UserError, match="--crop, --cutouts: are for pictures"):

@@ -139,7 +139,7 @@ def segment(trained: Trained, given: Sequence[Path], folder: Path, options: Opti
 def check_all_read(unread: Sequence[UserError], asked: int) -> None:
     """Raises one `UserError` for all files that could not be read, of so many that were asked for."""
     if unread:
-        which = f"{len(unread)} of {asked} files are left out: " if asked > 1 else ""
+        which = f"{len(unread)} of {asked} files left out: " if asked > 1 else ""
         raise UserError(f"{which}{'; '.join(map(str, unread))}")
 
 
