@@ -11,6 +11,7 @@ from helpers import config_of, images_of
 
 import slotjax
 from slotjax import convert, pack
+from slotjax.api import jitted_apply
 from slotjax.config.command_line import read_config
 from slotjax.errors import UserError
 from slotjax.nn.cpu.convolution import conv_transpose
@@ -166,7 +167,7 @@ def test_a_packed_checkpoint_computes_what_its_weights_do(packed, tmp_path, kind
     with np.load(TF2 / f"{kind}.npz") as arrays:
         expected = convert.from_tf2(dict(arrays))
     images, key = images_of(model), jax.random.key(0)
-    ours, theirs = (slotjax.apply(model, tree, images, key) for tree in (params, expected))
+    ours, theirs = (jitted_apply(model, tree, images, key) for tree in (params, expected))
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)
     assert np.ptp(ours.reconstruction if kind == "discovery" else ours.predictions) > 0.01
 

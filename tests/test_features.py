@@ -96,7 +96,8 @@ def test_responsibilities_are_of_features_where_slots_draw_features():
     errors = ((np.asarray(out.target)[:, None] - np.asarray(out.components)) ** 2).mean(-1)
     wanted = np.log(np.asarray(out.masks)) - 3 * errors / (2 * 0.3**2)
     np.testing.assert_allclose(jax.nn.log_softmax(evidence(out), 1), jax.nn.log_softmax(wanted, 1), atol=1e-4)
-    small, large = (slotjax.responsibilities(out, images[:, :height, :width]) for height, width in ((4, 6), (8, 12)))
+    shares = jax.jit(slotjax.responsibilities)
+    small, large = (shares(out, images[:, :height, :width]) for height, width in ((4, 6), (8, 12)))
     np.testing.assert_allclose(small, jax.nn.softmax(wanted, 1), atol=1e-5)
     np.testing.assert_allclose(large.sum(1), 1, atol=1e-5)
     assert large.shape == (2, 3, 8, 12)
@@ -106,7 +107,8 @@ def test_features_count_as_the_pictures_that_they_repeat():
     """Three channels, each of them thirty times, are as likely as the three."""
     out = drawn(3)
     many = dataclasses.replace(out, components=out.components.repeat(30, -1), target=out.target.repeat(30, -1))
-    few, more = slotjax.responsibilities(out, out.target), slotjax.responsibilities(many, out.target)
+    shares = jax.jit(slotjax.responsibilities)
+    few, more = shares(out, out.target), shares(many, out.target)
     np.testing.assert_allclose(few, more, atol=1e-5)
 
 

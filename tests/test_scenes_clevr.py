@@ -48,7 +48,7 @@ def scenes():
 
 @pytest.fixture(scope="module")
 def worlds():
-    return jax.device_get(draw_worlds(jax.random.split(jax.random.key(1), 24)))
+    return jax.device_get(draw_worlds(jax.random.split(jax.random.key(1), 12)))
 
 
 def test_shapes_and_ranges(scenes):

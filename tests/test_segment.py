@@ -34,7 +34,8 @@ def test_segment_at_the_pictures_own_size(tiny_run, photos, tmp_path, run):
 def test_segments_are_those_of_the_responsibilities(tiny_run, photos, tmp_path, run):
     """The command, band by band, gives what the library gives for the whole picture."""
     import jax
-    import jax.numpy as jnp
+
+    from slotjax.api import jitted_apply
 
     def found(name, *flags):
         run(segment, "--workdir", tiny_run, photos / "photo.png", "--output", tmp_path / name, *flags)
@@ -48,11 +49,12 @@ def test_segments_are_those_of_the_responsibilities(tiny_run, photos, tmp_path, 
     model, params = slotjax.load(tiny_run)
     with Image.open(photos / "photo.png") as picture:
         image = own_pictures.as_input(picture, (32, 32), crop=False)[None]
-        whole = jnp.asarray(picture, jnp.float32)[None] / 127.5 - 1
-    out = slotjax.apply(model, params, jnp.asarray(image), jax.random.key(0))
-    wanted = slotjax.responsibilities(out, whole, sigma=0.5)[0].argmax(0)
+        whole = np.asarray(picture, np.float32)[None] / 127.5 - 1
+    out = jitted_apply(model, params, image, jax.random.key(0))
+    shares = jax.jit(slotjax.responsibilities)
+    wanted = np.asarray(shares(out, whole, sigma=0.5))[0].argmax(0)
     assert (in_bands == wanted).mean() > 0.995
-    by_masks = slotjax.responsibilities(out, whole, sigma=math.inf)[0].argmax(0)
+    by_masks = np.asarray(shares(out, whole, sigma=math.inf))[0].argmax(0)
     assert (found("masks", "--masks", "decoder") == by_masks).mean() > 0.995
     assert (wanted != by_masks).mean() > 0.05
 
