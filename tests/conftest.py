@@ -1,31 +1,25 @@
 """Four fake CPU devices for every test, and the data the tests read."""
 
 import os
+import signal
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
 
 os.environ["JAX_PLATFORMS"] = "cpu"  # before anything imports jax
 os.environ["JAX_NUM_CPU_DEVICES"] = "4"
-# Compiling is most of what the tests do: without LLVM's optimizations, and by the older of the two emitters of loops,
-# it takes a quarter of the time.
-os.environ["XLA_FLAGS"] = " ".join(
-    [
-        os.environ.get("XLA_FLAGS", ""),
-        "--xla_backend_optimization_level=0",
-        "--xla_cpu_use_fusion_emitters=false",
-        "--xla_cpu_parallel_codegen_split_count=1",
-    ]
-)
-
-import signal
-import sys
-from pathlib import Path
-
+# Compiling is most of what the tests do: without LLVM's optimizations it takes a fraction of the time.
+FLAGS = ["--xla_backend_optimization_level=0", "--xla_cpu_parallel_codegen_split_count=1"]
+if version("jaxlib").startswith("0.10."):  # the older emitter of loops takes half of it; later ones have it no more
+    FLAGS.append("--xla_cpu_use_fusion_emitters=false")
+os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *FLAGS])
 # What one test, worker or subprocess has compiled serves the others, and the next run.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parent.parent / ".pytest_cache" / "jax"))
 os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(2**30))  # this also makes it take a lock
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
-
-import pytest
-from hypothesis import settings
 
 # The same examples in every run: what is found at random belongs to `benchmarks/fuzz.py`.
 settings.register_profile("same", derandomize=True)
