@@ -120,8 +120,7 @@ def test_slots_of_one_picture_start_those_of_the_next(trained):
         model.apply({"params": params}, images, first[..., :9])
 
 
-@pytest.mark.parametrize("frame", ["slot", "picture"])
-@pytest.mark.parametrize("remat", [False, True])
+@pytest.mark.parametrize(("frame", "remat"), [("slot", False), ("picture", True)])
 def test_a_decoder_that_samples_draws_a_part_of_what_it_would_draw_in_training_alone(frame, remat):
     fields = {"resolution": (8, 12), "num_slots": 3, "slot_dim": 8, "mlp_dim": 8, "remat": remat}
     fields["encoder"] = {"name": "cnn", "channels": (8,), "kernels": (3,), "strides": (2,), "mlp_dim": 8}
