@@ -179,3 +179,16 @@ def chromium():
     browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
     yield browser
     browser.quit()
+
+
+@pytest.fixture
+def pictures(tmp_path) -> Path:
+    """Nine pictures of noise, in a folder of their own."""
+    import numpy as np
+    from PIL import Image
+
+    folder, rng = tmp_path / "pictures", np.random.default_rng(0)
+    folder.mkdir()
+    for i in range(9):
+        Image.fromarray(rng.integers(0, 255, (40, 48, 3), np.uint8)).save(folder / f"{i}.png")
+    return folder

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import config_of, images_of, tiny
-from PIL import Image
 
 import slotjax
 from slotjax.api import evidence, jitted_apply, masks_at
@@ -30,16 +29,6 @@ from slotjax.training.loop import train
 from slotjax.training.objective import build_objective
 from slotjax.training.parallel import Parallel
 from slotjax.training.run import open_run
-
-
-@pytest.fixture
-def pictures(tmp_path) -> Path:
-    """Nine pictures of noise, in a folder of their own."""
-    folder, rng = tmp_path / "pictures", np.random.default_rng(0)
-    folder.mkdir()
-    for i in range(9):
-        Image.fromarray(rng.integers(0, 255, (40, 48, 3), np.uint8)).save(folder / f"{i}.png")
-    return folder
 
 
 @pytest.fixture

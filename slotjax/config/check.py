@@ -114,6 +114,13 @@ def check_losses(config: ConfigDict) -> None:
             check_weight(where, weight)
     if not any(config.train.losses.values()):
         raise UserError(f"train.losses={shown(config.train.losses.to_dict())}: nothing to learn; weigh one above 0")
+    teacher, weight = config.train.teacher, config.train.losses.get("distillation", 0)
+    if teacher and not weight:
+        raise UserError(
+            f"train.teacher={teacher}: nothing is learned from it; weigh train.losses.distillation, by 0.005 say"
+        )
+    if weight and not teacher:
+        raise UserError(f"train.losses.distillation={shown(weight)}: has no teacher; name its run as train.teacher")
 
 
 def check_points(where: str, points: Any) -> None:

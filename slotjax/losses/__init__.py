@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from slotjax.losses.masks import entropy, expected
+from slotjax.losses.masks import distillation, entropy, expected
 from slotjax.losses.reconstruction import chroma, mse, sse
 from slotjax.losses.sets import set_loss
 from slotjax.models import Output
@@ -25,6 +25,7 @@ LOSSES: dict[str, Loss] = {
     "chroma": chroma,
     "expected": expected,
     "entropy": entropy,
+    "distillation": distillation,
     "set": set_loss,
 }
 

@@ -5,7 +5,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from slotjax.metrics.matching import linear_assignment
 from slotjax.models import Output
+
+FAINTEST = 1e-12  # of attention: its logarithm stays finite
 
 
 def entropy(out: Output, batch: Any = None, step: Any = None) -> jax.Array:
@@ -31,3 +34,29 @@ def expected(out: Output, batch: Any = None, step: Any = None) -> jax.Array:
     masks, components, target = out.need("masks", "components", "target")
     errors = ((components - target[..., None, :, :, :]) ** 2).mean(-1)
     return jnp.sum(masks * errors, -3).mean((-2, -1))
+
+
+def distillation(out: Output, batch: Any, step: Any = None) -> jax.Array:
+    """How badly attention says which of a teacher's masks wins each place: cross-entropy in nats, the mean: [b].
+
+    The second stage of SPOT (Kakogeorgiou et al., 2024, sec. 3.1): what the teacher's decoder has decided, one mask a
+    place, is what the student's last attention should say, after the two sets of slots are matched so that the winners
+    overlap best (Hungarian, by IoU).
+
+    Args:
+      batch: holds `teacher_masks` [b, k, h, w], of as many slots and places as `out.attention` [b, k, h * w].
+    """
+    del step
+    (attention,) = out.need("attention")
+    winners = _winners(batch["teacher_masks"].reshape(attention.shape))
+    own = _winners(attention)
+    shared = jnp.einsum("bkn,bjn->bkj", winners, own)
+    either = winners.sum(-1)[:, :, None] + own.sum(-1)[:, None] - shared
+    _, columns = linear_assignment(1 - shared / jnp.maximum(either, 1))
+    said = jnp.log(jnp.maximum(jnp.take_along_axis(attention, columns[..., None], 1), FAINTEST))
+    return -(winners * said).sum(1).mean(1)
+
+
+def _winners(masks: jax.Array) -> jax.Array:
+    """[b, k, n] -> 1 where a slot is the largest, else 0."""
+    return jax.nn.one_hot(masks.argmax(1), masks.shape[1], axis=1)

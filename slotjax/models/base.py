@@ -12,8 +12,8 @@ from jax import export
 
 from slotjax.errors import UserError
 from slotjax.nn.competition import Competition
-from slotjax.nn.decoders.base import Drawn
-from slotjax.nn.layers import pixels, weighed_sum
+from slotjax.nn.decoders.base import Drawn, Hidden
+from slotjax.nn.layers import pixels, product, weighed_sum
 from slotjax.nn.partition import spread
 
 
@@ -199,13 +199,27 @@ def compose(components: jax.Array, mask_logits: jax.Array) -> Output:
     return composed(Drawn(components[..., None], mask_logits[..., None, None]))
 
 
+def mixed(hidden: Hidden, mask_logits: jax.Array) -> jax.Array:
+    """What masks compose of slots' features, and the last layer makes of that: float32 [*b, h, w, c].
+
+    The layer is linear and masks sum to 1, so it is what they compose of what the layer makes of each slot's.
+    """
+    masks = jax.nn.softmax(mask_logits, axis=-3).astype(hidden.features.dtype)
+    features = jnp.einsum("...khw,...khwf->...hwf", masks, hidden.features)
+    return (product(features, hidden.kernel) + hidden.bias).astype(jnp.float32)
+
+
 def composed(drawn: Drawn) -> Output:
     """`compose` of what a decoder drew."""
     components, mask_logits = (spread(x.astype(jnp.float32), -4) for x in (drawn.components, drawn.mask_logits))
+    if drawn.hidden is None:
+        reconstruction = pixels(weighed_sum(components, mask_logits))
+    else:
+        reconstruction = mixed(drawn.hidden, mask_logits[..., 0, 0])
     return Output(
         masks=pixels(jax.nn.softmax(mask_logits, axis=-5))[..., 0],
         mask_logits=pixels(mask_logits)[..., 0],
         components=pixels(components),
-        reconstruction=pixels(weighed_sum(components, mask_logits)),
+        reconstruction=reconstruction,
         target=drawn.target,
     )

@@ -17,7 +17,13 @@ from slotjax.training.feed import SceneFeed, StoredFeed, open_feed
 from slotjax.training.restore import restore_state
 from slotjax.weights import load
 
-METHODS = {"slots": "Slot Attention", "kmeans": "k-means on colour", "soft_kmeans": "soft k-means on colour"}
+METHODS = {
+    "slots": "Slot Attention",
+    "kmeans": "k-means on colour",
+    "soft_kmeans": "soft k-means on colour",
+    "kmeans_of_features": "k-means on features",
+    "blocks": "equal blocks",
+}
 ALIKE = 5e-4  # figures that differ by less read the same
 
 
@@ -75,9 +81,8 @@ def score(history: History, trained: Trained) -> Scores:
     """Scores everything in one pass over the held-out images, which may be costly to draw."""
     feed, parts = trained.feed, {}
     ways: dict[str, Score] = {"slots": build_score(history.config, trained.model, feed.num_true)}
-    if feed.num_true is not None:
-        clusters = history.config.model.num_slots
-        ways |= {name: build_clustering_score(name, clusters, feed.num_true) for name in history.task.BASELINES}
+    if feed.num_true is not None and history.task.BASELINES:
+        ways |= baselines(history, trained.model, feed.num_true)
     for batch in feed.eval_batches():
         for name, way in ways.items():
             parts.setdefault(name, []).append(collect(way, trained.params, [batch]))
@@ -85,6 +90,17 @@ def score(history: History, trained: Trained) -> Scores:
         raise UserError(f"data.eval_images={history.config.data.eval_images}: no held-out image to score")
     images = {name: {key: np.concatenate([p[key] for p in some]) for key in some[0]} for name, some in parts.items()}
     return gathered(images, history.task)
+
+
+def baselines(history: History, model: Model, num_true: int) -> dict[str, Score]:
+    """What segments without slots: clusters of colours, or where slots see features clusters of these, and blocks."""
+    clusters = history.config.model.num_slots
+    if not model.sees_features:
+        return {name: build_clustering_score(name, clusters, num_true) for name in history.task.BASELINES}
+    return {
+        "kmeans_of_features": build_clustering_score("kmeans", clusters, num_true, model=model),
+        "blocks": build_clustering_score("blocks", clusters, num_true),
+    }
 
 
 def gathered(images: Mapping[str, Figures], task: Task) -> Scores:

@@ -71,7 +71,8 @@ class Loop:
         self.run_, self.config, self.checkpoints, self.interruption = run, run.config, checkpoints, interruption
         state = self._restored()
         self.start = self.step = int(state.step)
-        self.state = run.parallel.replicate(run.layout.pack(jax.device_get(state)))
+        state = run.layout.pack(jax.device_get(state))
+        self.state = run.parallel.replicate(run.teacher.beside(state) if run.teacher else state)
         self.writes = processes.first()
         if self.writes:  # only from here on is anything written
             checkpoints.clear_leftovers()

@@ -24,6 +24,7 @@ from slotjax.training.optimizer import build_optimizer
 from slotjax.training.parallel import Parallel
 from slotjax.training.restore import initial_state
 from slotjax.training.step import Step, build_train_step
+from slotjax.training.teacher import Teacher, open_teacher
 from slotjax.training.vector import Layout
 
 # Fields that may differ when a run is continued: they change how far and how often, not what is learned.
@@ -64,6 +65,7 @@ class Run:
     micro_batches: int
     memory_note: str
     strange: bool = False
+    teacher: Teacher | None = None
 
     def stage_at(self, step: int) -> int:
         """The number of the stage that makes step `step` (1 is the first)."""
@@ -96,19 +98,23 @@ def open_run(config: ConfigDict, workdir: Path) -> Run:
     check_workdir(config, workdir)
     parallel = Parallel(config.parallel, config.train.batch_size, **config.mesh)
     feed = open_feed(config, cached=bool(config.data.feature_cache))
-    model, stages = learner(config), open_stages(config)
+    teacher = open_teacher(config)
+    model, stages = learner(config), open_stages(config, teacher)
     state = jax.eval_shape(lambda: initial_state(config, model))
+    layout, state = Layout(state.params), teacher.beside(state) if teacher else state
     parts, note = fit(config, parallel, feed, [stage.objective for stage in stages], {**state.params, **state.frozen})
-    layout = Layout(state.params)
     strange = any(workdir.glob("[!.]*")) and not (workdir / "config.json").exists()
-    return Run(config, workdir, TASKS[config.model.name], model, feed, parallel, layout, stages, parts, note, strange)
+    task = TASKS[config.model.name]
+    return Run(config, workdir, task, model, feed, parallel, layout, stages, parts, note, strange, teacher)
 
 
-def open_stages(config: ConfigDict) -> list[Stage]:
+def open_stages(config: ConfigDict, teacher: Teacher | None = None) -> list[Stage]:
     """What is minimised when: `config.train.stages`, then the config itself."""
     parts = [(stage["until"], staged(config, stage)) for stage in config.train.stages]
     parts.append((config.train.num_steps, config))
-    return [Stage(until, build_objective(learner(own).in_training(), own.train.losses)) for until, own in parts]
+    return [
+        Stage(until, build_objective(learner(own).in_training(), own.train.losses, teacher)) for until, own in parts
+    ]
 
 
 def fit(

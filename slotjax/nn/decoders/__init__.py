@@ -7,6 +7,7 @@ from typing import Any
 
 from slotjax.nn.decoders.base import Decoder
 from slotjax.nn.decoders.broadcast import SpatialBroadcastDecoder
+from slotjax.nn.decoders.mixer import SlotMixerDecoder
 from slotjax.nn.decoders.mlp import MLPBroadcastDecoder
 from slotjax.nn.decoders.readout import ReadoutDecoder
 from slotjax.nn.decoders.transformer import TransformerDecoder
@@ -14,6 +15,7 @@ from slotjax.nn.decoders.transformer import TransformerDecoder
 DECODERS: dict[str, Any] = {
     "spatial_broadcast": SpatialBroadcastDecoder,
     "mlp": MLPBroadcastDecoder,
+    "mixer": SlotMixerDecoder,
     "readout": ReadoutDecoder,
 }
 
@@ -26,6 +28,7 @@ __all__ = [
     "Decoder",
     "MLPBroadcastDecoder",
     "ReadoutDecoder",
+    "SlotMixerDecoder",
     "SpatialBroadcastDecoder",
     "TransformerDecoder",
 ]

@@ -12,6 +12,14 @@ from slotjax.nn.frames import Frame
 PARTS = 8  # of the slots, where activations are computed again instead of kept
 
 
+class Hidden(NamedTuple):
+    """From what, by one last dense layer, components were made: features [*b, k, h, w, f], kernel [f, c], bias [c]."""
+
+    features: jax.Array
+    kernel: jax.Array
+    bias: jax.Array
+
+
 class Drawn(NamedTuple):
     """What slots drew: components [*b, k, h, w, c, q] and mask logits [*b, k, h, w, 1, q].
 
@@ -20,11 +28,13 @@ class Drawn(NamedTuple):
 
     Attributes:
       target: [*b, h, w, c], what they were to draw, pixel by pixel, where they drew only a part of it; else None.
+      hidden: where q is 1 and c large, what components were made from: masks mix it at less cost.
     """
 
     components: jax.Array
     mask_logits: jax.Array
     target: jax.Array | None = None
+    hidden: Hidden | None = None
 
 
 @runtime_checkable

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from slotjax.errors import UserError
-from slotjax.nn.decoders.base import Drawn, SlotwiseDecoder, check_multiple
+from slotjax.nn.decoders.base import Drawn, Hidden, SlotwiseDecoder, check_multiple
 from slotjax.nn.fields import Count, Counts, Range, Resolution, Small
 from slotjax.nn.frames import Frame, PictureFrame
 from slotjax.nn.initializers import keys_of_examples
@@ -104,7 +104,8 @@ class MLPBroadcastDecoder(SlotwiseDecoder):
     def draw(self, slots: jax.Array, target: jax.Array | None, key: jax.Array | None, remat: bool) -> Drawn:
         """See `Decoder`; with `sample`, in training, a part of the picture as a smaller one."""
         if not self.training or target is None or key is None:
-            return super().draw(slots, target, key, remat)
+            plain = self.patch > 1 or remat or self.is_initializing()
+            return super().draw(slots, target, key, remat) if plain else self._with_hidden(slots)
         places = jax.vmap(self._sampled)(keys_of_examples(key, len(slots)))
         drawn = self.drawn(slots, remat, jax.tree.map(lambda x: jnp.repeat(x, slots.shape[1], axis=0), places))
         return drawn._replace(target=jax.vmap(self._cut)(target, places))
@@ -132,7 +133,15 @@ class MLPBroadcastDecoder(SlotwiseDecoder):
         patches = picture.reshape(height, self.patch, width, self.patch, -1)[rows][:, :, columns]
         return patches.reshape(len(rows) * self.patch, len(columns) * self.patch, -1)
 
-    @nn.compact
+    def _with_hidden(self, slots: jax.Array) -> Drawn:
+        """What slots [*b, k, d] draw. Inside jit components that nobody looks at cost nothing."""
+        x, last = self._layers(slots.reshape(math.prod(slots.shape[:-1]), slots.shape[-1]))
+        components = last(x).reshape(*slots.shape[:-1], *x.shape[1:-1], self.out_channels + 1, 1)[..., :-1, :]
+        kernel, bias = (last.variables["params"][name].astype(self.dtype) for name in ("kernel", "bias"))
+        x = x.reshape(*slots.shape[:-1], *x.shape[1:])
+        logits = product(x, kernel[:, -1:]) + bias[-1:]
+        return Drawn(components, logits[..., None], hidden=Hidden(x, kernel[:, :-1], bias[:-1]))
+
     def __call__(self, slots: jax.Array, places: Places | None = None) -> jax.Array:
         """slots [m, d + frame.size] -> [m, h / patch, w / patch, (out_channels + 1) * patch * patch].
 
@@ -141,6 +150,12 @@ class MLPBroadcastDecoder(SlotwiseDecoder):
         Args:
           places: rows [m, r] and columns [m, c] of the positions that are drawn, as a smaller picture; None: all.
         """
+        x, last = self._layers(slots, places)
+        return last(x)
+
+    @nn.compact
+    def _layers(self, slots: jax.Array, places: Places | None = None) -> tuple[jax.Array, Any]:
+        """As `__call__`, but the hidden features [m, h / patch, w / patch, f], and the last layer."""
         # Glorot's kernels would halve the signal at each ReLU; slots that hardly show stay alike for long.
         he = nn.initializers.he_uniform()
         slots, frames = self.frame.split(slots)
@@ -156,7 +171,7 @@ class MLPBroadcastDecoder(SlotwiseDecoder):
         x = nn.relu(slot[:, None, None, :] + place)
         for i, features in enumerate(self.hidden[1:], start=1):
             x = nn.relu(Dense(features, kernel_init=he, dtype=self.dtype, name=f"dense{i}")(x))
-        return PatchDense(self.out_channels + 1, self.patch, he, self.dtype, name=f"dense{len(self.hidden)}")(x)
+        return x, PatchDense(self.out_channels + 1, self.patch, he, self.dtype, name=f"dense{len(self.hidden)}")
 
     def split(self, drawn: jax.Array) -> Drawn:
         """See `SlotwiseDecoder`."""

@@ -1,0 +1,72 @@
+"""The decoder that mixes slots and draws once: what a place may see, and what its masks are."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import config_of
+from ml_collections import ConfigDict
+
+import slotjax
+from slotjax.errors import UserError
+from slotjax.nn.decoders import SlotMixerDecoder
+
+
+@pytest.fixture(scope="module")
+def mixing():
+    """A decoder's program and parameters, and slots."""
+    decoder = SlotMixerDecoder((3, 4), 8, 1, 2, (16,), out_channels=5)
+    slots = jax.random.normal(jax.random.key(0), (2, 3, 6))
+    params = jax.jit(decoder.init)(jax.random.key(1), slots)
+    return jax.jit(decoder.apply), decoder, params, slots
+
+
+def test_slots_draw_together_whatever_their_order(mixing):
+    apply, _, params, slots = mixing
+    drawn, logits = apply(params, slots)
+    assert drawn.shape == (2, 3, 4, 5) and logits.shape == (2, 3, 3, 4)
+    other, permuted = apply(params, slots[:, ::-1])
+    np.testing.assert_allclose(other, drawn, atol=1e-5)
+    np.testing.assert_allclose(permuted[:, ::-1], logits, atol=1e-5)
+
+
+def test_a_place_draws_the_mixture_that_its_mask_says(mixing):
+    apply, _, params, slots = mixing
+    drawn, logits = apply(params, slots)
+    weights = jax.nn.softmax(logits, 1)
+    mixed = jnp.einsum("bkhw,bkd->bhwd", weights, slots)
+    dense = params["params"]
+    place = (dense["places"] @ dense["place"]["kernel"]).reshape(3, 4, -1)
+    hidden = jnp.maximum(mixed @ dense["dense0"]["kernel"] + dense["dense0"]["bias"] + place, 0)
+    np.testing.assert_allclose(drawn, hidden @ dense["dense1"]["kernel"] + dense["dense1"]["bias"], atol=1e-5)
+
+
+def test_places_do_not_see_each_other(mixing):
+    apply, _, params, slots = mixing
+    before = apply(params, slots)[0].reshape(2, 12, 5)
+    changed = jax.tree.map(jnp.copy, params)
+    changed["params"]["places"] = params["params"]["places"].at[7].add(1.0)
+    differs = np.abs(apply(changed, slots)[0].reshape(2, 12, 5) - before).max((0, 2)) > 1e-6
+    np.testing.assert_array_equal(np.flatnonzero(differs), [7])
+
+
+def test_videos_are_drawn_frame_by_frame(mixing):
+    _, decoder, params, slots = mixing
+    draw = jax.jit(lambda slots: decoder.apply(params, slots, None, None, False, method="draw"))
+    single, video = draw(slots), draw(slots[:, None])
+    assert video.components.shape == (2, 1, 3, 3, 4, 5) and video.mask_logits.shape == (2, 1, 3, 3, 4)
+    jax.tree.map(lambda one, frames: np.testing.assert_allclose(frames[:, 0], one, atol=1e-6), single, video)
+
+
+def test_attributes_that_clash_are_refused():
+    fields = {"heads": 3}, {"hidden": ()}, {"frame": "slot"}
+    for clash, said in zip(fields, ("must divide", "at least one width", "picture's frame"), strict=True):
+        config = config_of("features:mixer,tiny")
+        config.model.decoder.update(clash)
+        with pytest.raises(UserError, match=said):
+            slotjax.build_model(config.model)
+    config = config_of("features:mixer,tiny")
+    config.model.backbone = ConfigDict({"name": "pixels"})
+    config.model.resolution = (512, 512)
+    with pytest.raises(UserError, match="a vector for each place, 65536 at most"):
+        slotjax.build_model(config.model)
