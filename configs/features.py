@@ -27,7 +27,7 @@ from ml_collections import ConfigDict
 from slotjax.config.variants import apply_variants, bf16, experiment
 
 SMALL = {
-    "mlp": {"hidden": (256, 256, 256)},
+    "mlp": {"hidden": (128, 128), "frame": "slot", "position": "own"},
     "mixer": {"width": 64, "blocks": 2, "heads": 4, "hidden": (512, 512)},
     "transformer": {"width": 192, "hidden": 384, "blocks": 2, "heads": 3},
 }
@@ -116,12 +116,13 @@ def vits14(config: ConfigDict) -> None:
 
 
 def small(config: ConfigDict) -> None:
+    """Slots start apart and are drawn around where they attend: so they part within hundreds of steps."""
     config.data.augment = "none"  # so that features can be kept: --config.data.feature_cache
-    config.model.update(resolution=(112, 112), slot_dim=64, mlp_dim=128)
+    config.model.update(slot_dim=64, mlp_dim=128, initializer={"name": "learned"})
     config.model.encoder.update(hidden=128, mlp_dim=64)
     config.model.decoder.update(SMALL[config.model.decoder.name])
-    config.train.update(batch_size=16, num_steps=20_000, learning_rate=1e-3, schedule="cosine", warmup_steps=1_000)
-    config.train.update(ema_decay=0.995, eval_every=2_000, checkpoint_every=2_000)
+    config.train.update(batch_size=8, num_steps=4_000, learning_rate=1e-3, schedule="cosine", warmup_steps=500)
+    config.train.update(ema_decay=0.995, eval_every=500, checkpoint_every=500)
 
 
 def tiny(config: ConfigDict) -> None:
