@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from slotjax.api import apply
 from slotjax.errors import UserError
-from slotjax.models import Model, Output, build_model
+from slotjax.models import Model, build_model
 from slotjax.models.build import fields_of
 from slotjax.models.discovery import ObjectDiscovery
 from slotjax.training.restore import load
@@ -30,14 +30,13 @@ class Teacher:
         """The state with the teacher's parameters: neither trained, averaged nor saved."""
         return replace(state, frozen={**state.frozen, TEACHER: self.params})
 
-    def masks(self, params: Mapping[str, Any], out: Output, keys: jax.Array) -> jax.Array:
-        """What the teacher's masks are of the student's targets, [b, k, h, w].
+    def masks(self, params: Mapping[str, Any], target: jax.Array, keys: jax.Array) -> jax.Array:
+        """The teacher's masks, [b, k, h, w], of what the student's slots are to draw, [b, h, w, c].
 
         Args:
           params: the state's; those of the teacher are under `TEACHER`.
           keys: draw its slots.
         """
-        (target,) = out.need("target")
         (masks,) = apply(self.model, params[TEACHER], target, keys).need("masks")
         return jax.lax.stop_gradient(masks)
 
