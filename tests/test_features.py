@@ -21,6 +21,8 @@ from slotjax.drawing.features import colours, in_pictures
 from slotjax.errors import UserError
 from slotjax.models import Output
 from slotjax.models.base import compose
+from slotjax.reporting import scoring
+from slotjax.reporting.history import History
 from slotjax.training import restore
 from slotjax.training.cached import learner
 from slotjax.training.evaluation import blocks, build_clustering_score
@@ -264,3 +266,14 @@ def test_clusters_of_features_are_of_patches(model, params):
     truth[:, :16] = 1
     batch = {"image": jnp.asarray(images), "segments": truth, "index": np.arange(2)}
     assert float(score(params, batch)["miou"].min()) > 0.6
+
+
+def test_a_report_has_clusters_of_what_the_slots_see():
+    for name, beside in (
+        ("features:tiny", ["kmeans_of_features", "blocks"]),
+        ("quick:tiny", ["kmeans", "soft_kmeans"]),
+    ):
+        config = config_of(name)
+        history = History(Path("run"), config, [], 0)
+        assert list(scoring.baselines(history, slotjax.build_model(config.model), 5)) == beside
+        assert set(beside) <= set(scoring.METHODS)

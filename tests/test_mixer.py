@@ -54,7 +54,7 @@ def test_videos_are_drawn_frame_by_frame(mixing):
     _, decoder, params, slots = mixing
     draw = jax.jit(lambda slots: decoder.apply(params, slots, None, None, False, method="draw"))
     single, video = draw(slots), draw(slots[:, None])
-    assert video.components.shape == (2, 1, 3, 3, 4, 5) and video.mask_logits.shape == (2, 1, 3, 3, 4)
+    assert video.components.shape == (2, 1, 3, 3, 4, 5, 1) and video.mask_logits.shape == (2, 1, 3, 3, 4, 1, 1)
     jax.tree.map(lambda one, frames: np.testing.assert_allclose(frames[:, 0], one, atol=1e-6), single, video)
 
 
