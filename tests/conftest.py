@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-os.environ["JAX_PLATFORMS"] = "cpu"  # before anything imports jax
+os.environ.setdefault("JAX_PLATFORMS", "cpu")  # before anything imports jax; benchmarks/gpu.py has another
 os.environ["JAX_NUM_CPU_DEVICES"] = "4"
 # Compiling is most of what the tests do: without LLVM's optimizations it takes a fraction of the time.
 FLAGS = ["--xla_backend_optimization_level=0", "--xla_cpu_parallel_codegen_split_count=1"]

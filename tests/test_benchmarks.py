@@ -1,6 +1,7 @@
 """The benchmarks of speed and memory run, at a tiny size, and refuse what cannot work."""
 
 import json
+import time
 
 import numpy as np
 import pytest
@@ -8,6 +9,8 @@ from benchmark_runs import module as benchmark
 from helpers import ROOT
 
 from slotjax.errors import UserError
+
+GPU_STAGES = ["versions", "smoke", "step, bfloat16", "memory", "renderer", "training"]  # parity is tested elsewhere
 
 pytestmark = pytest.mark.usefixtures("as_commands_do")
 
@@ -64,11 +67,45 @@ def test_memory_prints_both_tables(capsys):
 def test_growth_prints_and_draws(capsys, tmp_path, monkeypatch):
     growth = benchmark("growth")
     monkeypatch.setattr(growth, "MIDDLE", {"tokens": 16, "slots": 2, "iterations": 1, "batch": 1})
-    flags = words("--tokens 16 32 --slots 2 --iterations 1 --batch 1 --rounds 1 --figure")
+    flags = words("--tokens 16 32 --slots 2 --iterations 1 --batch 1 --frames 2 4 --rounds 1 --figure")
     growth.main([*flags, str(tmp_path / "growth.png")])
     out = capsys.readouterr().out
-    assert float(cells(out, "tokens | 32")[2]) > 0 and "plain: " in out
+    (first, second) = (line for line in out.splitlines() if line.startswith("| tokens | 32 |"))
+    assert float(first.split("|")[3]) > 0 and "plain: " in out
+    compiled, counted = map(float, second.split("|")[5:7])
+    assert counted < compiled < 3 * counted  # norms, softmax and the rest besides
+    assert 0.5 < float(cells(out, "tokens | power, 16 to 32")[4]) < 1.1
+    assert 0.5 < float(cells(out, "frames | power, 2 to 4")[4]) < 1.5
     assert (tmp_path / "growth.png").exists()
+
+
+@pytest.mark.slow
+def test_all_stages_for_a_gpu_run(tmp_path):
+    gpu = benchmark("gpu")
+    gpu.main(["--tiny", "--minutes", "20", "--out", str(tmp_path), "--only", *GPU_STAGES])
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert {result["name"]: result["outcome"] for result in results} == dict.fromkeys(GPU_STAGES, "done"), results
+    assert cells((tmp_path / "results.md").read_text(), "smoke | done")
+    gpu.main(["--tiny", "--out", str(tmp_path), "--only", "training"])
+    assert "nothing to do" in (tmp_path / "training.txt").read_text()  # it goes on where it was
+
+
+def test_a_stage_that_hangs_or_fails_leaves_the_rest(tmp_path):
+    gpu = benchmark("gpu")
+    commands = {"hangs": "import time; time.sleep(60)", "fails": "raise SystemExit('error: so')", "runs": "print(1)"}
+    stages = [gpu.Stage(name, ("-c", code), 1 if name == "hangs" else 60) for name, code in commands.items()]
+    found = [gpu.taken(stage, time.monotonic() + 100, tmp_path) for stage in stages]
+    assert [result.outcome for result in found] == ["out of time", "failed", "done"]
+    assert found[1].said == ["error: so"] and found[2].said == ["1"]
+
+
+@pytest.mark.slow
+def test_start_prints_its_table(capsys):
+    benchmark("start").main(words("--config configs/quick.py:tiny --rounds 1"))
+    out = capsys.readouterr().out
+    alone, whole, first, again, package = map(float, cells(out, "this tree")[1:])
+    assert 0 < alone < whole < again < first and package > 1
+    assert "jaxlib " in out
 
 
 @pytest.mark.slow
@@ -144,6 +181,8 @@ def test_without_a_trick_the_step_is_the_same(monkeypatch):
         ("memory", "--slots 0", "--slots=0"),
         ("growth", "--tokens 0", "--tokens=0"),
         ("growth", "--figure nowhere/x.png", "--figure=nowhere/x.png: no folder"),
+        ("gpu", "--tiny", "--out is missing"),
+        ("gpu", "--tiny --out x --only nothing", "--only nothing: choose among versions, smoke, "),
         ("tricks", "--only nothing", "--only nothing: choose among cores, "),
         ("versions", "HEAD --rounds 0", "--rounds=0: must be at least 1"),
         ("versions", "HEAD --config configs/nowhere.py", "--config=configs/nowhere.py: this tree has no such file"),
