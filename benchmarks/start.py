@@ -1,6 +1,6 @@
 """How soon it starts, and how large it is: python benchmarks/start.py [COMMIT ...] [--rounds 5]
 
-Of this working tree, and of older commits, turn by turn: seconds of a process that imports slotjax, and of one that asks
+Of this working tree and of older commits, turn by turn: seconds of a process that imports slotjax, and of one that asks
 it for `slotjax.load`, which brings jax and flax (`python -X importtime` says of each module what it takes); from typing
 `train.py --config configs/quick.py` to the first step's loss, with nothing compiled before, and then again; and the
 size of the package. Prints the sizes of what else an installation brings too, the largest first. The clock counts the

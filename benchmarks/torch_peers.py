@@ -59,7 +59,11 @@ def torch_peers(config, options: argparse.Namespace) -> list[Worker]:
         print(f"no PyTorch rows: {options.torch_python} has no torch; name one that has by --torch-python")
         return []
     if jax.default_backend() == "cpu":
-        return [torch_peer("PyTorch eager", config, options, device="cpu", bf16=options.dtype == "bfloat16")]
+        on_cpu = {"device": "cpu", "bf16": options.dtype == "bfloat16"}
+        return [
+            torch_peer("PyTorch eager", config, options, **on_cpu),
+            torch_peer("PyTorch compiled", config, options, **on_cpu, compile=True),
+        ]
     compiled = {"device": "cuda", "bf16": True, "channels_last": True, "compile": True}
     return [
         torch_peer("PyTorch compiled, bfloat16, channels last", config, options, **compiled),
