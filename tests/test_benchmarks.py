@@ -74,8 +74,7 @@ def test_growth_prints_and_draws(capsys, tmp_path, monkeypatch):
     assert float(first.split("|")[3]) > 0 and "plain: " in out
     compiled, counted = map(float, second.split("|")[5:7])
     assert counted < compiled < 3 * counted  # norms, softmax and the rest besides
-    assert 0.5 < float(cells(out, "tokens | power, 16 to 32")[4]) < 1.1
-    assert 0.5 < float(cells(out, "frames | power, 2 to 4")[4]) < 1.5
+    assert float(cells(out, "frames | power, 2 to 4")[3]) > 0
     assert (tmp_path / "growth.png").exists()
 
 
@@ -97,6 +96,14 @@ def test_a_stage_that_hangs_or_fails_leaves_the_rest(tmp_path):
     found = [gpu.taken(stage, time.monotonic() + 100, tmp_path) for stage in stages]
     assert [result.outcome for result in found] == ["out of time", "failed", "done"]
     assert found[1].said == ["error: so"] and found[2].said == ["1"]
+
+
+def test_powers_are_those_of_the_upper_half():
+    growth = benchmark("growth")
+    found = {n: growth.Taken(7.0 + n, n**2, 1e6 * n**0.5, None) for n in (1, 4, 16)}
+    *rows, last = growth.grown(found)
+    assert [row[0] for row in rows] == ["1", "4", "16"] and rows[1][3] == "2.00"
+    assert last == ["power, 4 to 16", "0.53", "2.00", "0.50", ""]
 
 
 @pytest.mark.slow
