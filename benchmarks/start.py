@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -51,7 +52,8 @@ def main(arguments: list[str] | None = None) -> None:
         rows = measured(trees | {HERE: ROOT}, options.config, options.rounds)
     print(f"{machine()}; {options.config}, {options.rounds} rounds, seconds of processor time\n")
     print(table(["", "import slotjax", "slotjax.load", "first step", "again", "package MiB"], rows))
-    sizes = sorted(installed("slotjax").items(), key=lambda pair: -pair[1])
+    needed = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    sizes = sorted(installed(needed).items(), key=lambda pair: -pair[1])
     named = ", ".join(f"{name} {size / MIB:.0f}" for name, size in sizes[:LARGEST])
     total = sum(size for _, size in sizes) / MIB
     print(f"\nan installation brings {len(sizes)} packages of {total:.0f} MiB together: {named}")
@@ -110,28 +112,28 @@ def until_written(path: Path, process: subprocess.Popen) -> float:
     raise UserError(f"{path.name}: no step within {PATIENCE} seconds; see what train.py says")
 
 
-def installed(name: str) -> dict[str, int]:
-    """Bytes of every package that an installation brings, itself left out."""
+def installed(needed: list[str]) -> dict[str, int]:
+    """Bytes of every package that these requirements bring."""
     sizes: dict[str, int] = {}
-    for found in dependencies(name, set()):
+    for found in dependencies(needed, set()):
         files = importlib.metadata.distribution(found).files or []
         with contextlib.suppress(OSError):
             sizes[found] = sum(Path(str(file.locate())).stat().st_size for file in files)
     return sizes
 
 
-def dependencies(name: str, known: set[str]) -> Iterator[str]:
-    """The names of all packages that one needs, those of extras left out."""
-    for line in importlib.metadata.requires(name) or []:
-        needed = Requirement(line)
-        canonical = re.sub(r"[-_.]+", "-", needed.name).lower()
-        if canonical in known or (needed.marker and not needed.marker.evaluate({"extra": ""})):
+def dependencies(lines: list[str], known: set[str]) -> Iterator[str]:
+    """The names of all packages that these requirements bring, those of extras left out."""
+    for line in lines:
+        one = Requirement(line)
+        canonical = re.sub(r"[-_.]+", "-", one.name).lower()
+        if canonical in known or (one.marker and not one.marker.evaluate({"extra": ""})):
             continue
         known.add(canonical)
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             importlib.metadata.distribution(canonical)
             yield canonical
-            yield from dependencies(canonical, known)
+            yield from dependencies(importlib.metadata.requires(canonical) or [], known)
 
 
 if __name__ == "__main__":
