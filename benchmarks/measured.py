@@ -1,12 +1,12 @@
 """What run directories say, as a JSON-like dict: figures, steps, minutes, devices; and how that reads in tables."""
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from stretches import progress, stretches
+from stretches import Deadline, progress, stretches
 from timing import recipe
 
 from slotjax.config import disk
@@ -45,6 +45,19 @@ def measure(folder: Path, config: str, changes: Sequence[str] = ()) -> Measured 
     }
 
 
+def write_beside(folder: Path, jobs: Mapping[str, Callable[[], dict]], deadline: Deadline) -> bool:
+    """Writes what each job finds to `folder/beside/NAME.json`, once; whether all of it is there in time."""
+    for name, job in jobs.items():
+        path = folder / "beside" / f"{name}.json"
+        if path.exists():
+            continue
+        if deadline.passed:
+            return False
+        print(f"{folder}: {name}", flush=True)
+        write_json(path, job())
+    return True
+
+
 def measure_run(found: history.History) -> Measured:
     """One run: the figures of its last step, none before it is there, and what it took."""
     steps = found.config.train.num_steps
@@ -53,7 +66,7 @@ def measure_run(found: history.History) -> Measured:
     return {
         "step": found.last_step,
         "steps": steps,
-        "figures": {name: number(ends[-1].get(name)) for name in titles(found.config.model.name)} if ends else None,
+        "figures": {name: number(ends[-1].get(name)) for name in recorded(found.config.model.name)} if ends else None,
         "minutes": minutes[1][-1] if minutes else None,
         "minutes_in_all": sum(command["seconds"] for command in commands) / 60 if commands else None,
         "machines": sorted({f"{command['device']}, {command['versions']}" for command in commands}),
@@ -103,6 +116,11 @@ def made_by(found: Measured) -> tuple[str, tuple[str, ...]]:
 def titles(task: str) -> dict[str, str]:
     """The figures of a task that the tables show."""
     return {name: title for name, title in TASKS[task].TITLES.items() if not name.startswith(LEFT_OUT)}
+
+
+def recorded(task: str) -> tuple[str, ...]:
+    """The figures of a task that are kept of a run: those with a title, and how many slots it uses."""
+    return (*titles(task), "slots_used")
 
 
 def titles_of_runs(task: str, measured: Iterable[Measured]) -> dict[str, str]:

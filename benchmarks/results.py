@@ -28,6 +28,7 @@ from measured import (
     seed_cells,
     shown,
     titles_of_runs,
+    write_beside,
 )
 from measured import titles as titles_of
 from stretches import Deadline, Program, add_flags, conclude, of_seeds, read_flags, train, with_variant
@@ -37,7 +38,7 @@ from timing import recipe
 from slotjax import cli
 from slotjax.config import disk
 from slotjax.errors import UserError
-from slotjax.system.writing import write_json, write_text
+from slotjax.system.writing import write_text
 from slotjax.tasks import discovery
 from slotjax.tasks.set_prediction import PAPER
 from slotjax.training.evaluation import build_clustering_score, collect
@@ -141,14 +142,7 @@ def beside(folder: Path, deadline: Deadline) -> bool:
     for name, (_, method, weight) in CLUSTERING.items():
         score = build_clustering_score(method, config.model.num_slots, feed.num_true, weight)
         jobs[name] = lambda score=score: discovery.summary(collect(score, None, feed.eval_batches()))
-    for name, job in jobs.items():
-        if (folder / "beside" / f"{name}.json").exists():
-            continue
-        if deadline.passed:
-            return False
-        print(f"{folder}: {name}", flush=True)
-        write_json(folder / "beside" / f"{name}.json", job())
-    return True
+    return write_beside(folder, jobs, deadline)
 
 
 def recipe_of(workdir: Path):

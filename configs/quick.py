@@ -2,7 +2,7 @@
 
 The method is the paper's; the model is small: tokens at half the resolution, each of which sees a whole sprite, and an
 MLP decoder that predicts patches. Every slot has a learned start, and one of them takes the background; when objects
-have parted, undecided masks get a price, and later every slot is asked to draw what it shares (docs/ablation.md).
+have parted, undecided masks get a price, and later every slot is asked to draw what it shares (docs/parts.md).
 
 Variant:
 

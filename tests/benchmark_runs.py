@@ -28,7 +28,7 @@ def written(folder: Path, name: str, seed: int, finals: list[float], steps: int 
             value = finals[step // 10 - 1]
             of_masks = {"fg_ari": value - 0.2, "ari": 0.4, "miou": 0.3, "mbo": 0.25}
             figures = {"posterior_fg_ari": value, "posterior_ari": 0.5, "posterior_miou": value / 2}
-            figures |= {"posterior_mbo": 0.45, **of_masks}
+            figures |= {"posterior_mbo": 0.45, "slots_used": 4.5, **of_masks}
             rows.append({"step": step, **figures, "mse": 0.1, "num_images": 320})
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return folder

@@ -219,6 +219,6 @@ def test_collapse_is_told():
     assert discovery.relative_distance(slots).max() < 0.02
     assert "alike" in discovery.collapse({"slot_distance": 0.02, "slot_largest": 0.3})
     masks = jnp.zeros((2, 4, 8, 8)).at[:, 1].set(1.0)
-    np.testing.assert_array_equal(discovery.largest_share(masks), 1.0)
+    np.testing.assert_array_equal(discovery.shares_won(masks), [[0, 1, 0, 0]] * 2)
     assert "one slot takes 100%" in discovery.collapse({"slot_distance": 0.5, "slot_largest": 1.0})
     assert discovery.collapse({"slot_distance": 0.5, "slot_largest": 0.7}) is None

@@ -87,23 +87,28 @@ def test_what_no_command_makes_any_more_goes(quick):
     assert list(json.loads(path.read_text())) == ["quick"]
 
 
-def test_the_ablation_lists_every_row(tmp_path):
-    ablation = module("ablation")
-    folder = tmp_path / "runs"
+def test_the_parts_list_every_row_of_the_scenes_that_were_trained(tmp_path):
+    parts = module("parts")
+    folder = tmp_path / "runs" / "sprites"
+    fields = {"losses": {"mse": 1.0, "chroma": 7.0}}
     for seed, end in enumerate((0.95, 0.91)):
         written(folder / "baseline" / f"seed_{seed}", "quick", seed, [0.1, end], steps=20)
-    written(folder / "chroma_7" / "seed_0", "quick", 0, [0.1, 0.6], steps=20, losses={"mse": 1.0, "chroma": 7.0})
-    flags = ["--report-only", "--workdir", str(folder), "--docs", str(tmp_path / "docs")]
-    assert ablation.main(flags) == 0
-    text = (tmp_path / "docs" / "ablation.md").read_text()
-    assert "| baseline |  | the config as it is | 0.930 ± 0.028 | 0.500 ± 0.000 |" in text
-    assert "| chroma_7 | `train.losses.chroma=7.0` | errors of colour weigh more" in text
-    assert "| 0.600 | 0.500 | 0.300 | 0.400 | 0.400 | 0.300 | 1 of 1 |" in text
-    assert "| chroma_7 | 0 | 0.600 | 0.500 | 0.300 |" in text
-    assert text.count("not measured yet") == len(ablation.ROWS) - 2
+    written(folder / "chroma_7" / "seed_0", "quick", 0, [0.1, 0.6], steps=20, **fields)
+    (folder / "chroma_7" / "beside").mkdir()
+    (folder / "chroma_7" / "beside" / "cost.json").write_text('{"ms": 7.0, "times": 1.25, "mib": 2.0}')
+    flags = ["--report-only", "--workdir", str(tmp_path / "runs"), "--docs", str(tmp_path / "docs")]
+    assert parts.main(flags) == 0
+    text = (tmp_path / "docs" / "parts.md").read_text()
+    own = section(text, "sprites")
+    assert "| baseline |  | the recipe as it is | 0.930 ± 0.028 | 0.500 ± 0.000 |" in own
+    assert "| chroma_7 | `train.losses.chroma=7.0` | errors of colour weigh more" in own
+    assert "| 0.600 | 0.500 | 0.300 | 0.400 | 0.400 | 0.300 | 4.500 | 1 of 1 | 1.25 | 2.0 |" in own
+    assert "| chroma_7 | 0 | 0.600 | 0.500 | 0.300 |" in own
+    assert own.count("not measured yet") == len(parts.ROWS) - 2
+    assert "not measured yet" in section(text, "clevr")
 
 
-@pytest.mark.parametrize("name", ["results", "ablation"])
+@pytest.mark.parametrize("name", ["results", "parts"])
 def test_nobody_typed_into_the_published_pages(name, tmp_path):
     """They are what the command writes from the figures kept beside them."""
     page, kept = (ROOT / "docs" / f"{name}.{ending}" for ending in ("md", "json"))
@@ -113,21 +118,23 @@ def test_nobody_typed_into_the_published_pages(name, tmp_path):
     assert json.loads((tmp_path / kept.name).read_text()) == json.loads(kept.read_text())
 
 
-def test_every_row_of_the_ablation_is_a_config_that_can_be_trained():
+def test_every_row_of_the_parts_is_a_config_that_can_be_trained():
     """And differs from all others."""
-    ablation, seen = module("ablation"), set()
-    for name in ablation.ROWS:
-        config = module("timing").recipe(ablation.CONFIG, *ablation.changes_of(name))
+    parts, seen = module("parts"), set()
+    for name in parts.ROWS:
+        assert parts.differs("sprites", name)
+        config = module("timing").recipe(parts.SCENES["sprites"].config, *parts.changes_of("sprites", name))
         check.validate(config)
         assert config.to_json() not in seen, name
         seen.add(config.to_json())
+    assert not parts.differs("clevr", "frame_slot")  # the recipe has it
 
 
-def test_the_ablation_trains_first_seeds_first(tmp_path):
+def test_the_parts_train_first_seeds_first(tmp_path):
     of_seeds = module("stretches").of_seeds
     wanted = (("a", (0, 1)), ("b", (0,)))
     programs = [of_seeds(tmp_path / name, "configs/quick.py", (), seeds) for name, seeds in wanted]
-    order = [program.workdir.relative_to(tmp_path).as_posix() for program in module("ablation").by_seed(programs)]
+    order = [program.workdir.relative_to(tmp_path).as_posix() for program in module("parts").by_seed(programs)]
     assert order == ["a/seed_0", "b/seed_0", "a/seed_1"]
 
 
@@ -139,7 +146,8 @@ def test_the_ablation_trains_first_seeds_first(tmp_path):
         ("results", "quick --minutes 0", "--minutes 0.0: must be above 0"),
         ("results", "quick --seeds 3-1", "--seeds 3-1: give how many"),
         ("results", "quick --seeds many", "--seeds many: give how many"),
-        ("ablation", "--only nothing", "--only nothing: choose among baseline, "),
+        ("parts", "--only nothing", "--only nothing: choose among baseline, "),
+        ("parts", "--scenes none", "--scenes none: choose among sprites, "),
     ],
 )
 def test_flags_that_cannot_work_are_named(name, flags, message):

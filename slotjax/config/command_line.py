@@ -15,6 +15,7 @@ from slotjax.config.disk import flat
 from slotjax.errors import UserError, nearest
 from slotjax.models.build import MODELS, declared
 
+NAMES = (".name", ".model.attention")  # of fields that choose a part
 WANTED: dict[Any, str] = {
     bool: "True or False",
     int: "a whole number",
@@ -32,7 +33,17 @@ def read_config(path: Path, variants: str) -> ConfigDict:
 
 
 def override(config: ConfigDict, arguments: list[str]) -> None:
-    """Sets fields from `--config.FIELD=VALUE`, each to a value of the type it has; completes parts that change."""
+    """Sets fields from `--config.FIELD=VALUE`, each to a value of the type it has; completes parts that change.
+
+    Names of parts come first, so that what another part has can be set beside its name.
+    """
+    names = [argument for argument in arguments if argument.partition("=")[0].endswith(NAMES)]
+    for some in (names, [argument for argument in arguments if argument not in names]):
+        assign(config, some)
+
+
+def assign(config: ConfigDict, arguments: list[str]) -> None:
+    """Sets fields of the parts that there are."""
     before = config.copy_and_resolve_references()
     for argument in list(arguments):
         name, _, value = argument.partition("=")

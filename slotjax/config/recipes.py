@@ -56,7 +56,7 @@ def isa(config: ConfigDict) -> None:
 def small(config: ConfigDict, patch: int) -> None:
     """What the recipes for two CPU cores share: a small model, and training that is short.
 
-    Every slot has a start of its own, so that the background gets a slot (docs/ablation.md), a frame of its own, and a
+    Every slot has a start of its own, so that the background gets a slot (docs/parts.md), a frame of its own, and a
     first layer of its own in a decoder of patches. Two iterations at first, and three when objects have parted: from
     the start, three lost them in one seed or more.
 

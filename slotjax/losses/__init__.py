@@ -10,9 +10,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from slotjax.losses.masks import distillation, entropy, expected
+from slotjax.losses.masks import distillation, entropy, expected, mixture
 from slotjax.losses.reconstruction import chroma, mse, sse
 from slotjax.losses.sets import set_loss
+from slotjax.losses.structure import ssim
+from slotjax.losses.time import contrast
 from slotjax.models import Output
 
 Batch = Mapping[str, Any]
@@ -23,9 +25,12 @@ LOSSES: dict[str, Loss] = {
     "mse": mse,
     "sse": sse,
     "chroma": chroma,
+    "ssim": ssim,
+    "mixture": mixture,
     "expected": expected,
     "entropy": entropy,
     "distillation": distillation,
+    "contrast": contrast,
     "set": set_loss,
 }
 

@@ -9,13 +9,14 @@ from slotjax.metrics.matching import linear_assignment
 from slotjax.models import Output
 
 FAINTEST = 1e-12  # of attention: its logarithm stays finite
+SIGMA, CHANNELS = 0.3, 3  # of `slotjax.responsibilities`; features count as three channels together
 
 
 def entropy(out: Output, batch: Any = None, step: Any = None) -> jax.Array:
     """How undecided each image's masks are: the mean over pixels of the entropy over slots, in nats: [b].
 
     Slots to spare share an object, or the background, in halves, which costs no squared error; a price on undecided
-    masks, once objects have parted, makes one slot of them (docs/ablation.md). From the start it would keep slots from
+    masks, once objects have parted, makes one slot of them (docs/parts.md). From the start it would keep slots from
     parting.
     """
     del batch, step
@@ -28,12 +29,23 @@ def expected(out: Output, batch: Any = None, step: Any = None) -> jax.Array:
 
     The reconstruction's squared error falls short of it by the variance of the components under the masks, so where a
     pixel is shared every slot is asked to draw it right: a mask then ends where its slot's picture does. It is the
-    limit of the mixture likelihood of Greff et al., 2017 (Neural Expectation Maximization), for a large sigma.
+    limit of `mixture` for a large sigma.
     """
     del batch, step
-    masks, components, target = out.need("masks", "components", "target")
-    errors = ((components - target[..., None, :, :, :]) ** 2).mean(-1)
-    return jnp.sum(masks * errors, -3).mean((-2, -1))
+    return jnp.sum(out.need("masks")[0] * _own_errors(out), -3).mean((-2, -1))
+
+
+def mixture(out: Output, batch: Any = None, step: Any = None) -> jax.Array:
+    """How unlikely each image is where every pixel is drawn by one slot, which one by the masks: [b].
+
+    The negative log likelihood of a mixture of Gaussians whose means the slots draw (Greff et al., 2017, Neural
+    Expectation Maximization, sec. 2.1), as `slotjax.responsibilities` has it, without its constant and in units of the
+    squared error: of a single slot it is the mean squared error.
+    """
+    del batch, step
+    scale = 2 * SIGMA**2 / CHANNELS
+    log_masks = jax.nn.log_softmax(out.need("mask_logits")[0], axis=-3)
+    return -scale * jax.nn.logsumexp(log_masks - _own_errors(out) / scale, axis=-3).mean((-2, -1))
 
 
 def distillation(out: Output, batch: Any, step: Any = None) -> jax.Array:
@@ -55,6 +67,12 @@ def distillation(out: Output, batch: Any, step: Any = None) -> jax.Array:
     _, columns = linear_assignment(1 - shared / jnp.maximum(either, 1))
     said = jnp.log(jnp.maximum(jnp.take_along_axis(attention, columns[..., None], 1), FAINTEST))
     return -(winners * said).sum(1).mean(1)
+
+
+def _own_errors(out: Output) -> jax.Array:
+    """Each slot's squared error at each pixel, in the mean over the channels: [b, k, h, w]."""
+    components, target = out.need("components", "target")
+    return ((components - target[..., None, :, :, :]) ** 2).mean(-1)
 
 
 def _winners(masks: jax.Array) -> jax.Array:

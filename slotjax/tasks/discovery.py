@@ -52,7 +52,9 @@ MASKS = {name: f"{title} of the masks" for name, title in _TITLED.items()}
 ATTENTION = {f"attention_{name}": f"{title} of attention" for name, title in _TITLED.items()}
 TITLES = POSTERIOR | MASKS | {"mse": "MSE", "flow_error": "end-point error of flow, in pixels"} | ATTENTION
 SEGMENTATION = (*(f"posterior_{name}" for name in METRICS), *METRICS)  # of pictures and videos alike
-HEALTH = ("slot_largest", "slot_distance", "mask_entropy")  # need no truth: do slots share the work, do masks decide
+# Need no truth: do slots share the work, and do masks decide.
+HEALTH = ("slot_largest", "slot_distance", "slots_used", "mask_entropy")
+LEAST_SHARE = 0.01  # of the pixels, that a slot in use wins
 SUSPICIOUS = (0.8, 0.4)  # FG-ARI above and mIoU below these: objects found, but not their outlines
 COLLAPSED = (0.98, 0.1)  # one slot's share of the pixels above, or the slots' distance below: see `collapse`
 
@@ -81,9 +83,10 @@ def scores(
     `fg_ari`, `ari`, `miou` and `mbo` are of the argmax of the decoder's masks, as in the paper; `posterior_fg_ari` and
     so on of the argmax of the responsibilities (`slotjax.responsibilities`), `attention_fg_ari` and so on of the last
     iteration's attention. An image without an object in view has only an ARI, the others are NaN. `slot_largest` is the
-    share of the pixels that the largest slot wins, `slot_distance` how far the slots are from their mean, relative to
-    their size (root mean squares): 0 where all are alike; `mask_entropy` how undecided the masks are. Where the truth
-    has classes, `mbo_class` and `corloc` of each kind of segments are added.
+    share of the pixels that the largest slot wins, `slots_used` how many slots win a hundredth of them, `slot_distance`
+    how far the slots are from their mean, relative to their size (root mean squares): 0 where all are alike;
+    `mask_entropy` how undecided the masks are. Where the truth has classes, `mbo_class` and `corloc` of each kind of
+    segments are added.
 
     A video is judged as one picture, so that a slot that changes its object is punished; besides there are
     `frame_fg_ari` of its frames each on its own, `switches`, how often an object's slot changes, and where flow is
@@ -92,7 +95,9 @@ def scores(
     out = answer(model, params, batch, keys, **options)
     slots, masks, attention, target = out.need("slots", "masks", "attention", "target")
     figures = {"mse": jnp.mean(mse(out).reshape(len(target), -1), 1)}
-    figures |= {"slot_largest": largest_share(masks), "slot_distance": relative_distance(slots)}
+    won = shares_won(masks)
+    figures |= {"slot_largest": won.max(1), "slot_distance": relative_distance(slots)}
+    figures["slots_used"] = (won >= LEAST_SHARE).sum(1).astype(jnp.float32)
     figures["mask_entropy"] = metrics.mask_entropy(masks)
     flow = model.flow(out)
     if flow is not None and "flow" in batch:
@@ -128,10 +133,10 @@ def class_scores(
     return {name: jnp.where((truth > 0).any((1, 2)), values, jnp.nan) for name, values in figures.items()}
 
 
-def largest_share(masks: jax.Array) -> jax.Array:
-    """The share of the pixels that the largest segment takes: [b, k, h, w], or [b, t, k, h, w] of videos, -> [b]."""
-    wins = jax.nn.one_hot(masks.argmax(-3), masks.shape[-3]).reshape(len(masks), -1, masks.shape[-3])
-    return wins.mean(1).max(1)
+def shares_won(masks: jax.Array) -> jax.Array:
+    """The share of the pixels that each slot wins: [b, k, h, w], or [b, t, k, h, w] of videos, -> [b, k]."""
+    wins = jax.nn.one_hot(masks.argmax(-3), masks.shape[-3])
+    return wins.reshape(len(masks), -1, masks.shape[-3]).mean(1)
 
 
 def relative_distance(slots: jax.Array) -> jax.Array:

@@ -1,0 +1,267 @@
+"""The parts of the literature side by side: one change at a time, on the same scenes, for as many pictures.
+
+    python benchmarks/parts.py [--scenes sprites clevr textured] [--only NAME...] [--seeds 3] [--minutes 10] [--tiny]
+
+Every row's first seed is trained before any second, so that a table is of use early. Writes docs/parts.md; --minutes
+and the rest are as in benchmarks/results.py.
+"""
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain, zip_longest
+
+import jax
+from measured import (
+    BLANK,
+    SEED_COLUMNS,
+    Measured,
+    conditions,
+    failures,
+    finals,
+    keep,
+    mean,
+    measure,
+    seed_cells,
+    titles_of_runs,
+    write_beside,
+)
+from measured import titles as titles_of
+from memory import MIB, compiled_bytes
+from stretches import Deadline, Program, add_flags, conclude, of_seeds, read_flags, train, with_variant
+from tables import table
+from timing import clocked, in_turns, noise_batch, ratio, recipe, run_on, training_step
+
+from slotjax import cli
+from slotjax.errors import UserError
+from slotjax.system.writing import write_text
+
+ROUNDS = 15  # steps that are timed
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """What all rows of a table have in common: a recipe, and how it is cut short."""
+
+    config: str
+    changes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A part in place of the recipe's own.
+
+    Attributes:
+      changes: of the config's fields.
+      reason: what it is, and who says so.
+    """
+
+    changes: tuple[str, ...]
+    reason: str
+
+
+def row(changes: str, reason: str) -> Row:
+    return Row(tuple(changes.split()), reason)
+
+
+SCENES = {
+    "sprites": Scenes(
+        "configs/quick.py",
+        (
+            "train.num_steps=4500",
+            "train.losses.entropy=((1500,0.0),(1501,0.1))",
+            "train.losses.expected=((3500,0.0),(3501,0.25))",
+        ),
+    ),
+    "clevr": Scenes("configs/clevr.py:small", ("train.num_steps=20000", "train.stages=()")),
+    "textured": Scenes("configs/clevr.py:textured,small", ("train.num_steps=20000", "train.stages=()")),
+}
+ROWS: dict[str, Row] = {
+    "baseline": row("", "the recipe as it is"),
+    "iterations_3": row("model.num_iterations=3", "the paper's iterations (Locatello et al., 2020)"),
+    "normalize_inputs": row("model.normalize=inputs", "no competition: the softmax of ordinary attention (there)"),
+    "sinkhorn": row("model.normalize=sinkhorn", "slots of equal size: optimal transport (Zhang et al., 2023)"),
+    "mesh": row("model.normalize=mesh", "slots of equal size that hardly share: minimised entropy (there)"),
+    "centered": row("model.centered=True", "matches count from their mean over the picture (a step towards transport)"),
+    "update_sum": row("model.update=sum", "a slot gathers a sum and no mean (Locatello et al., 2020, sec. 4.3)"),
+    "update_scaled": row("model.update=scaled", "the sum over the number of tokens (Krimmel et al., 2024)"),
+    "update_layer_norm": row("model.update=layer_norm", "the sum, normalised over its features (there)"),
+    "gradient_last": row("model.gradient=last", "gradient of the last iteration alone (Chang et al., 2022, sec. 4)"),
+    "bo_qsa": row(
+        "model.gradient=straight_through", "BO-QSA: the last iteration's, which the start gets too (Jia et al., 2023)"
+    ),
+    "implicit": row("model.gradient=implicit", "gradient of a fixed point (Chang et al., 2022, sec. 3)"),
+    "isa": row(
+        "model.attention=invariant model.frame=scaled model.decoder.frame=scaled model.encoder.position_scale=0.0",
+        "slots attend and are drawn in frames of their own (Biza et al., 2023)",
+    ),
+    "frame_slot": row(
+        "model.decoder.frame=slot", "slots are drawn around where they attend (there, the decoder's half)"
+    ),
+    "gaussian": row("model.initializer.name=gaussian", "every slot starts from one Gaussian (Locatello et al., 2020)"),
+    "glorot": row("model.encoder.kernel_init=glorot", "the original's kernels in the encoder"),
+    "groups_8": row("model.encoder.groups=8", "GroupNorm in the encoder (SAVi, Kipf et al., 2022)"),
+    "resnet": row(
+        "model.encoder.name=resnet model.encoder.channels=(32,64) model.encoder.blocks=(1,1)"
+        " model.encoder.strides=(2,1) model.encoder.layers=1 model.encoder.hidden=128",
+        "a small one of SAVi++'s encoder (Elsayed et al., 2022)",
+    ),
+    "position_shared": row(
+        "model.decoder.position=shared", "slot and place only add up in the decoder, as in the paper"
+    ),
+    "spatial_broadcast": row(
+        "model.decoder.name=spatial_broadcast model.decoder.channels=(32,32,32) model.decoder.kernels=(5,5,5)"
+        " model.decoder.strides=(2,2,1)",
+        "the paper's decoder, small (Watters et al., 2019)",
+    ),
+    "mse_alone": row(
+        "train.losses.entropy=((1,0.0),) train.losses.expected=((1,0.0),)",
+        "the paper's loss: undecided masks and shared objects have no price",
+    ),
+    "chroma_7": row("train.losses.chroma=7.0", "errors of colour weigh more (after Jäckl et al., 2024)"),
+}
+HEAD = """# Parts of the literature, side by side
+
+<!-- Written by `python benchmarks/parts.py`; what is typed in here is lost. -->
+
+One change at a time to a recipe, for the same number of pictures, scored after the last step on held-out images that
+are the same for all. `python benchmarks/parts.py --report-only` writes this page from the runs' directories (and from
+parts.json, which keeps what those on other machines said). FG-ARI leaves the background out, ARI counts it, and
+foreground mIoU compares outlines: stripes have a high FG-ARI and a low ARI and mIoU. Both segmentations are scored: the
+argmax of the responsibilities (`slotjax.responsibilities`), and that of the decoder's masks. Slots in use win at least
+one pixel in a hundred. Mean and sample standard deviation over seeds; a seed that ends with the responsibilities'
+FG-ARI below 0.9 or mIoU below 0.7 counts as failed, and stays in the mean. Of a step there are the processor time over
+that of the baseline, turn by turn, and what memory each further picture takes. Minutes are as in
+[results.md](results.md).
+"""
+FIGURES = tuple(f"{kind}{name}" for kind in ("posterior_", "") for name in ("fg_ari", "ari", "miou"))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scenes", nargs="+", metavar="NAME", default=["sprites"], help=", ".join(SCENES))
+    parser.add_argument("--only", nargs="+", metavar="NAME", default=list(ROWS), help=", ".join(ROWS))
+    add_flags(parser, "runs/parts")
+    flags = read_flags(parser, argv)
+    for flag, names, known in (("--scenes", flags.scenes, SCENES), ("--only", flags.only, ROWS)):
+        if unknown := [name for name in names if name not in known]:
+            raise UserError(f"{flag} {unknown[0]}: choose among {', '.join(known)}")
+    if flags.report_only:
+        report(flags)
+        return 0
+    deadline = Deadline(flags.minutes)
+    wanted = [(scenes, name) for scenes in flags.scenes for name in flags.only if differs(scenes, name)]
+    programs = by_seed([programs_of(scenes, name, flags) for scenes, name in wanted])
+    wrong = train(programs, deadline)
+    complete = all([beside(scenes, name, flags, deadline) for scenes, name in wanted])
+    report(flags)
+    return conclude(programs, wrong, ["benchmarks/parts.py", *(argv or sys.argv[1:])], complete)
+
+
+def config_of(scenes: str, flags: argparse.Namespace) -> str:
+    return with_variant(SCENES[scenes].config, "tiny") if flags.tiny else SCENES[scenes].config
+
+
+def changes_of(scenes: str, name: str, tiny: bool = False) -> tuple[str, ...]:
+    """The fields of a row, the last of those that are set twice."""
+    common = () if tiny else SCENES[scenes].changes
+    return tuple({change.partition("=")[0]: change for change in (*common, *ROWS[name].changes)}.values())
+
+
+def differs(scenes: str, name: str) -> bool:
+    """Whether a row is not what the recipe has anyway."""
+    own = recipe(SCENES[scenes].config, *changes_of(scenes, name))
+    return name == "baseline" or own.to_json() != recipe(SCENES[scenes].config, *SCENES[scenes].changes).to_json()
+
+
+def programs_of(scenes: str, name: str, flags: argparse.Namespace) -> list[Program]:
+    folder, changes = flags.workdir / scenes / name, changes_of(scenes, name, flags.tiny)
+    return of_seeds(folder, config_of(scenes, flags), changes, flags.seeds or (0, 1, 2))
+
+
+def by_seed(programs: Sequence[Sequence[Program]]) -> list[Program]:
+    """All first ones before any second."""
+    return [program for program in chain(*zip_longest(*programs)) if program]
+
+
+def beside(scenes: str, name: str, flags: argparse.Namespace, deadline: Deadline) -> bool:
+    """Measures what a step costs, once; whether it is there, or nothing was trained."""
+    configs = [recipe(config_of(scenes, flags), *changes_of(scenes, one, flags.tiny)) for one in ("baseline", name)]
+    folder = flags.workdir / scenes / name
+    return not folder.exists() or write_beside(folder, {"cost": lambda: cost(*configs)}, deadline)
+
+
+def cost(baseline, config) -> dict[str, float]:
+    """The processor time of a step, over the baseline's, and MiB of memory for each further picture."""
+    steps = {
+        name: clocked(training_step(run_on(one, jax.devices()[:1]), noise_batch(one)), time.process_time)
+        for name, one in (("own", config), ("baseline", baseline))
+    }
+    seconds = in_turns(steps, ROUNDS)
+    return {
+        "ms": 1e3 * statistics.median(seconds["own"]),
+        "times": ratio(seconds["own"], seconds["baseline"]),
+        "mib": compiled_bytes(config, config.train.batch_size) / MIB,
+    }
+
+
+def report(flags: argparse.Namespace) -> None:
+    """Writes parts.md and parts.json."""
+    found, made = {}, {}
+    for scenes in SCENES:
+        config = config_of(scenes, flags)
+        for name in ROWS:
+            key, changes = f"{scenes}/{name}", changes_of(scenes, name, flags.tiny)
+            found[key], made[key] = measure(flags.workdir / key, config, changes), (config, changes)
+    measured = keep(found, made, flags.docs / "parts.json")
+    sections = [section(scenes, measured) for scenes in SCENES]
+    write_text(flags.docs / "parts.md", "\n".join([HEAD, *sections]))
+    print(f"wrote {flags.docs / 'parts.md'}")
+
+
+def section(scenes: str, measured: Mapping[str, Measured]) -> str:
+    """The tables of one kind of scenes."""
+    own = {name: measured.get(f"{scenes}/{name}") for name in ROWS}
+    trained = {name: found for name, found in own.items() if found}
+    common = " ".join(f"`{change}`" for change in SCENES[scenes].changes)
+    head = (
+        f"## {scenes}\n\n`python benchmarks/parts.py --scenes {scenes}` trains `{SCENES[scenes].config}` with {common}"
+    )
+    if not trained:
+        return f"{head}: not measured yet.\n"
+    parts = [f"{head}. {conditions(trained.values())}\n", rows_table(own), "\n### Every seed\n", seeds_table(trained)]
+    return "\n".join(parts) + "\n"
+
+
+def rows_table(own: Mapping[str, Measured | None]) -> str:
+    """What differs, mean and deviation over seeds, and costs."""
+    rows = []
+    for name, found in own.items():
+        figures = [mean(finals(found, figure)) for figure in (*FIGURES, "slots_used")]
+        changes = "<br>".join(f"`{change}`" for change in ROWS[name].changes)
+        rows.append([name, changes, ROWS[name].reason, *figures, failures(found) or "not measured yet", *costs(found)])
+    titles = [titles_of("object_discovery")[figure] for figure in FIGURES]
+    return table(["row", "change", "what it is", *titles, "slots in use", "failed", "times a step", "MiB"], rows)
+
+
+def costs(found: Measured | None) -> list[str]:
+    one = found["beside"].get("cost") if found else None
+    return [f"{one['times']:.2f}", f"{one['mib']:.1f}"] if one else [BLANK, BLANK]
+
+
+def seeds_table(measured: Mapping[str, Measured]) -> str:
+    """A row for each run."""
+    titles = titles_of_runs("object_discovery", measured.values())
+    rows = [
+        [name, seed, *seed_cells(run, list(titles))]
+        for name, found in measured.items()
+        for seed, run in found["runs"].items()
+    ]
+    return table(["row", "seed", *titles.values(), *SEED_COLUMNS], rows)
+
+
+if __name__ == "__main__":
+    cli.run(main)

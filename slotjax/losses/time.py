@@ -1,0 +1,27 @@
+"""What slots of a video should be like from frame to frame."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from slotjax.errors import UserError
+from slotjax.models import Output
+
+TEMPERATURE = 0.1
+
+
+def contrast(out: Output, batch: Any = None, step: Any = None) -> jax.Array:
+    """How hard it is to tell which slot of the next frame each slot becomes (SlotContrast, Manasyan et al., 2025): [b].
+
+    The cross entropy of picking a slot's successor by the cosine of their angle, over all slots of the same video's
+    next frame, at a temperature of 0.1; the mean over slots and frames. The paper also picks among the slots of the
+    batch's other videos, which would make a video's loss depend on which others share its device.
+    """
+    del batch, step
+    (slots,) = out.need("slots")
+    if slots.ndim != 4:
+        raise UserError("train.losses.contrast: compares the frames of videos; with pictures set it to 0")
+    directions = slots * jax.lax.rsqrt((slots**2).sum(-1, keepdims=True) + 1e-12)
+    alike = jnp.einsum("btkd,btjd->btkj", directions[:, :-1], directions[:, 1:]) / TEMPERATURE
+    return -jnp.diagonal(jax.nn.log_softmax(alike), axis1=-2, axis2=-1).mean((1, 2))

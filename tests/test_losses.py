@@ -1,0 +1,84 @@
+"""Losses against their formulas, written out."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from slotjax.errors import UserError
+from slotjax.losses.masks import expected, mixture
+from slotjax.losses.reconstruction import mse
+from slotjax.losses.structure import ssim
+from slotjax.losses.time import contrast
+from slotjax.models import Output
+from slotjax.models.base import compose
+
+
+def normal(seed: int, *shape: int) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def test_ssim_is_the_mean_of_what_each_window_says():
+    x, y = (np.clip(0.4 * normal(seed, 1, 14, 13, 2), -1, 1) for seed in range(2))
+    offsets = np.arange(11) - 5
+    weights = np.exp(-(offsets[:, None] ** 2 + offsets**2) / (2 * 1.5**2))
+    weights /= weights.sum()
+    similar = []
+    for row in range(4):
+        for column in range(3):
+            for channel in range(2):
+                a, b = (picture[0, row : row + 11, column : column + 11, channel] for picture in (x, y))
+                mean_a, mean_b = (weights * a).sum(), (weights * b).sum()
+                var_a, var_b = (weights * (a - mean_a) ** 2).sum(), (weights * (b - mean_b) ** 2).sum()
+                both = (weights * (a - mean_a) * (b - mean_b)).sum()
+                similar.append(
+                    (2 * mean_a * mean_b + 0.02**2)
+                    * (2 * both + 0.06**2)
+                    / ((mean_a**2 + mean_b**2 + 0.02**2) * (var_a + var_b + 0.06**2))
+                )
+    found = ssim(Output(reconstruction=jnp.asarray(x), target=jnp.asarray(y)))
+    np.testing.assert_allclose(found, [1 - np.mean(similar)], rtol=1e-4)
+    np.testing.assert_allclose(ssim(Output(reconstruction=jnp.asarray(x), target=jnp.asarray(x))), 0, atol=1e-6)
+
+
+def composed(slots: int) -> Output:
+    out = compose(jnp.asarray(0.3 * normal(0, 2, slots, 4, 5, 3)), jnp.asarray(normal(1, 2, slots, 4, 5)))
+    return out.replace(target=jnp.asarray(0.3 * normal(2, 2, 4, 5, 3)))
+
+
+def test_the_mixture_likelihood_is_that_of_gaussians():
+    out, sigma = composed(3), 0.3
+    errors = ((np.asarray(out.components) - np.asarray(out.target)[:, None]) ** 2).sum(-1)
+    likelihood = (np.asarray(out.masks) * np.exp(-errors / (2 * sigma**2))).sum(1)
+    np.testing.assert_allclose(mixture(out), -2 * sigma**2 / 3 * np.log(likelihood).mean((1, 2)), rtol=1e-4)
+
+
+def test_the_mixture_lies_below_what_slots_expect_and_of_one_slot_is_the_squared_error():
+    np.testing.assert_allclose(mixture(composed(1)), mse(composed(1)), rtol=1e-5)
+    assert (mixture(composed(3)) < expected(composed(3))).all()
+
+
+def test_contrast_is_the_cross_entropy_of_the_same_slot_in_the_next_frame():
+    slots = normal(0, 2, 3, 4, 6)
+    losses = []
+    for video in slots:
+        terms = []
+        for now, after in zip(video[:-1], video[1:], strict=True):
+            for k in range(4):
+                cosines = [now[k] @ other / np.linalg.norm(now[k]) / np.linalg.norm(other) for other in after]
+                odds = np.exp(np.array(cosines) / 0.1)
+                terms.append(-np.log(odds[k] / odds.sum()))
+        losses.append(np.mean(terms))
+    np.testing.assert_allclose(contrast(Output(slots=jnp.asarray(slots))), losses, rtol=1e-4)
+
+
+def test_contrast_is_low_where_slots_stay_and_high_where_they_swap():
+    still = jnp.broadcast_to(jnp.eye(4, 6), (1, 3, 4, 6))
+    swapped = still.at[:, 1].set(still[:, 1, ::-1])
+    low, high = (float(jax.jit(contrast)(Output(slots=slots))[0]) for slots in (still, swapped))
+    assert low < 0.001 and high > 5
+
+
+def test_contrast_of_pictures_is_refused():
+    with pytest.raises(UserError, match="frames of videos"):
+        contrast(Output(slots=jnp.zeros((2, 4, 6))))
