@@ -13,8 +13,10 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, zip_longest
+from pathlib import Path
 
 import jax
+import numpy as np
 from measured import (
     BLANK,
     SEED_COLUMNS,
@@ -35,9 +37,15 @@ from stretches import Deadline, Program, add_flags, conclude, of_seeds, read_fla
 from tables import table
 from timing import clocked, in_turns, noise_batch, ratio, recipe, run_on, training_step
 
+import slotjax
 from slotjax import cli
+from slotjax.clustering import merge
+from slotjax.config import disk
 from slotjax.errors import UserError
 from slotjax.system.writing import write_text
+from slotjax.tasks import discovery
+from slotjax.training.evaluation import collect, slots_keys
+from slotjax.training.feed import open_feed
 
 ROUNDS = 15  # steps that are timed
 
@@ -79,6 +87,15 @@ SCENES = {
     "clevr": Scenes("configs/clevr.py:small", ("train.num_steps=20000", "train.stages=()")),
     "textured": Scenes("configs/clevr.py:textured,small", ("train.num_steps=20000", "train.stages=()")),
 }
+STAGES = (
+    "train.stages=("
+    + ",".join(
+        f"{{'until':{until},'model.initializer.sigma':{sigma}}}"
+        for until, sigma in ((300, 1.0), (600, 0.67), (900, 0.33))
+    )
+    + ")"
+)
+SMALL_RESNET = "channels=(32,64) blocks=(1,1) strides=(2,1) layers=1 hidden=128"
 ROWS: dict[str, Row] = {
     "baseline": row("", "the recipe as it is"),
     "iterations_3": row("model.num_iterations=3", "the paper's iterations (Locatello et al., 2020)"),
@@ -89,9 +106,14 @@ ROWS: dict[str, Row] = {
     "update_sum": row("model.update=sum", "a slot gathers a sum and no mean (Locatello et al., 2020, sec. 4.3)"),
     "update_scaled": row("model.update=scaled", "the sum over the number of tokens (Krimmel et al., 2024)"),
     "update_layer_norm": row("model.update=layer_norm", "the sum, normalised over its features (there)"),
+    "heads_4": row("model.heads=4", "four competitions, each with its share of a slot (as in SAVi's program)"),
+    "noise": row("model.noise=0.5", "noise on the tokens that fades over the iterations (MetaSlot, Liu et al., 2025)"),
     "gradient_last": row("model.gradient=last", "gradient of the last iteration alone (Chang et al., 2022, sec. 4)"),
     "bo_qsa": row(
         "model.gradient=straight_through", "BO-QSA: the last iteration's, which the start gets too (Jia et al., 2023)"
+    ),
+    "bo_qsa_noise": row(
+        f"model.gradient=straight_through {STAGES}", "the same, with noise on the start that fades over the first steps"
     ),
     "implicit": row("model.gradient=implicit", "gradient of a fixed point (Chang et al., 2022, sec. 3)"),
     "isa": row(
@@ -102,13 +124,17 @@ ROWS: dict[str, Row] = {
         "model.decoder.frame=slot", "slots are drawn around where they attend (there, the decoder's half)"
     ),
     "gaussian": row("model.initializer.name=gaussian", "every slot starts from one Gaussian (Locatello et al., 2020)"),
+    "predicted": row(
+        "model.initializer.name=predicted train.losses.start=0.1",
+        "slots start where they will likely end (SmoothSA, Zhao et al., 2025)",
+    ),
     "glorot": row("model.encoder.kernel_init=glorot", "the original's kernels in the encoder"),
     "groups_8": row("model.encoder.groups=8", "GroupNorm in the encoder (SAVi, Kipf et al., 2022)"),
     "resnet": row(
-        "model.encoder.name=resnet model.encoder.channels=(32,64) model.encoder.blocks=(1,1)"
-        " model.encoder.strides=(2,1) model.encoder.layers=1 model.encoder.hidden=128",
+        " ".join(f"model.encoder.{field}" for field in ("name=resnet", *SMALL_RESNET.split())),
         "a small one of SAVi++'s encoder (Elsayed et al., 2022)",
     ),
+    "unet": row("model.encoder.name=unet model.encoder.stride=2", "tokens that see their surroundings: a small U-Net"),
     "position_shared": row(
         "model.decoder.position=shared", "slot and place only add up in the decoder, as in the paper"
     ),
@@ -122,7 +148,25 @@ ROWS: dict[str, Row] = {
         "the paper's loss: undecided masks and shared objects have no price",
     ),
     "chroma_7": row("train.losses.chroma=7.0", "errors of colour weigh more (after Jäckl et al., 2024)"),
+    "ssim": row("train.losses.ssim=0.1", "structural similarity beside the squared error (Wang et al., 2004)"),
+    "mixture": row(
+        "train.losses.mse=0.0 train.losses.mixture=1.0",
+        "the likelihood that segments go by, in place of the squared error (NEM, Greff et al., 2017)",
+    ),
+    "slots_11": row("model.num_slots=11", "more slots than objects"),
+    "adaslot": row(
+        "model.num_slots=11 model.selection=gumbel train.losses.kept=0.05",
+        "each slot says whether it is drawn, and has a price (AdaSlot, Fan et al., 2024)",
+    ),
+    "stick_breaking": row(
+        "model.num_slots=11 model.selection=stick_breaking train.losses.kept=0.05",
+        "slots are drawn until one says that it is enough, at the same price",
+    ),
+    "distinct": row(
+        "model.num_slots=11 model.selection=distinct", "of slots that are alike one is drawn (after MetaSlot)"
+    ),
 }
+MERGED = ("slots_11",)  # rows that are scored a second time, with slots that overlap made one
 HEAD = """# Parts of the literature, side by side
 
 <!-- Written by `python benchmarks/parts.py`; what is typed in here is lost. -->
@@ -136,6 +180,19 @@ one pixel in a hundred. Mean and sample standard deviation over seeds; a seed th
 FG-ARI below 0.9 or mIoU below 0.7 counts as failed, and stays in the mean. Of a step there are the processor time over
 that of the baseline, turn by turn, and what memory each further picture takes. Minutes are as in
 [results.md](results.md).
+"""
+TAIL = """## What is not here, and why
+
+- *Batch-wise scalar norm* (Krimmel et al., 2024) divides sums by one deviation over the batch, and in use by a stored
+  one. A step here is the mean of what each picture gives, over any number of devices and micro-batches, and a model is
+  a pure function of parameters: there is neither a batch nor a store. In use it is an affine map with two numbers of
+  the sum, which `update=scaled` with its projection of values can be too.
+- *A codebook of prototypes* (MetaSlot) is made by running averages and by replacing entries that nobody uses: a state,
+  again. What it is for there, to leave out slots that are alike, is `selection=distinct`.
+- *A perceptual loss* needs the weights of a backbone inside a loss, which is a function of what the model returns. To
+  draw the backbone's features themselves is [another recipe](features.md).
+- *SlotContrast* compares the slots of a video with those of other videos too; `contrast` keeps to the same video, for
+  the same reason as above. It is for videos, and has no row in these tables of pictures.
 """
 FIGURES = tuple(f"{kind}{name}" for kind in ("posterior_", "") for name in ("fg_ari", "ari", "miou"))
 
@@ -190,8 +247,10 @@ def by_seed(programs: Sequence[Sequence[Program]]) -> list[Program]:
 def beside(scenes: str, name: str, flags: argparse.Namespace, deadline: Deadline) -> bool:
     """Measures what a step costs, once; whether it is there, or nothing was trained."""
     configs = [recipe(config_of(scenes, flags), *changes_of(scenes, one, flags.tiny)) for one in ("baseline", name)]
-    folder = flags.workdir / scenes / name
-    return not folder.exists() or write_beside(folder, {"cost": lambda: cost(*configs)}, deadline)
+    folder, jobs = flags.workdir / scenes / name, {"cost": lambda: cost(*configs)}
+    if name in MERGED and (done := [path for path in sorted(folder.glob("seed_*")) if Program(path, "").finished]):
+        jobs["merged"] = lambda: merged(done)
+    return not folder.exists() or write_beside(folder, jobs, deadline)
 
 
 def cost(baseline, config) -> dict[str, float]:
@@ -208,6 +267,32 @@ def cost(baseline, config) -> dict[str, float]:
     }
 
 
+def merged(folders: Sequence[Path]) -> dict[str, list[float]]:
+    """The figures of runs whose slots are merged where their responsibilities overlap."""
+    each = [merged_figures(folder) for folder in folders]
+    return {name: [figures[name] for figures in each] for name in each[0]}
+
+
+def merged_figures(folder: Path) -> dict[str, float]:
+    model, params = slotjax.load(folder)
+    feed = open_feed(disk.load_valid(folder / "config.json"))
+
+    @jax.jit
+    def shares(params, batch):
+        out = slotjax.apply(model, params, batch["image"], slots_keys(batch["index"]))
+        return slotjax.responsibilities(out, batch["image"])
+
+    def score(params, batch):
+        of_slots = np.asarray(shares(params, batch))
+        groups = np.eye(of_slots.shape[1])[merge(of_slots)]
+        found = np.einsum("bkhw,bkg->bghw", of_slots, groups).argmax(1)
+        scored = discovery.segmentation_scores(batch["segments"], found, feed.num_true, of_slots.shape[1])
+        used = np.array([len(np.unique(one)) for one in found], np.float32)
+        return {f"posterior_{name}": values for name, values in scored.items()} | {"slots_used": used}
+
+    return {name: float(np.nanmean(values)) for name, values in collect(score, params, feed.eval_batches()).items()}
+
+
 def report(flags: argparse.Namespace) -> None:
     """Writes parts.md and parts.json."""
     found, made = {}, {}
@@ -218,7 +303,7 @@ def report(flags: argparse.Namespace) -> None:
             found[key], made[key] = measure(flags.workdir / key, config, changes), (config, changes)
     measured = keep(found, made, flags.docs / "parts.json")
     sections = [section(scenes, measured) for scenes in SCENES]
-    write_text(flags.docs / "parts.md", "\n".join([HEAD, *sections]))
+    write_text(flags.docs / "parts.md", "\n".join([HEAD, *sections, TAIL]))
     print(f"wrote {flags.docs / 'parts.md'}")
 
 
@@ -243,6 +328,9 @@ def rows_table(own: Mapping[str, Measured | None]) -> str:
         figures = [mean(finals(found, figure)) for figure in (*FIGURES, "slots_used")]
         changes = "<br>".join(f"`{change}`" for change in ROWS[name].changes)
         rows.append([name, changes, ROWS[name].reason, *figures, failures(found) or "not measured yet", *costs(found)])
+        if scored := found and found["beside"].get("merged"):
+            figures = [mean(scored.get(figure, [])) for figure in (*FIGURES, "slots_used")]
+            rows.append([f"{name}, merged", "", "slots whose responsibilities overlap are one", *figures, *[BLANK] * 3])
     titles = [titles_of("object_discovery")[figure] for figure in FIGURES]
     return table(["row", "change", "what it is", *titles, "slots in use", "failed", "times a step", "MiB"], rows)
 

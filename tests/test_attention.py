@@ -13,12 +13,12 @@ from slotjax import slot_attention as plain_slot_attention
 from slotjax.errors import UserError
 from slotjax.nn.attention import attend as plain_attend
 from slotjax.nn.initializers import GaussianSlots, keys_of_examples
-from slotjax.nn.refinement import layer_norm
+from slotjax.nn.refinement import NORM_EPSILON, layer_norm, refine
 from slotjax.nn.updates import EPSILON
 
-OPTIONS = ("num_iterations", "normalize", "update", "centered", "gradient", "return_history")
+OPTIONS = ("num_iterations", "normalize", "update", "centered", "gradient", "heads", "noise", "return_history")
 slot_attention = jax.jit(plain_slot_attention, static_argnames=OPTIONS)
-attend = jax.jit(plain_attend, static_argnames=("normalize", "update", "centered"))
+attend = jax.jit(plain_attend, static_argnames=("normalize", "update", "centered", "heads"))
 normed = jax.jit(layer_norm)
 BATCH, TOKENS, FEATURES, SLOTS, DIM = 2, 40, 12, 5, 16
 
@@ -107,6 +107,48 @@ def test_folded_projections_equal_projected_inputs(params, inputs, slots):
     weights = (expected + EPSILON) / (expected + EPSILON).sum(-1, keepdims=True)
     np.testing.assert_allclose(attention, expected, atol=1e-6)
     np.testing.assert_allclose(updates, weights @ (features @ params["project_v"]), atol=2e-6)
+
+
+def test_heads_compete_each_with_their_share_of_the_numbers(params, inputs, slots):
+    features = np.asarray(normed(params["norm_inputs"], inputs))
+    updates, attention = attend(params, features, slots, "slots", "mean", heads=2)
+    query = np.asarray(normed(params["norm_slots"], slots)) @ params["project_q"]
+    keys, values = features @ params["project_k"], features @ params["project_v"]
+    expected, gathered = [], []
+    for share in (slice(0, DIM // 2), slice(DIM // 2, DIM)):
+        own = softmax(np.einsum("bkd,bnd->bkn", query[..., share], keys[..., share]) / np.sqrt(DIM / 2), axis=1)
+        weights = (own + EPSILON) / (own + EPSILON).sum(-1, keepdims=True)
+        expected.append(own)
+        gathered.append(weights @ values[..., share])
+    np.testing.assert_allclose(attention, sum(expected) / 2, atol=1e-6)
+    np.testing.assert_allclose(updates, np.concatenate(gathered, -1), atol=2e-6)
+
+
+def test_heads_divide_a_slot(params, inputs, slots):
+    with pytest.raises(UserError, match="heads=3: must divide the 16 numbers"):
+        plain_slot_attention(params, inputs, slots, heads=3)
+
+
+def test_noise_on_the_inputs_fades_from_iteration_to_iteration(params, inputs, slots):
+    keys = keys_of_examples(jax.random.key(5), BATCH)
+    noisy, _ = slot_attention(params, inputs, slots, 3, noise=0.4, keys=keys)
+    features = np.asarray(normed(params["norm_inputs"], inputs))
+
+    @jax.jit
+    def drawn(i):
+        return jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, i), features.shape[1:]))(keys)
+
+    for i, deviation in enumerate((0.4, 0.2, 0.0)):
+        updates, _ = attend(params, features + deviation * np.asarray(drawn(i)), slots, "slots", "mean")
+        slots = np.asarray(jax.jit(refine)(params, updates, slots, NORM_EPSILON))
+    np.testing.assert_allclose(noisy, slots, atol=1e-5)
+
+
+def test_a_module_draws_its_noise_with_a_key_alone(module, params, inputs, slots):
+    draw = jax.jit(module.clone(noise=0.4).apply)
+    plain = found(params, inputs, slots, 3)[0]
+    np.testing.assert_array_equal(draw({"params": params}, inputs, slots)[0], plain)
+    assert np.abs(draw({"params": params}, inputs, slots, key=jax.random.key(0))[0] - plain).max() > 0.01
 
 
 def test_centered_matches_count_from_their_mean_over_the_inputs(params, inputs, slots):

@@ -8,8 +8,8 @@ import pytest
 from slotjax.errors import UserError
 from slotjax.losses.masks import expected, mixture
 from slotjax.losses.reconstruction import mse
+from slotjax.losses.slots import contrast, kept, start
 from slotjax.losses.structure import ssim
-from slotjax.losses.time import contrast
 from slotjax.models import Output
 from slotjax.models.base import compose
 
@@ -82,3 +82,15 @@ def test_contrast_is_low_where_slots_stay_and_high_where_they_swap():
 def test_contrast_of_pictures_is_refused():
     with pytest.raises(UserError, match="frames of videos"):
         contrast(Output(slots=jnp.zeros((2, 4, 6))))
+
+
+def test_starts_are_drawn_to_the_slots_and_no_slot_to_its_start():
+    begun, slots = (jnp.asarray(normal(seed, 2, 3, 4)) for seed in range(2))
+    found = start(Output(start=begun, slots=slots))
+    np.testing.assert_allclose(found, np.mean((np.asarray(begun) - np.asarray(slots)) ** 2, (1, 2)), rtol=1e-5)
+    to_starts, to_slots = jax.grad(lambda a, b: start(Output(start=a, slots=b)).sum(), (0, 1))(begun, slots)
+    assert not to_slots.any() and jnp.abs(to_starts).min() > 0
+
+
+def test_the_price_is_of_the_slots_that_are_likely_drawn():
+    np.testing.assert_allclose(kept(Output(kept=jnp.array([[1.0, 0.5, 0.0], [0.2, 0.2, 0.2]]))), [0.5, 0.2], rtol=1e-6)

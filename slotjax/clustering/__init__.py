@@ -5,7 +5,8 @@ and vmapped.
 """
 
 from slotjax.clustering.hard import kmeans, kmeans_plus_plus
+from slotjax.clustering.merging import merge
 from slotjax.clustering.pixels import pixel_points, segment_images
 from slotjax.clustering.soft import responsibilities, soft_kmeans
 
-__all__ = ["kmeans", "kmeans_plus_plus", "pixel_points", "responsibilities", "segment_images", "soft_kmeans"]
+__all__ = ["kmeans", "kmeans_plus_plus", "merge", "pixel_points", "responsibilities", "segment_images", "soft_kmeans"]

@@ -169,7 +169,16 @@ def check_stages(config: ConfigDict) -> None:
 
 
 # What a stage may change: nothing that parameters depend on, but for those that it leaves as they began ("shared").
-STAGED = ("num_iterations", "gradient", "update", "centered", "background", "decoder.position")
+STAGED = (
+    "num_iterations",
+    "gradient",
+    "update",
+    "centered",
+    "noise",
+    "background",
+    "initializer.sigma",
+    "decoder.position",
+)
 
 
 def staged(config: ConfigDict, stage: Mapping[str, Any]) -> ConfigDict:

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 from slotjax.losses.masks import distillation, entropy, expected, mixture
 from slotjax.losses.reconstruction import chroma, mse, sse
 from slotjax.losses.sets import set_loss
+from slotjax.losses.slots import contrast, kept, start
 from slotjax.losses.structure import ssim
-from slotjax.losses.time import contrast
 from slotjax.models import Output
 
 Batch = Mapping[str, Any]
@@ -31,6 +31,8 @@ LOSSES: dict[str, Loss] = {
     "entropy": entropy,
     "distillation": distillation,
     "contrast": contrast,
+    "start": start,
+    "kept": kept,
     "set": set_loss,
 }
 

@@ -16,6 +16,9 @@ from slotjax.nn.decoders.base import Drawn, Hidden
 from slotjax.nn.layers import pixels, product, weighed_sum
 from slotjax.nn.partition import spread
 
+SHUT = -1e30  # the logit of a mask that is not drawn
+MOST_ABOVE = 30.0  # by how much such a slot's logit may exceed the others': its exponential stays finite
+
 
 @struct.dataclass
 class Output:
@@ -32,6 +35,8 @@ class Output:
       reconstruction: [*b, h, w, c], the components weighted by their masks.
       target: [*b, h, w, c], what the reconstruction should be: the images themselves, or a backbone's features, which
         are of fewer rows and columns.
+      start: [b, k, d], where the slots of pictures started, if that was predicted from the tokens.
+      kept: [b, k], how probable it is that each slot is drawn, where the model chooses; see `slotjax.nn.selections`.
       predictions: [*b, k, p] in [0, 1], set prediction only: what each slot says of its object, laid out as
         `slotjax.data.clevr_properties.targets` says.
       slots_history: [*b, t, k, d], after each iteration.
@@ -45,6 +50,8 @@ class Output:
     components: jax.Array | None = None
     reconstruction: jax.Array | None = None
     target: jax.Array | None = None
+    start: jax.Array | None = None
+    kept: jax.Array | None = None
     predictions: jax.Array | None = None
     slots_history: jax.Array | None = None
     attention_history: jax.Array | None = None
@@ -174,9 +181,12 @@ class Model(nn.Module):
     ) -> Output:
         """Lets slots compete for tokens [b, n, d], and decodes them: what models of single pictures have in common."""
         slots = None if slots is None else self.start(slots)
+        start = None
+        if self.attention.predicts_start:
+            slots = start = self.attention.start(tokens, slots, options.get("key"), options.get("num_slots"))
         slots, attention, *history = self.attention(tokens, slots, **options)
         slots = self.locate(slots, attention)
-        out = dataclasses.replace(decode(slots), slots=slots, attention=attention)
+        out = dataclasses.replace(decode(slots), slots=slots, attention=attention, start=start)
         if history:
             states, attention = history[0]
             states = jax.vmap(self.locate, 1, 1)(states, attention)
@@ -189,14 +199,16 @@ def pictures(resolution: tuple[int, int]) -> dict[str, jax.ShapeDtypeStruct]:
     return {"image": jax.ShapeDtypeStruct((*resolution, 3), jnp.float32)}
 
 
-def compose(components: jax.Array, mask_logits: jax.Array) -> Output:
+def compose(components: jax.Array, mask_logits: jax.Array, gates: jax.Array | None = None) -> Output:
     """Masks as a softmax over slots, and the picture they compose (Locatello et al., 2020, sec. 3.1); float32.
 
     Args:
       components: [*b, k, h, w, c].
       mask_logits: [*b, k, h, w].
+      gates: [*b, k] of 0 and 1, at least one of them 1: masks are shared among the slots that have a 1 (AdaSlot,
+        Fan et al., 2024), and gates are differentiated as if masks were multiplied with them. None: all have.
     """
-    return composed(Drawn(components[..., None], mask_logits[..., None, None]))
+    return composed(Drawn(components[..., None], mask_logits[..., None, None]), gates)
 
 
 def mixed(hidden: Hidden, mask_logits: jax.Array) -> jax.Array:
@@ -209,17 +221,29 @@ def mixed(hidden: Hidden, mask_logits: jax.Array) -> jax.Array:
     return (product(features, hidden.kernel) + hidden.bias).astype(jnp.float32)
 
 
-def composed(drawn: Drawn) -> Output:
+def composed(drawn: Drawn, gates: jax.Array | None = None) -> Output:
     """`compose` of what a decoder drew."""
     components, mask_logits = (spread(x.astype(jnp.float32), -4) for x in (drawn.components, drawn.mask_logits))
-    if drawn.hidden is None:
+    masks = jax.nn.softmax(mask_logits, axis=-5)
+    if gates is not None:
+        masks, mask_logits = gated(mask_logits, gates[..., None, None, None, None])
+        reconstruction = pixels((masks * components).sum(-5))
+    elif drawn.hidden is None:
         reconstruction = pixels(weighed_sum(components, mask_logits))
     else:
         reconstruction = mixed(drawn.hidden, mask_logits[..., 0, 0])
     return Output(
-        masks=pixels(jax.nn.softmax(mask_logits, axis=-5))[..., 0],
+        masks=pixels(masks)[..., 0],
         mask_logits=pixels(mask_logits)[..., 0],
         components=pixels(components),
         reconstruction=reconstruction,
         target=drawn.target,
     )
+
+
+def gated(mask_logits: jax.Array, gates: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The masks of the slots whose gate is 1, [*b, k, h, w, 1, q], and their logits."""
+    open_logits = jnp.where(gates > 0, mask_logits, SHUT)
+    highest = jax.lax.stop_gradient(open_logits.max(-5, keepdims=True))
+    weights = gates * jnp.exp(jnp.minimum(mask_logits - highest, MOST_ABOVE))
+    return weights / weights.sum(-5, keepdims=True), open_logits

@@ -23,6 +23,7 @@ from slotjax.nn.heads import HEADS, Head
 from slotjax.nn.initializers import INITIALIZERS, GaussianSlots
 from slotjax.nn.invariant import InvariantSlotAttention
 from slotjax.nn.predictors import PREDICTORS, Predictor
+from slotjax.nn.selections import SELECTIONS, Selection
 
 Kinds = dict[str, Any]  # name -> class
 
@@ -34,6 +35,7 @@ BY_NAME: dict[Any, Kinds] = {
     Frame: FRAMES,
     AttendedFrame: ATTENDED_FRAMES,
     PlaceLayer: PLACE_LAYERS,
+    Selection: SELECTIONS,
 }
 # Of a part: what the model has for all of them.
 NOT_FIELDS = ("parent", "name", "dtype", "resolution", "grid", "out_channels", "training")
@@ -83,9 +85,8 @@ def build_model(config: Mapping[str, Any]) -> Model:
     resolution, num_slots, slot_dim = take(fields, "resolution", "num_slots", "slot_dim")
     check("model.resolution", Resolution, resolution)
     dtype = choose("model.dtype", DTYPES, fields.pop("dtype", "float32"))
-    own = {name: fields.pop(name) for name in own_fields(kind) if name in fields}
-    for name, value in own.items():
-        check(f"model.{name}", own_fields(kind)[name], value)
+    hints = own_fields(kind)
+    own = {name: attribute(f"model.{name}", hints[name], fields.pop(name)) for name in hints if name in fields}
     of_parts = {"dtype": dtype, "resolution": resolution, "out_channels": kind.module.drawn(**own)}
     if kind.backbones:
         own["backbone"] = build_backbone(kind, fields.pop("backbone", PIXELS), dtype)
@@ -218,12 +219,16 @@ def build_part(where: str, kinds: Kinds, fields: Any, **given: Any) -> Any:
             raise UserError(
                 f"{where}.{name}={shown(value)}: {kind.__name__} has no such field; it has {', '.join(sorted(known))}"
             )
-        if known[name] in BY_NAME:
-            values[name] = choose(f"{where}.{name}", BY_NAME[known[name]], value)()
-        else:
-            check(f"{where}.{name}", known[name], value)
-            values[name] = value
+        values[name] = attribute(f"{where}.{name}", known[name], value)
     return kind(**values)
+
+
+def attribute(where: str, hint: Any, value: Any) -> Any:
+    """A field as its part has it: a small part by its name, or the value itself, which is checked."""
+    if hint in BY_NAME:
+        return choose(where, BY_NAME[hint], value)()
+    check(where, hint, value)
+    return value
 
 
 def check_part(where: str, protocol: Any, part: Any) -> None:

@@ -12,9 +12,11 @@ from slotjax.errors import UserError
 from slotjax.models.base import Model, Output, composed
 from slotjax.nn.backbones import Backbone, Given, Pixels
 from slotjax.nn.decoders import Decoder
+from slotjax.nn.decoders.base import SlotwiseDecoder
 from slotjax.nn.encoders import Encoder
 from slotjax.nn.fields import Range
 from slotjax.nn.frames import ATTENDED_FRAMES, AttendedFrame
+from slotjax.nn.selections import AllSlots, Selection
 
 
 class ObjectDiscovery(Model):
@@ -26,6 +28,7 @@ class ObjectDiscovery(Model):
       remat: the backward pass computes the decoder's activations again instead of keeping them.
       background: added to the first slot's mask logits, so that it draws what no other slot makes its own. A field for
         the first of `train.stages`: slots have no order at use.
+      selection: which slots are drawn.
     """
 
     resolution: tuple[int, int]
@@ -33,6 +36,7 @@ class ObjectDiscovery(Model):
     decoder: Decoder
     remat: bool = False
     background: Annotated[float, Range(0, 20)] = 0.0
+    selection: Selection = AllSlots()
     backbone: Backbone = Pixels()
 
     frozen: ClassVar[tuple[str, ...]] = ("backbone",)
@@ -77,22 +81,24 @@ class ObjectDiscovery(Model):
                 "model.decoder.frame: slots are drawn in the frames in which they attend: with attention=invariant"
                 f" give model.frame and model.decoder.frame the same of {', '.join(ATTENDED_FRAMES)}, else neither"
             )
+        if not isinstance(self.selection, AllSlots) and not isinstance(self.decoder, SlotwiseDecoder):
+            raise UserError("model.selection: is for decoders that draw each slot on its own; set it to all")
 
     def encode(self, images: jax.Array) -> jax.Array:
         """images [b, h, w, 3] -> tokens [b, n, d]."""
         return self.encoder(self.backbone(images))
 
     def in_training(self) -> Model:
-        return self.clone(decoder=self.decoder.in_training())
+        return self.clone(decoder=self.decoder.in_training(), selection=self.selection.in_training())
 
     def decode(self, slots: jax.Array, target: jax.Array | None = None, key: jax.Array | None = None) -> Output:
         """slots [*b, k, d], as `Output` has them -> components, masks and reconstruction; see `Decoder`."""
-        drawn = self.decoder.draw(slots, target, key, self.remat)
+        drawn, kept = self.decoder.draw(slots, target, key, self.remat), self.selection(slots, key)
         if self.background:
             first = jnp.arange(slots.shape[-2]) == 0
             more = jnp.where(first, self.background, 0.0)[:, None, None, None, None]
             drawn = drawn._replace(mask_logits=drawn.mask_logits + more)
-        return composed(drawn)
+        return dataclasses.replace(composed(drawn, kept.gates), kept=kept.probabilities)
 
     def start(self, slots: jax.Array) -> jax.Array:
         return self.decoder.frame.start(slots, self.attention.slot_dim)

@@ -14,13 +14,15 @@ import jax.numpy as jnp
 from slotjax.errors import UserError, shown
 from slotjax.nn.assignments import ASSIGNMENTS
 from slotjax.nn.competition import TOKENS, UNROLLED, Competition, History, check_rank
-from slotjax.nn.fields import Choice, Count, check
+from slotjax.nn.fields import Choice, Count, Range, check
 from slotjax.nn.fixed_point import fixed_point
+from slotjax.nn.initializers import keys_of_examples, normal
 from slotjax.nn.refinement import NORM_EPSILON, TORCH_EPSILON, Params, layer_norm, refine
 from slotjax.nn.updates import UPDATES
 
 LEAST = -1e30  # a logit that no softmax gives anything
 MASKED = ("slots", "inputs")  # assignments that can leave tokens out
+NOISE_STREAM = 2  # of an example's key: noise is drawn apart from slots
 
 Normalize = Annotated[Any, Choice(ASSIGNMENTS)]
 Update = Annotated[Any, Choice(UPDATES)]
@@ -40,6 +42,7 @@ def attend(
     update: str,
     centered: bool = False,
     mask: jax.Array | None = None,
+    heads: int = 1,
 ) -> tuple[jax.Array, jax.Array]:
     """One round of competition: what every slot gathers.
 
@@ -51,17 +54,32 @@ def attend(
       features: [b, n, d], normalised inputs.
       slots: [b, k, d].
       mask: [b, 1, n], which inputs count; None for all.
+      heads: competitions side by side, each with its share of the queries, keys and values; slots gather what all do.
 
     Returns:
-      updates [b, k, d] and attention [b, k, n], both float32.
+      updates [b, k, d] and attention [b, k, n], the heads' mean, both float32.
     """
-    biases = params.get("project_biases")
     query = layer_norm(params["norm_slots"], slots, norm_epsilon(params)) @ params["project_q"]
-    query = (query if biases is None else query + biases["q"]) * slots.shape[-1] ** -0.5
-    on_features = (query @ params["project_k"].T).astype(features.dtype)
+    own = {"query": query, "keys": params["project_k"], "values": params["project_v"]}
+    if "project_biases" in params:
+        biases = params["project_biases"]
+        own |= {"query": query + biases["q"], "key_bias": biases["k"], "value_bias": biases["v"]}
+    compete = partial(_compete, features, normalize=normalize, update=update, centered=centered, mask=mask)
+    if heads == 1:
+        return compete(own)
+    updates, attention = jax.vmap(compete)({name: jnp.stack(jnp.split(x, heads, -1)) for name, x in own.items()})
+    return jnp.concatenate(list(updates), -1), attention.mean(0)
+
+
+def _compete(
+    features: jax.Array, own: Params, *, normalize: str, update: str, centered: bool, mask: jax.Array | None
+) -> tuple[jax.Array, jax.Array]:
+    """One head's updates and attention, from its queries [b, k, d], and its projections to keys and values."""
+    query = own["query"] * own["query"].shape[-1] ** -0.5
+    on_features = (query @ own["keys"].T).astype(features.dtype)
     logits = jnp.einsum("bkd,bnd->bkn", on_features, features, preferred_element_type=jnp.float32)
-    if biases is not None:
-        logits = logits + (query @ biases["k"])[..., None]
+    if "key_bias" in own:
+        logits = logits + (query @ own["key_bias"])[..., None]
     if centered:
         logits = logits - logits.mean(-1, keepdims=True, where=mask)
     if mask is None:
@@ -72,10 +90,18 @@ def attend(
     def gather(weights):
         weights = weights.astype(features.dtype)
         gathered = jnp.einsum("bkn,bnd->bkd", weights, features, preferred_element_type=jnp.float32)
-        values = gathered @ params["project_v"]
-        return values if biases is None else values + weights.sum(-1, keepdims=True, dtype=jnp.float32) * biases["v"]
+        values = gathered @ own["values"]
+        if "value_bias" not in own:
+            return values
+        return values + weights.sum(-1, keepdims=True, dtype=jnp.float32) * own["value_bias"]
 
     return UPDATES[update](attention, gather, mask), attention
+
+
+def _noisy(features: jax.Array, keys: jax.Array, i: jax.Array | int, deviation: jax.Array | float) -> jax.Array:
+    """features [b, n, d] with noise of this deviation, drawn for the i-th time with keys [b]."""
+    drawn = normal(jax.vmap(jax.random.fold_in, (0, None))(keys, i), features.shape[1:])
+    return features + (deviation * drawn).astype(features.dtype)
 
 
 def slot_attention(
@@ -89,6 +115,9 @@ def slot_attention(
     mask: jax.Array | None = None,
     centered: bool = False,
     gradient: Gradient = "all",
+    heads: int = 1,
+    noise: float = 0.0,
+    keys: jax.Array | None = None,
     return_history: bool = False,
 ) -> tuple[jax.Array, jax.Array] | tuple[jax.Array, jax.Array, History]:
     """Refines slots by attending to inputs, `num_iterations` times with the same weights.
@@ -110,6 +139,10 @@ def slot_attention(
         point (Chang et al., 2022, sec. 4); "straight_through" also passes the gradient of that last iteration to the
         initial slots as they are (Jia et al., 2023, sec. 3.2); "implicit" takes the slots for a fixed point, which they
         are after iterations enough, and solves for its gradient (Chang et al., 2022, sec. 3).
+      heads: in each of which slots compete with a share of their d; 1 is the method, and attention the heads' mean.
+      noise: deviation of what is added to the normalised inputs in the first iteration; it fades in equal steps, to 0
+        in the last (MetaSlot, Liu et al., 2025). 0 is the method.
+      keys: [b], from which the noise is drawn; None: there is none.
       return_history: also return every iteration.
 
     Returns:
@@ -122,38 +155,52 @@ def slot_attention(
     check_options(num_iterations, normalize, update, gradient)
     check_rank("inputs", inputs, TOKENS)
     check_rank("slots", slots, "[b, k, d]; one example's are slots[None]")
+    check_heads(heads, slots.shape[-1])
     if mask is not None:
         mask = _check_mask(mask, inputs.shape[:2], normalize)
         inputs = jnp.where(mask.swapaxes(1, 2), inputs, 0)  # padding may hold NaN
     features = layer_norm(params["norm_inputs"], inputs, norm_epsilon(params))
-    slots = slots.astype(jnp.float32)
+    slots, keys = slots.astype(jnp.float32), keys if noise else None
+    fading = max(num_iterations - 1, 1)
 
-    def iteration(carry, _):
+    def iteration(carry, i):
         slots, _ = carry
-        updates, attention = attend(params, features, slots, normalize, update, centered, mask)
+        seen = features if keys is None else _noisy(features, keys, i, noise * (1 - i / fading))
+        updates, attention = attend(params, seen, slots, normalize, update, centered, mask, heads)
         slots = refine(params, updates, slots, norm_epsilon(params))
         return (slots, attention), ((slots, attention) if return_history else None)
 
     empty = jnp.zeros((*slots.shape[:2], inputs.shape[1]), jnp.float32)
-    (slots, attention), history = _iterated(iteration, (slots, empty), num_iterations, gradient)
+    start, numbered = (slots, empty), keys is not None
+    (slots, attention), history = _iterated(iteration, start, num_iterations, gradient, numbered)
     if not return_history:
         return slots, attention
     return slots, attention, History.of(history)
 
 
-def _iterated(iteration: Callable, start: tuple[jax.Array, jax.Array], count: int, gradient: str) -> tuple[Any, Any]:
-    """The last (slots, attention), and what `iteration` keeps of each, differentiated as `slot_attention` says."""
-    iterate = partial(jax.lax.scan, iteration, start, unroll=count <= UNROLLED)
+def _iterated(
+    iteration: Callable, start: tuple[jax.Array, jax.Array], count: int, gradient: str, numbered: bool
+) -> tuple[Any, Any]:
+    """The last (slots, attention), and what `iteration` keeps of each, differentiated as `slot_attention` says.
+
+    Args:
+      numbered: whether iterations differ, so that each is told its number.
+    """
+
+    def iterate(length):
+        numbers = jnp.arange(length, dtype=jnp.int32) if numbered else None
+        return jax.lax.scan(iteration, start, numbers, length, unroll=count <= UNROLLED)
+
     if gradient == "all":
-        return iterate(length=count)
-    (slots, attention), history = iterate(length=count - 1)
+        return iterate(count)
+    (slots, attention), history = iterate(count - 1)
     slots = jax.lax.stop_gradient(slots)
     initial, empty = start
     if gradient == "implicit":
-        slots = fixed_point(lambda slots: iteration((slots, empty), None)[0][0], slots)
+        slots = fixed_point(lambda slots: iteration((slots, empty), count - 1)[0][0], slots)
     if gradient == "straight_through":
         slots = slots + initial - jax.lax.stop_gradient(initial)
-    out, last = iteration((slots, attention), None)
+    out, last = iteration((slots, attention), count - 1)
     return out, jax.tree.map(lambda a, b: jnp.concatenate([a, b[None]]), history, last)
 
 
@@ -166,6 +213,13 @@ def check_options(num_iterations: int, normalize: str, update: str, gradient: st
         ("gradient", Gradient, gradient),
     ):
         check(name, kind, value)
+
+
+def check_heads(heads: int, dim: int) -> None:
+    """Raises a `UserError` for heads that do not divide the numbers of a slot."""
+    check("heads", Count, heads)
+    if dim % heads:
+        raise UserError(f"heads={heads}: must divide the {dim} numbers of a slot")
 
 
 def _check_mask(mask: Any, shape: tuple[int, ...], normalize: str) -> jax.Array:
@@ -190,7 +244,8 @@ class SlotAttention(Competition):
     """`slot_attention` with its parameters and a draw of the initial slots; see `Competition` for its sizes.
 
     Attributes:
-      normalize, update, centered, gradient: as in `slot_attention`.
+      normalize, update, centered, gradient, heads: as in `slot_attention`.
+      noise: as there, drawn with the `key` of a call; there is none where slots are given and no key.
       foreign: its parameters are those of PyTorch's module (`slotjax.convert.from_torch`): the projections have biases,
         and the LayerNorms PyTorch's epsilon.
     """
@@ -199,6 +254,8 @@ class SlotAttention(Competition):
     update: Update = "mean"
     centered: bool = False
     gradient: Gradient = "all"
+    heads: Count = 1
+    noise: Annotated[float, Range(0, 1000)] = 0.0
     foreign: bool = False
 
     @nn.compact
@@ -219,6 +276,9 @@ class SlotAttention(Competition):
         drawn with `key` (one key, or one for each example), else with the rng stream "slots".
         """
         slots = self.start(inputs, slots, key, num_slots)
+        keys = None
+        if self.noise and key is not None:
+            keys = jax.vmap(jax.random.fold_in, (0, None))(keys_of_examples(key, inputs.shape[0]), NOISE_STREAM)
         return slot_attention(
             self.refinement_params(inputs.shape[-1]) | self.foreign_params(),
             inputs,
@@ -229,6 +289,9 @@ class SlotAttention(Competition):
             mask=mask,
             centered=self.centered,
             gradient=self.gradient,
+            heads=self.heads,
+            noise=self.noise,
+            keys=keys,
             return_history=return_history,
         )
 

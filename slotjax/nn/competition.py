@@ -1,6 +1,6 @@
 """What modules of attention have in common: sizes, the start of their slots, and the parameters that all have."""
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import flax.linen as nn
 import jax
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from slotjax.errors import UserError, shown
 from slotjax.nn.fields import Count, check
 from slotjax.nn.frames import Frame
-from slotjax.nn.initializers import GaussianSlots, keys_of_examples
+from slotjax.nn.initializers import GaussianSlots, Initializer, keys_of_examples
 from slotjax.nn.refinement import GLOROT, gru_params, mlp_params, norm_params
 
 TOKENS = "[b, n, d], tokens in one axis: reshape a map [b, h, w, d] to [b, h * w, d], one example's to inputs[None]"
@@ -49,15 +49,20 @@ class Competition(nn.Module):
         self, inputs: jax.Array, slots: jax.Array | None, key: jax.Array | None, num_slots: int | None
     ) -> jax.Array:
         """The initial slots: `slots` [b, k, d] where given, else drawn with `key`, else with the rng stream "slots"."""
-        initializer = self.initializer or GaussianSlots(self.slot_dim, self.num_slots, name="initializer")
+        initializer: Any = self.initializer or GaussianSlots(self.slot_dim, self.num_slots, name="initializer")
         check_rank("inputs", inputs, TOKENS)
         num_slots = self.num_slots if num_slots is None else num_slots
         check("num_slots", Count, num_slots)
         if slots is not None and not self.is_initializing():
             return slots
         keys = keys_of_examples(self.make_rng("slots") if key is None else key, inputs.shape[0])
-        drawn = initializer(keys, num_slots)
+        drawn = initializer(keys, num_slots, *((inputs,) if initializer.predicts else ()))
         return drawn if slots is None else slots
+
+    @property
+    def predicts_start(self) -> bool:
+        """Whether slots start from the tokens."""
+        return self.initializer is not None and cast(Initializer, self.initializer).predicts
 
     def own_frame(self) -> Frame | None:
         """In which each slot attends; None where all go by the picture's positions."""

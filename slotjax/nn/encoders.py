@@ -12,6 +12,7 @@ from slotjax.nn.layers import Conv, Dense
 from slotjax.nn.positions import SoftPositionEmbedding, placed_tokens, position_grid, tokens_grid
 from slotjax.nn.refinement import NORM_EPSILON
 from slotjax.nn.resnet import ResNetEncoder
+from slotjax.nn.unet import UNetEncoder
 
 KERNELS = {"glorot": nn.initializers.glorot_uniform(), "he": nn.initializers.he_normal()}
 
@@ -156,4 +157,10 @@ def check_layers(where: str, part: Any) -> None:
         raise UserError(f"{where}: {lengths} are the numbers of layers; give each as many entries")
 
 
-ENCODERS: dict[str, Any] = {"cnn": CNNEncoder, "mlp": MLPEncoder, "savi": SAViEncoder, "resnet": ResNetEncoder}
+ENCODERS: dict[str, Any] = {
+    "cnn": CNNEncoder,
+    "mlp": MLPEncoder,
+    "savi": SAViEncoder,
+    "resnet": ResNetEncoder,
+    "unet": UNetEncoder,
+}

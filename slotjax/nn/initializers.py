@@ -1,14 +1,15 @@
-"""How slots start: drawn from one learned Gaussian, from a learned start for each slot, or from cues."""
+"""How slots start: drawn from one learned Gaussian, learned for each slot, predicted from the tokens, or from cues."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from slotjax.errors import UserError
-from slotjax.nn.fields import Count
+from slotjax.nn.fields import Count, Range
+from slotjax.nn.predictors import TransformerBlock
 
 
 class Initializer(Protocol):
@@ -16,9 +17,11 @@ class Initializer(Protocol):
 
     Attributes:
       takes: the cues that it starts from, which are a third argument; empty where slots are drawn.
+      predicts: whether it starts from the tokens [b, n, d], which then are a third argument.
     """
 
     takes: tuple[str, ...]
+    predicts: bool
 
     def __call__(self, keys: jax.Array, num_slots: int) -> jax.Array:
         """One key for each example [b] -> slots [b, num_slots, d]; a `UserError` for more than it has."""
@@ -31,6 +34,7 @@ class GaussianSlots(nn.Module):
     slot_dim: Count = 64
     num_slots: Count = 7
     takes: ClassVar[tuple[str, ...]] = ()
+    predicts: ClassVar[bool] = False
 
     @nn.compact
     def __call__(self, keys: jax.Array, num_slots: int) -> jax.Array:
@@ -46,12 +50,19 @@ class LearnedSlots(nn.Module):
 
     Slots are no longer exchangeable: one may specialise, on the background say. Queries as in Jia et al., 2023,
     sec. 3.1.
+
+    Attributes:
+      noise: around each start, as far as is learned.
+      sigma: further noise, over a start's own size. There it falls from 1 to 0 in the first 30,000 steps, so that
+        starts are no habit before slots are of use; here `train.stages` lower it.
     """
 
     slot_dim: Count = 64
     num_slots: Count = 7
     noise: bool = False
+    sigma: Annotated[float, Range(0, 1000)] = 0.0
     takes: ClassVar[tuple[str, ...]] = ()
+    predicts: ClassVar[bool] = False
 
     @nn.compact
     def __call__(self, keys: jax.Array, num_slots: int) -> jax.Array:
@@ -64,10 +75,39 @@ class LearnedSlots(nn.Module):
                 f"ask for at most {self.num_slots}, give initial_slots, or train with the gaussian initializer"
             )
         slots = jnp.broadcast_to(mu[:, :num_slots], (keys.shape[0], num_slots, self.slot_dim))
+        if self.sigma:
+            slots = slots + self.sigma * jax.lax.stop_gradient(slots) * normal(keys, slots.shape[1:])
         if not self.noise:
             return slots
         log_sigma = self.param("log_sigma", nn.initializers.constant(-2.0), shape, jnp.float32)
         return slots + jnp.exp(log_sigma[:, :num_slots]) * normal(keys, (num_slots, self.slot_dim))
+
+
+class PredictedSlots(nn.Module):
+    """Slots that have looked at the picture before attention begins (SmoothSA, Zhao et al., 2025).
+
+    Draws of one Gaussian attend to the tokens, and then to each other. The loss `start` brings them near to where
+    attention will take them; there it is all that trains them, here what the slots draw does too, and the noise that is
+    added to them in training is left out. Tokens are not trained by it.
+
+    Attributes:
+      heads: of both attentions.
+    """
+
+    slot_dim: Count = 64
+    num_slots: Count = 7
+    heads: Count = 4
+    takes: ClassVar[tuple[str, ...]] = ()
+    predicts: ClassVar[bool] = True
+
+    @nn.compact
+    def __call__(self, keys: jax.Array, num_slots: int, tokens: jax.Array) -> jax.Array:
+        """keys [b] and tokens [b, n, c] -> slots [b, num_slots, d]."""
+        drawn = GaussianSlots(self.slot_dim, self.num_slots, name="gaussian")(keys, num_slots)
+        seen = nn.Dense(self.slot_dim, name="dense")(jax.lax.stop_gradient(tokens).astype(jnp.float32))
+        looked = nn.MultiHeadDotProductAttention(self.heads, qkv_features=self.slot_dim, name="attention")(drawn, seen)
+        mixed = TransformerBlock(self.heads, mlp_dim=4 * self.slot_dim, norm="pre", name="block")
+        return mixed(drawn + looked)
 
 
 class CueSlots(nn.Module):
@@ -85,6 +125,7 @@ class CueSlots(nn.Module):
     num_slots: Count = 7
     cue: Literal["boxes", "centers"] = "boxes"
     hidden_dim: Count = 256
+    predicts: ClassVar[bool] = False
 
     @property
     def takes(self) -> tuple[str, ...]:
@@ -122,4 +163,9 @@ def keys_of_examples(key: jax.Array, batch: int) -> jax.Array:
     return key
 
 
-INITIALIZERS: dict[str, Any] = {"gaussian": GaussianSlots, "learned": LearnedSlots, "cues": CueSlots}
+INITIALIZERS: dict[str, Any] = {
+    "gaussian": GaussianSlots,
+    "learned": LearnedSlots,
+    "predicted": PredictedSlots,
+    "cues": CueSlots,
+}

@@ -1,4 +1,4 @@
-"""What slots of a video should be like from frame to frame."""
+"""What slots should be like: from frame to frame, when they start, and how many."""
 
 from typing import Any
 
@@ -25,3 +25,20 @@ def contrast(out: Output, batch: Any = None, step: Any = None) -> jax.Array:
     directions = slots * jax.lax.rsqrt((slots**2).sum(-1, keepdims=True) + 1e-12)
     alike = jnp.einsum("btkd,btjd->btkj", directions[:, :-1], directions[:, 1:]) / TEMPERATURE
     return -jnp.diagonal(jax.nn.log_softmax(alike), axis1=-2, axis2=-1).mean((1, 2))
+
+
+def start(out: Output, batch: Any = None, step: Any = None) -> jax.Array:
+    """How far predicted starts are from the slots that attention makes of them (SmoothSA, Zhao et al., 2025): [b].
+
+    The mean squared distance; slots are not drawn towards their starts.
+    """
+    del batch, step
+    begun, slots = out.need("start", "slots")
+    slots = jax.lax.stop_gradient(slots[..., : begun.shape[-1]])  # without a place
+    return ((begun - slots) ** 2).mean((-2, -1))
+
+
+def kept(out: Output, batch: Any = None, step: Any = None) -> jax.Array:
+    """The share of its slots that each image likely draws, which is their price (AdaSlot, Fan et al., 2024): [b]."""
+    del batch, step
+    return out.need("kept")[0].mean(-1)

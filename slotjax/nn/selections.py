@@ -1,0 +1,122 @@
+"""How many slots a picture needs: which of them are drawn."""
+
+from typing import Any, NamedTuple, Protocol
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from slotjax.nn.initializers import keys_of_examples
+
+STREAM = 3  # of an example's key: selections are drawn apart from slots
+FIRST_BIAS = 2.0  # at first nearly all slots are drawn: with half of them nothing would be learned for long
+ALIKE = 0.9  # the cosine of an angle between slots that are the same
+
+
+class Kept(NamedTuple):
+    """Which slots are drawn, `gates` [b, k] of 0 and 1, and how probable each of them was, [b, k]; None: all are."""
+
+    gates: jax.Array | None = None
+    probabilities: jax.Array | None = None
+
+
+class Selection(Protocol):
+    """A linen module that needs no numbers; one more is a class here and a line in `SELECTIONS`."""
+
+    def __call__(self, slots: jax.Array, key: jax.Array | None) -> Kept:
+        """slots [b, k, d] and one key, or one for each example, where something is drawn at random."""
+        ...
+
+    def in_training(self) -> Any:
+        """The same selection as it is while it learns."""
+        ...
+
+
+class AllSlots(nn.Module):
+    """Every slot is drawn (the method)."""
+
+    def __call__(self, slots: jax.Array, key: jax.Array | None) -> Kept:
+        del slots, key
+        return Kept()
+
+    def in_training(self) -> "AllSlots":
+        """It is the same always."""
+        return self
+
+
+class GumbelSelection(nn.Module):
+    """Each slot says whether it is drawn (AdaSlot, Fan et al., 2024); the loss `kept` is their price.
+
+    An MLP of a slot is the logit of keeping it. In training that is drawn, with Gumbel's noise and the gradient of the
+    sigmoid (straight-through, at temperature 1); else whatever is more likely than not is kept. The likeliest slot is
+    always drawn, so that there is a picture; there one at random.
+
+    Attributes:
+      training: whether it is drawn.
+    """
+
+    training: bool = False
+
+    @nn.compact
+    def __call__(self, slots: jax.Array, key: jax.Array | None) -> Kept:
+        """See `Selection`."""
+        bias = nn.initializers.constant(FIRST_BIAS)
+        hidden = nn.relu(nn.Dense(slots.shape[-1], name="dense0")(nn.LayerNorm(name="norm")(slots)))
+        logits = nn.Dense(1, bias_init=bias, name="dense1")(hidden)[..., 0]
+        noise = jnp.zeros_like(logits)
+        if self.training and key is not None:
+            keys = jax.vmap(jax.random.fold_in, (0, None))(keys_of_examples(key, len(slots)), STREAM)
+            # The difference of two Gumbel variables is logistic.
+            noise = jax.vmap(lambda key: jax.random.logistic(key, logits.shape[1:], jnp.float32))(keys)
+        soft = jax.nn.sigmoid(logits + noise)
+        gates, probabilities = self.together(soft > 0.5, jax.nn.sigmoid(logits))
+        likeliest = jax.nn.one_hot(probabilities.argmax(-1), slots.shape[1])
+        through = soft - jax.lax.stop_gradient(soft)
+        return Kept(jnp.maximum(gates, likeliest) + through, probabilities)
+
+    def together(self, gates: jax.Array, probabilities: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """What is decided of each slot, bool [b, k], and how probably -> of all, float32: each on its own."""
+        return gates.astype(jnp.float32), probabilities
+
+    def in_training(self) -> "GumbelSelection":
+        """With selections that are drawn."""
+        return self.clone(training=True)
+
+
+class StickBreaking(GumbelSelection):
+    """Slots are drawn one after another until one says that it is enough: no slot behind it is drawn.
+
+    A number of slots, then, and no choice among them: for slots that have an order, as learned starts do. Sticks are
+    broken like this in the masks of MONet and GENESIS (Burgess et al., 2019; Engelcke et al., 2020).
+    """
+
+    def together(self, gates: jax.Array, probabilities: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return jnp.cumprod(gates.astype(jnp.float32), -1), jnp.cumprod(probabilities, -1)
+
+
+class DistinctSlots(nn.Module):
+    """Of slots that are alike the first is drawn.
+
+    MetaSlot (Liu et al., 2025) leaves out slots whose nearest prototype is another's too; here there are no prototypes,
+    and slots are the same if the cosine of their angle is above 0.9.
+    """
+
+    def __call__(self, slots: jax.Array, key: jax.Array | None) -> Kept:
+        """See `Selection`."""
+        del key
+        directions = slots * jax.lax.rsqrt((slots**2).sum(-1, keepdims=True) + 1e-12)
+        alike = jnp.einsum("bkd,bjd->bkj", directions, directions) > ALIKE
+        gates = 1 - jnp.tril(alike, -1).any(-1).astype(jnp.float32)
+        return Kept(gates, gates)
+
+    def in_training(self) -> "DistinctSlots":
+        """It is the same always."""
+        return self
+
+
+SELECTIONS: dict[str, Any] = {
+    "all": AllSlots,
+    "gumbel": GumbelSelection,
+    "stick_breaking": StickBreaking,
+    "distinct": DistinctSlots,
+}

@@ -1,0 +1,199 @@
+"""Parts of the literature, each against what defines it."""
+
+from functools import partial
+
+import jax
+import numpy as np
+import pytest
+from helpers import config_of, images_of
+from scipy.special import softmax
+
+from slotjax import clustering
+from slotjax.api import decode, init, jitted_apply, responsibilities
+from slotjax.config.command_line import override
+from slotjax.errors import UserError
+from slotjax.models import build_model
+from slotjax.models.base import compose
+from slotjax.nn.decoders import TransformerDecoder
+from slotjax.nn.initializers import PredictedSlots, keys_of_examples
+from slotjax.nn.selections import DistinctSlots, GumbelSelection, StickBreaking
+from slotjax.nn.unet import UNetEncoder
+
+
+def normal(seed: int, *shape: int) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def tiny_model(*changes: str):
+    config = config_of("quick:tiny")
+    override(config, [f"--config.{change}" for change in changes])
+    return build_model(config.model)
+
+
+def test_masks_are_shared_among_the_slots_that_are_drawn():
+    components, logits = normal(0, 2, 3, 4, 5, 3), 20 * normal(1, 2, 3, 4, 5)
+    gates = np.array([[1, 0, 1], [0, 1, 0]], np.float32)
+    out = jax.device_get(jax.jit(compose)(components, logits, gates))
+    np.testing.assert_allclose(out.masks[0, [0, 2]], softmax(logits[0, [0, 2]], 0), atol=1e-6)
+    np.testing.assert_array_equal(out.masks[0, 1], 0)
+    np.testing.assert_allclose(out.reconstruction[1], components[1, 1], atol=1e-6)
+    np.testing.assert_allclose(softmax(out.mask_logits, 1), out.masks, atol=1e-6)
+
+
+def test_gates_are_differentiated_as_factors_of_masks():
+    components, logits, gates = normal(0, 1, 3, 2, 2, 3), normal(1, 1, 3, 2, 2), np.array([[1, 0, 1]], np.float32)
+
+    def plain(gates):
+        masks = jax.nn.softmax(logits, 1) * gates[..., None, None]
+        return ((masks / masks.sum(1, keepdims=True))[..., None] * components).sum(1)
+
+    ours, expected = (
+        jax.jit(jax.grad(lambda gates, draw=draw: (draw(gates) ** 2).sum()))(gates)
+        for draw in (lambda gates: compose(components, logits, gates).reconstruction, plain)
+    )
+    np.testing.assert_allclose(ours, expected, rtol=1e-4)
+    assert abs(float(ours[0, 1])) > 0.01  # a slot that is not drawn hears of it, too
+
+
+def chosen(selection, params, slots, key=None):
+    """What a selection keeps, as NumPy arrays."""
+    return jax.device_get(jax.jit(lambda slots, key: selection.apply({"params": params}, slots, key))(slots, key))
+
+
+@pytest.fixture(scope="module")
+def gumbel():
+    """Slots, and parameters by which they are kept with every probability, on average every other one."""
+    slots = normal(0, 400, 5, 8)
+    params = jax.jit(lambda: GumbelSelection().init(jax.random.key(0), slots, None)["params"])()
+    params["dense1"]["bias"] = np.zeros(1, np.float32)
+    return params, slots
+
+
+def test_in_training_slots_are_drawn_as_probable_as_they_are(gumbel):
+    params, slots = gumbel
+    kept = chosen(GumbelSelection().in_training(), params, np.repeat(slots[:1], 4000, 0), jax.random.key(1))
+    probable = kept.probabilities[0]
+    assert set(np.unique(kept.gates.round(5))) == {0.0, 1.0}
+    rest = np.arange(5) != probable.argmax()  # the likeliest is always drawn
+    np.testing.assert_allclose(kept.gates.mean(0)[rest], probable[rest], atol=0.03)
+    np.testing.assert_allclose(kept.gates[:, ~rest], 1, atol=1e-6)
+
+
+def test_otherwise_those_that_are_more_likely_than_not(gumbel):
+    for key in (None, jax.random.key(1)):
+        kept = chosen(GumbelSelection(), *gumbel, key)
+        likeliest = np.arange(5) == kept.probabilities.argmax(1)[:, None]
+        np.testing.assert_array_equal(kept.gates > 0.5, (kept.probabilities > 0.5) | likeliest)
+
+
+def test_a_gate_has_the_gradient_of_its_sigmoid(gumbel):
+    params, slots = gumbel
+
+    @partial(jax.jit, static_argnums=1)
+    def slope(params, i):
+        return jax.grad(lambda p: (GumbelSelection().apply({"params": p}, slots, None)[i] * slots[..., 0]).sum())(
+            params
+        )
+
+    ours, expected = (jax.device_get(slope(params, i)) for i in range(2))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3), ours, expected)
+    assert max(np.abs(x).max() for x in jax.tree.leaves(ours)) > 0.1
+
+
+def test_behind_a_broken_stick_no_slot_is_drawn(gumbel):
+    each = chosen(GumbelSelection(), *gumbel).probabilities
+    kept = chosen(StickBreaking(), *gumbel)
+    np.testing.assert_allclose(kept.probabilities, np.cumprod(each, 1), rtol=1e-5)
+    expected = np.cumprod(each > 0.5, 1)
+    expected[:, 0] = 1
+    np.testing.assert_array_equal(kept.gates > 0.5, expected)
+
+
+def test_of_slots_that_are_alike_the_first_is_drawn():
+    slots = normal(0, 1, 4, 16)
+    slots[:, 2] = 3 * slots[:, 0] + 0.01 * slots[:, 1]
+    np.testing.assert_array_equal(jax.jit(DistinctSlots())(slots, None).gates, [[1, 1, 0, 1]])
+
+
+@pytest.fixture(scope="module")
+def choosing():
+    model = tiny_model("model.selection=gumbel")
+    images = images_of(model)
+    params = init(model, jax.random.key(0), images)
+    kernel = 0.1 * normal(0, *params["selection"]["dense1"]["kernel"].shape)
+    params["selection"]["dense1"] = {"kernel": kernel, "bias": np.zeros(1, np.float32)}
+    return model, params, images
+
+
+def test_a_model_draws_the_slots_that_it_keeps(choosing):
+    model, params, images = choosing
+    out = jax.device_get(jitted_apply(model, params, images, jax.random.key(1)))
+    dropped = (out.masks == 0).all((2, 3))
+    likeliest = np.arange(out.kept.shape[1]) == out.kept.argmax(1)[:, None]
+    np.testing.assert_array_equal(dropped, (out.kept <= 0.5) & ~likeliest)
+    assert dropped.any() and not dropped.all(1).any()
+    again = jax.jit(decode, static_argnums=0)(model, params, out.slots)
+    np.testing.assert_allclose(again.masks, out.masks, atol=1e-6)
+    assert np.isfinite(jax.jit(responsibilities)(out, images)).all()
+    trained = jax.device_get(jitted_apply(model.in_training(), params, images, jax.random.key(1)))
+    np.testing.assert_allclose(trained.kept, out.kept, atol=1e-6)
+    assert ((trained.masks == 0).all((2, 3)) != dropped).any()
+
+
+def test_slots_that_a_transformer_draws_together_are_all_drawn(choosing):
+    together = choosing[0].clone(decoder=TransformerDecoder())
+    with pytest.raises(UserError, match="model.selection: is for decoders that draw each slot on its own"):
+        together.check()
+
+
+def test_a_token_of_the_u_net_sees_what_is_far_away_and_the_grid_is_as_said():
+    encoder, images = UNetEncoder(channels=(4, 4, 4), stride=2, mlp_dim=4), normal(0, 1, 37, 24, 3)
+    params = jax.jit(encoder.init)(jax.random.key(0), images)
+    rows, columns = encoder.grid((37, 24))
+
+    @jax.jit
+    def middle(images):
+        tokens = encoder.apply(params, images)
+        assert tokens.shape == (1, rows * columns, 4)
+        return tokens[0, rows // 2 * columns + columns // 2].sum()
+
+    seen = np.nonzero(np.abs(jax.grad(middle)(images)[0]).sum((1, 2)))[0]
+    assert np.ptp(seen) > 20  # four further convolutions of 3x3 at the tokens' resolution see 19 rows
+
+
+def test_predicted_starts_follow_the_tokens_and_train_none_of_them():
+    keys, tokens = keys_of_examples(jax.random.key(0), 2), normal(0, 2, 6, 5)
+    initializer = PredictedSlots(slot_dim=8, heads=2)
+    params = jax.jit(initializer.init, static_argnums=2)(jax.random.key(1), keys, 3, tokens)
+
+    @jax.jit
+    def start(tokens):
+        return initializer.apply(params, keys, 3, tokens)
+
+    assert start(tokens).shape == (2, 3, 8)
+    np.testing.assert_allclose(start(tokens[:, ::-1]), start(tokens), atol=1e-5)
+    assert np.abs(start(2 * tokens + 1) - start(tokens)).max() > 0.01
+    assert not jax.jit(jax.grad(lambda tokens: start(tokens).sum()))(tokens).any()
+
+
+def test_a_model_tells_where_its_predicted_slots_started():
+    model = tiny_model("model.initializer.name=predicted")
+    images = images_of(model)
+    params = init(model, jax.random.key(0), images)
+    out = jax.device_get(jitted_apply(model, params, images, jax.random.key(1)))
+    again = jitted_apply(model, params, images, initial_slots=out.start)
+    np.testing.assert_allclose(again.slots, out.slots, atol=1e-6)
+    assert np.abs(out.start[0] - out.start[1]).max() > 1e-4  # pictures differ, and starts with them
+
+
+def test_slots_that_share_every_pixel_are_merged_and_others_are_not():
+    shares = np.zeros((2, 4, 6, 6))
+    shares[:, 0, :3], shares[:, 1, 3:, :3] = 1.0, 1.0
+    shares[:, 2:, 3:, 3:] = 0.5  # two halves of every pixel
+    groups = clustering.merge(shares)
+    for found in groups:
+        assert found[2] == found[3] and len(set(found)) == 3
+    np.testing.assert_array_equal(clustering.merge(shares, 1e-9)[:, 2], clustering.merge(shares, 1e-9)[:, 3])
+    np.testing.assert_array_equal(clustering.merge(shares[:, :1]), [[0], [0]])
+    nothing = np.concatenate([shares, np.zeros((2, 1, 6, 6))], 1)
+    assert clustering.merge(nothing).shape == (2, 5)
