@@ -61,8 +61,7 @@ def test_devices_that_make_no_mesh_are_named(tmp_path, mode, data, model, batch,
 def test_devices_that_share_pictures_learn_as_one_does(name):
     """Eight devices, of which four share an example."""
     alone, shared = (
-        command("-c", THREE_STEPS, *name.split(":"), sharing, XLA_FLAGS=flags)
-        for flags, sharing in ((ONE, "1"), (EIGHT, "4"))
+        command("-c", THREE_STEPS, *name.split(":"), sharing, **flags) for flags, sharing in ((ONE, "1"), (EIGHT, "4"))
     )
     assert not shared.stderr and not shared.returncode
     np.testing.assert_allclose(json.loads(shared.stdout), json.loads(alone.stdout), rtol=1e-5)
