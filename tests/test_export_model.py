@@ -22,7 +22,7 @@ from slotjax.models import build_model
 
 responsibilities = jax.jit(slotjax.responsibilities)
 DISCOVERY = ("attention", "components", "masks", "reconstruction", "segments", "slots")
-INVARIANT_HAS_NOT = ("normalize", "update", "centered", "gradient", "foreign")
+INVARIANT_HAS_NOT = ("normalize", "update", "centered", "gradient", "heads", "noise", "foreign")
 SNIPPETS = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "deploy.md").read_text(), re.DOTALL)
 
 

@@ -71,7 +71,7 @@ def test_all_methods_are_scored_on_the_same_images(reported, scored):
     assert [name for name in scores.images if name != "soft_kmeans"] == ["slots", "kmeans"]
     assert {len(figures["ari"]) for figures in scores.images.values()} == {8}
     measures = ("fg_ari", "ari", "miou", "mbo")
-    assert scores.shown == [*(f"posterior_{name}" for name in measures), *measures, "mse"]
+    assert scores.shown == [*(f"posterior_{name}" for name in measures), *measures, "mse", "slots_used"]
     for method, means in scores.means.items():
         assert f">{titles.shown(means['fg_ari'], 4)}</td>" in html, method
 

@@ -96,20 +96,21 @@ def test_a_folder_that_may_not_be_entered(tmp_path, monkeypatch):
 
 
 def test_others_wait_for_what_is_being_made(tmp_path, capsys):
-    order, started, may_end = [], threading.Event(), threading.Event()
+    order, said, started, may_end = [], "", threading.Event(), threading.Event()
 
     def make(name):
         with locks.locked(tmp_path / "new" / "x"):
             order.append(name)
             started.set()
-            assert may_end.wait(10)
+            assert may_end.wait(60)
 
     threads = [threading.Thread(target=make, args=(name,)) for name in "ab"]
     threads[0].start()
-    assert started.wait(10)
+    assert started.wait(60)
     threads[1].start()
-    while "Waiting for another process" not in capsys.readouterr().err:
+    while "Waiting for another process" not in said:
         assert order == ["a"]
+        said += capsys.readouterr().err  # what is read may be a part of the line
     may_end.set()
     for thread in threads:
         thread.join()

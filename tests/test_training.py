@@ -200,7 +200,7 @@ def test_clevr_needs_about_what_it_takes():
         ("train", "learning_rate", -1.0, "must be above 0"),
         ("train", "ema_decay", 1.0, "must be below 1"),
         ("train", "losses", {"mse": -1.0}, "train.losses.mse=-1.0: must lie between 0 and"),
-        ("train", "losses", {"ssim": 1.0}, "train.losses='ssim': choose one of mse, "),
+        ("train", "losses", {"lpips": 1.0}, "train.losses='lpips': choose one of mse, "),
         ("train", "losses", {"set": 1.0}, "out.predictions: this model has none; take one that does"),
         ("train", "losses", {"mse": 0.0}, "nothing to learn; weigh one above 0"),
         ("train", "losses", {"mse": ((5, 1.0), (5, 2.0))}, "steps must be whole numbers that grow"),
