@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from itertools import chain, zip_longest
 from pathlib import Path
 
+import how_many
 import jax
 import numpy as np
 from measured import (
@@ -39,12 +40,9 @@ from timing import clocked, in_turns, noise_batch, ratio, recipe, run_on, traini
 
 import slotjax
 from slotjax import cli
-from slotjax.clustering import merge
 from slotjax.config import disk
 from slotjax.errors import UserError
 from slotjax.system.writing import write_text
-from slotjax.tasks import discovery
-from slotjax.training.evaluation import collect, slots_keys
 from slotjax.training.feed import open_feed
 
 ROUNDS = 15  # steps that are timed
@@ -275,23 +273,10 @@ def merged(folders: Sequence[Path]) -> dict[str, list[float]]:
 
 
 def merged_figures(folder: Path) -> dict[str, float]:
-    model, params = slotjax.load(folder)
     feed = open_feed(disk.load_valid(folder / "config.json"))
-
-    @jax.jit
-    def shares(params, batch):
-        out = slotjax.apply(model, params, batch["image"], slots_keys(batch["index"]))
-        return slotjax.responsibilities(out, batch["image"])
-
-    def score(params, batch):
-        of_slots = np.asarray(shares(params, batch))
-        groups = np.eye(of_slots.shape[1])[merge(of_slots)]
-        found = np.einsum("bkhw,bkg->bghw", of_slots, groups).argmax(1)
-        scored = discovery.segmentation_scores(batch["segments"], found, feed.num_true, of_slots.shape[1])
-        used = np.array([len(np.unique(one)) for one in found], np.float32)
-        return {f"posterior_{name}": values for name, values in scored.items()} | {"slots_used": used}
-
-    return {name: float(np.nanmean(values)) for name, values in collect(score, params, feed.eval_batches()).items()}
+    scored = how_many.figures(*slotjax.load(folder), feed.eval_batches(), feed.num_true)[1]
+    names = {name: name if name == "slots_used" else f"posterior_{name}" for name in scored}
+    return {names[name]: float(np.nanmean(values)) for name, values in scored.items()}
 
 
 def report(flags: argparse.Namespace) -> None:

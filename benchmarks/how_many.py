@@ -1,0 +1,121 @@
+"""How many objects there are, and how many slots take part: python benchmarks/how_many.py SUBJECT ... [--images N]
+
+Scores a model on held-out scenes of exactly one object, of two, and so on, by the responsibilities: each slot a
+segment, and with slots merged whose responsibilities overlap (`slotjax.clustering.merge`). Slots in use win at least a
+hundredth of the pixels; the background's is one of them. Writes docs/how_many.md.
+"""
+
+import argparse
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from tables import table
+
+import slotjax
+from slotjax import cli
+from slotjax.clustering import merge
+from slotjax.errors import UserError
+from slotjax.reporting.evaluation import Subject, open_subject
+from slotjax.system.writing import write_text
+from slotjax.tasks import Figures, discovery
+from slotjax.training.evaluation import collect, slots_keys
+from slotjax.training.feed import open_feed
+
+ROOT = Path(__file__).parent.parent
+MOST = 10  # objects
+segmentation_scores = jax.jit(discovery.segmentation_scores, static_argnames=("num_true", "num_pred"))
+FIGURES = {"fg_ari": "FG-ARI", "ari": "ARI", "miou": "foreground mIoU", "slots_used": "slots in use"}
+HEAD = """# How many objects
+
+<!-- Written by `python benchmarks/how_many.py`; what is typed in here is lost. -->
+
+A model has as many slots as it was given, a scene as many objects as it has. `python benchmarks/how_many.py{asked}`
+scores models on {images} held-out scenes of each number of objects, by the responsibilities: each slot a segment, and
+with slots merged whose responsibilities overlap (`slotjax.clustering.merge`). Slots in use win at least a hundredth of
+the pixels, and a background that is one segment is one of them: best are one more than there are objects.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "subjects", metavar="SUBJECT", nargs="+", help="weights of the library, a file of them, or a run's folder"
+    )
+    parser.add_argument("--images", type=int, default=64, help="of each number of objects")
+    parser.add_argument("--docs", type=Path, default=ROOT / "docs", help="where the page is written")
+    flags = parser.parse_args(argv)
+    sections = [section(name, flags.images) for name in flags.subjects]
+    head = HEAD.format(asked="".join(f" {name}" for name in flags.subjects), images=flags.images)
+    write_text(flags.docs / "how_many.md", "\n".join([head, *sections]))
+    print(f"wrote {flags.docs / 'how_many.md'}")
+
+
+def section(name: str, images: int) -> str:
+    subject = opened(name)
+    titles = ["objects", *FIGURES.values(), *(f"{title}, merged" for title in FIGURES.values())]
+    rows = [[str(count), *row(subject, count, images)] for count in range(1, MOST + 1)]
+    slots = subject.config.model.num_slots
+    return f"## {name}\n\nTrained with {slots} slots on {trained_on(subject)}.\n\n{table(titles, rows)}\n"
+
+
+def opened(name: str) -> Subject:
+    folder = Path(name)
+    subject = open_subject(folder, None) if folder.is_dir() else open_subject(None, name)
+    options = subject.config.data.get("options") or {}
+    if not {"min_objects", "max_objects"} <= set(options):
+        raise UserError(f"{name}: its scenes have no min_objects and max_objects; give one trained on rendered scenes")
+    return subject
+
+
+def trained_on(subject: Subject) -> str:
+    data = subject.config.data
+    return f"`{data.name}` scenes of {data.options.min_objects} to {data.options.max_objects} objects"
+
+
+def row(subject: Subject, count: int, images: int) -> list[str]:
+    """The mean figures of scenes of so many objects."""
+    config = subject.config.copy_and_resolve_references()
+    config.data.options.update(min_objects=count, max_objects=count)
+    config.data.update(eval_images=images, pool=0)
+    model, params, _ = subject.trained
+    kinds = figures(model, params, open_feed(config).eval_batches(), MOST + 1)
+    return [f"{np.nanmean(kind[name]):.{1 if name == 'slots_used' else 3}f}" for kind in kinds for name in FIGURES]
+
+
+def figures(model: Any, params: Any, batches: Iterable[dict], num_true: int) -> tuple[Figures, Figures]:
+    """`FIGURES` [n] of the responsibilities' segments: each slot one, and with merged slots.
+
+    Args:
+      num_true: the most objects of a scene, and one.
+    """
+
+    @jax.jit
+    def shares(params: Any, batch: dict) -> jax.Array:
+        out = slotjax.apply(model, params, batch["image"], slots_keys(batch["index"]))
+        return slotjax.responsibilities(out, batch["image"])
+
+    def score(params: Any, batch: dict) -> Figures:
+        each = np.asarray(shares(params, batch))
+        merged = np.einsum("bkhw,bkg->bghw", each, np.eye(each.shape[1])[merge(each)])
+        kinds = {"each": each, "merged": merged}
+        scored = {kind: scores(batch["segments"], claims, num_true) for kind, claims in kinds.items()}
+        return {f"{kind}/{name}": values for kind, own in scored.items() for name, values in own.items()}
+
+    scored = collect(score, params, batches)
+    each, merged = ({name: scored[f"{kind}/{name}"] for name in FIGURES} for kind in ("each", "merged"))
+    return each, merged
+
+
+def scores(truth: Any, shares: np.ndarray, num_true: int) -> Figures:
+    """`FIGURES` [b] of the slots that have most of each pixel, [b, k, h, w]."""
+    found, slots = shares.argmax(1), shares.shape[1]
+    won = np.eye(slots)[found].mean((1, 2))
+    own = segmentation_scores(truth, found, num_true=num_true, num_pred=slots)
+    return {**own, "slots_used": (won >= discovery.LEAST_SHARE).sum(1)}
+
+
+if __name__ == "__main__":
+    cli.run(main)
