@@ -81,4 +81,5 @@ def test_a_card_says_what_packaged_weights_are(name):
     assert f"{sum(x.size for x in arrays.values()):,} parameters" in said
     assert f"| FG-ARI of the masks | {config['evaluation']['fg_ari']:.4f} |" in said
     assert f"`{config['data']['name']}`: rendered scenes" in said
-    assert f" {config['train']['num_steps']:,} steps of {config['train']['batch_size']} pictures, seed " in said
+    noun = "videos" if config["data"].get("num_frames") else "pictures"
+    assert f" {config['train']['num_steps']:,} steps of {config['train']['batch_size']} {noun}, seed " in said

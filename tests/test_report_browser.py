@@ -9,8 +9,9 @@ from PIL import Image
 from report_pages import decode, drawn, written
 
 from slotjax.report import report
-from slotjax.reporting import history, single
+from slotjax.reporting import history, player, single
 from slotjax.reporting.page import Reload
+from slotjax.reporting.scoring import Scores
 
 
 def visit(browser, path: Path, width: int = 1200, scheme: str = "light") -> None:
@@ -168,7 +169,8 @@ def test_time_lapse_and_a_page_that_renews_itself(chromium, tmp_path):
     write(2)
     until("step 20")
     write(2, going=False)
-    WebDriverWait(chromium, 20).until(lambda browser: not find(browser, "#going"))
+    ended = "return document.readyState === 'complete' && !document.getElementById('going')"
+    WebDriverWait(chromium, 20).until(lambda browser: browser.execute_script(ended))
     chromium.execute_script("window.here = 'still'")
 
     bright = chromium.execute_script("return document.getElementById('timelapse').src")
@@ -189,3 +191,88 @@ def test_time_lapse_and_a_page_that_renews_itself(chromium, tmp_path):
     for width in (1280, 390):
         visit(chromium, run / "report.html", width)
         assert chromium.execute_script("return document.documentElement.scrollWidth") <= width
+
+
+def a_film(row: int) -> player.Film:
+    """A white square, slot 1's, that goes two pixels to the right in each of five frames of 16x16 pixels."""
+    owner = np.zeros((5, 16, 16), int)
+    for t in range(5):
+        owner[t, row : row + 4, 2 * t : 2 * t + 4] = 1
+    image = np.where(owner[..., None] == 1, 1.0, -1.0).repeat(3, -1)
+    masks = np.stack([owner == 0, owner == 1], 1).astype(np.float32)
+    components = np.stack([-np.ones_like(image), np.ones_like(image)], 1)
+    seen = {"image": image, "drawn": 0.5 * image, "masks": masks, "components": components, "owner": owner}
+    return player.in_bytes(seen | {"segments": owner})
+
+
+@pytest.fixture
+def played(tmp_path, monkeypatch) -> Path:
+    """The page about a run on two videos."""
+    run = drawn(written(tmp_path / "run", 0, [0.2, 0.9]))
+    figures = {"posterior_fg_ari": np.array([0.9, 0.1])}
+    scores, films = Scores({"slots": figures}, {}, list(figures)), {0: a_film(2), 1: a_film(10)}
+    explorer = player.build(history.read(run), scores, films, [("best", 0), ("worst", 1)], 64)
+    monkeypatch.setattr(single, "look", lambda _: single.Seen(explorer=explorer))
+    (run / "report.html").write_text(single.build(history.read(run))[0])
+    return run / "report.html"
+
+
+def test_videos_play(played, chromium):
+    """A button and the space bar play, slider and arrows go from frame to frame; a slot keeps its colour."""
+    from selenium.webdriver import ActionChains, Keys
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    def shown() -> str:
+        return find(chromium, "#moment-shown")[0].text
+
+    def until(frame: int) -> None:
+        WebDriverWait(chromium, 20, 0.05).until(lambda _: shown() == f"frame {frame} of 5")
+
+    def press(*keys) -> None:
+        ActionChains(chromium).send_keys(*keys).perform()
+
+    chromium.get_log("browser")
+    visit(chromium, played)
+    slider, button = (find(chromium, f"#{name}")[0] for name in ("moment", "play-video"))
+    slider.send_keys(Keys.HOME)
+    colours = []
+    for t in range(5):  # the square is where it should be, and in one colour
+        assert shown() == f"frame {t + 1} of 5"
+        found = canvas(chromium, "found")[:: 384 // 16, :: 384 // 16]
+        square = np.zeros((16, 16), bool)
+        square[2:6, 2 * t : 2 * t + 4] = True
+        np.testing.assert_array_equal((found != found[15, 15]).any(-1), square)
+        np.testing.assert_array_equal(canvas(chromium, "truth")[:: 384 // 16, :: 384 // 16], found)
+        colours.append(np.unique(found[square], axis=0))
+        slider.send_keys(Keys.ARROW_RIGHT)
+    assert all(len(colour) == 1 and (colour == colours[0]).all() for colour in colours)
+
+    button.click()  # from the end on to the beginning, and round again
+    until(5), until(1)
+    assert button.text == "Pause"
+    button.click()
+    assert button.text == "Play"
+    find(chromium, "#stage")[0].click()
+    press(Keys.SPACE)
+    assert button.text == "Pause"
+    press(Keys.ARROW_LEFT, *[Keys.ARROW_LEFT] * 5)
+    assert (button.text, shown()) == ("Play", "frame 1 of 5")
+    press(Keys.ARROW_RIGHT)
+    assert shown() == "frame 2 of 5"
+
+    plain, card = canvas(chromium, "input"), find(chromium, ".slot")[1]
+    ActionChains(chromium).scroll_to_element(card).move_to_element(card).perform()
+    assert np.abs(canvas(chromium, "input") - plain).max() > 0  # outlined
+    assert find(chromium, "#status")[0].text == "Slot 1 wins 6% of the pixels; nearest to object 1 (IoU 1.00)."
+    worst = find(chromium, ".thumb")[-1]
+    ActionChains(chromium).scroll_to_element(worst).click(worst).perform()
+    WebDriverWait(chromium, 20).until(lambda b: find(b, "#picture-name")[0].text == "Held-out video 1")
+    assert canvas(chromium, "input")[12 * 24, 4 * 24].min() == 255 and shown() == "frame 2 of 5"
+
+    lapse = find(chromium, "#frame-shown")[0].text
+    find(chromium, "#frame")[0].send_keys(Keys.ARROW_LEFT)
+    assert find(chromium, "#frame-shown")[0].text != lapse and shown() == "frame 2 of 5"
+    for width in (1280, 390):
+        visit(chromium, played, width)
+        assert chromium.execute_script("return document.documentElement.scrollWidth") <= width
+    assert not chromium.get_log("browser")

@@ -1,5 +1,7 @@
 """How videos are judged and drawn."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +12,7 @@ from test_video import FRAMES, KEY, SIDE, VIDEO, apply, built
 import slotjax
 from slotjax.drawing import strips
 from slotjax.models.targets import flow_of, flow_picture
+from slotjax.reporting import player
 from slotjax.tasks import discovery
 
 segmentation_scores = jax.jit(discovery.segmentation_scores, static_argnums=(2, 3))
@@ -90,3 +93,15 @@ def test_frames_computed_again_take_less_memory():
     cases = (2, False), (4, False), (4, True)  # frames, and whether they are computed again
     two, four, again = (benchmark("frames").needed("configs/video.py:small,tiny", *case) for case in cases)
     assert again < 0.8 * four and four > 1.8 * two
+
+
+def test_a_film_is_what_the_model_saw(monkeypatch):
+    model, params = built(initializer={"name": "learned"})
+    batch = {"image": VIDEO, "index": np.arange(2)}
+    feed = SimpleNamespace(held_out=lambda index: {name: x[index] for name, x in batch.items()})
+    film = player.film(SimpleNamespace(model=model, params=params, feed=feed), 1)
+    out = apply(model, params, VIDEO, KEY)
+    assert film.owner.shape == VIDEO.shape[1:4] and film.slots.shape == (3, *VIDEO.shape[1:4], 4)
+    assert set(film.pictures) == {"input", "reconstruction"}
+    np.testing.assert_allclose(film.slots[..., 3] / 255, np.asarray(out.masks[1]).swapaxes(0, 1), atol=0.01)
+    np.testing.assert_array_equal(film.owner, slotjax.responsibilities(out, VIDEO).argmax(-3)[1])

@@ -81,12 +81,13 @@ class Model(nn.Module):
     """What models have in common; a linen module that hashes, equal to another when their numbers are.
 
     Every model has an `encoder`, which makes tokens, and `attention`, where slots compete for them. `frozen` names the
-    parts, at the top of the parameters' tree, that are not trained.
+    parts, at the top of the parameters' tree, that are not trained; `noun` is what people call one of its examples.
     """
 
     attention: Competition
 
     frozen: ClassVar[tuple[str, ...]] = ()
+    noun: ClassVar[str] = "image"
     takes_cues: ClassVar[bool] = False  # whether its slots may start from them
 
     @property
@@ -127,6 +128,10 @@ class Model(nn.Module):
     def flow(self, out: Output) -> jax.Array | None:
         """The flow that slots draw, [*b, h, w, 2] in pixels a frame (row, column); None where they draw none."""
         del out
+
+    def colours(self, drawn: jax.Array) -> jax.Array:
+        """What slots draw, [*b, h, w, c], as red, green and blue in [-1, 1] where that can be looked at."""
+        return drawn
 
     @property
     def decoded_dim(self) -> int:

@@ -110,6 +110,11 @@ def build_model(config: Mapping[str, Any]) -> Model:
     return model
 
 
+def noun_of(config: Mapping[str, Any]) -> str:
+    """What people call one example of the model that `config.model` describes: "image" or "video"."""
+    return MODELS[config["name"]].module.noun
+
+
 def build_backbone(kind: Kind, fields: Any, dtype: Any) -> Any:
     """What makes the target of a model of this kind."""
     backbone = build_part("model.backbone", kind.backbones, fields, dtype=dtype)

@@ -52,11 +52,17 @@ def log_depth(depth: jax.Array) -> jax.Array:
     return jnp.log1p(depth)
 
 
+def grey(depth: jax.Array) -> jax.Array:
+    """What `log_depth` makes, as grey in [-1, 1]: what is near is bright. [*b, h, w, 1] -> [*b, h, w, 3]."""
+    return jnp.repeat(2 * jnp.exp(-depth / 2) - 1, 3, axis=-1)
+
+
 MAKERS: dict[str, tuple[int, Any]] = {  # how many numbers a pixel has, and how they are made of a batch's entry
     "image": (3, lambda image: image),
     "flow": (3, flow_picture),
     "depth": (1, log_depth),
 }
+COLOURS: dict[str, Any] = {"image": lambda image: image, "flow": lambda flow: 2 * flow - 1, "depth": grey}
 
 
 def channels(targets: Targets) -> int:
@@ -70,6 +76,11 @@ def pick(name: Target, targets: Targets, pictures: jax.Array) -> jax.Array | Non
         return None
     start = channels(targets[: targets.index(name)])
     return pictures[..., start : start + MAKERS[name][0]]
+
+
+def colours(targets: Targets, pictures: jax.Array) -> jax.Array:
+    """The first target in pictures of all of them [*b, h, w, c], as red, green and blue in [-1, 1]: [*b, h, w, 3]."""
+    return COLOURS[targets[0]](pictures[..., : MAKERS[targets[0]][0]])
 
 
 def target_of(targets: Targets, batch: Mapping[str, Any]) -> jax.Array | None:

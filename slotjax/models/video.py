@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from slotjax.errors import UserError, shown
 from slotjax.models.base import Model, Output, composed
 from slotjax.models.cues import check_cues, cues_of
-from slotjax.models.targets import MAKERS, Targets, channels, flow_of, pick, target_of
+from slotjax.models.targets import MAKERS, Targets, channels, colours, flow_of, pick, target_of
 from slotjax.nn.decoders.base import SlotwiseDecoder, rematerialised
 from slotjax.nn.encoders import Encoder
 from slotjax.nn.fields import Range
@@ -42,6 +42,7 @@ class VideoDiscovery(Model):
     first_iterations: Annotated[int, Range(0, 1000)] = 0
     remat: bool = False
 
+    noun: ClassVar[str] = "video"
     takes_cues: ClassVar[bool] = True
 
     def __call__(
@@ -123,6 +124,9 @@ class VideoDiscovery(Model):
     def flow(self, out: Output) -> jax.Array | None:
         drawn = pick("flow", self.targets, out.need("reconstruction")[0])
         return None if drawn is None else flow_of(drawn)
+
+    def colours(self, drawn: jax.Array) -> jax.Array:
+        return colours(self.targets, drawn)
 
     @classmethod
     def drawn(cls, targets: Targets = ("image",), **fields: Any) -> int:

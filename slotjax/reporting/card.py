@@ -10,6 +10,7 @@ from typing import Any
 
 from slotjax import cli
 from slotjax.system import packaged
+from slotjax.system.console import number
 
 
 def main() -> None:
@@ -26,6 +27,7 @@ def card(name: str) -> str:
     Raises:
       UserError: no such weights.
     """
+    from slotjax.models.build import noun_of
     from slotjax.tasks import TASKS
     from slotjax.weights import find, load, packaged_names, read
 
@@ -34,20 +36,22 @@ def card(name: str) -> str:
     config, arrays = read(path)
     model, count = config["model"], sum(x.size for x in arrays.values())
     height, width = model["resolution"]
+    given = noun_of(model)
+    noun, axes = {"image": ("picture", "b"), "video": ("video", "b, t")}[given]
     trained_on = data_in_words(config["data"]) if "data" in config else "pictures that the file does not name"
     quoted = json.dumps(name, ensure_ascii=False)
     parts = [
         f"# {path.stem}",
         f"A model of {model['name'].replace('_', ' ')}: Slot Attention (Locatello et al., 2020) with "
-        f"{model['num_slots']} slots and {model.get('num_iterations', 3)} iterations on {width}x{height} pictures. "
-        f"{count:,} parameters, {path.stat().st_size / 1e6:.1f} MB.",
+        f"{model['num_slots']} slots and {number(model.get('num_iterations', 3), 'iteration')}, for {noun}s of "
+        f"{width}x{height} pixels. {count:,} parameters, {path.stat().st_size / 1e6:.1f} MB.",
         "## Use",
         f"    model, params = slotjax.load({quoted})\n"
-        f"    out = slotjax.apply(model, params, images, key)  # images [b, {height}, {width}, 3] in [-1, 1]",
+        f"    out = slotjax.apply(model, params, {given}s, key)  # {given}s [{axes}, {height}, {width}, 3] in [-1, 1]",
         "## Trained on",
-        f"{trained_on}.{training_in_words(config.get('train', {}), config.get('seed'))}",
+        f"{trained_on}.{training_in_words(config.get('train', {}), config.get('seed'), noun)}",
         "## Scores",
-        scores(config.get("evaluation"), TASKS[model["name"]].TITLES),
+        scores(config.get("evaluation"), TASKS[model["name"]].TITLES, noun),
         "## Limits",
         "It has seen pictures of this kind alone. Of others it makes something too, which may mean little: "
         "`slotjax.segment` says when a picture is redrawn far worse than those. What a slot finds is what is redrawn "
@@ -65,17 +69,17 @@ def data_in_words(data: Mapping[str, Any]) -> str:
     return f"`{data['name']}`: {where}{pool}"
 
 
-def training_in_words(train: Mapping[str, Any], seed: int | None) -> str:
+def training_in_words(train: Mapping[str, Any], seed: int | None, noun: str) -> str:
     """How long and by what, in a sentence that begins with a space; "" where the file does not say."""
     if not train:
         return ""
     start = f", from the weights of `{train['start_from']}`" if train.get("start_from") else ""
     terms = [name for name, weight in train.get("losses", {}).items() if weight]
     losses = f"; minimised: {', '.join(terms)}" if terms else ""
-    return f" {train['num_steps']:,} steps of {train['batch_size']} pictures, seed {seed}{start}{losses}."
+    return f" {train['num_steps']:,} steps of {train['batch_size']} {noun}s, seed {seed}{start}{losses}."
 
 
-def scores(evaluation: Any, titles: Mapping[str, str]) -> str:
+def scores(evaluation: Any, titles: Mapping[str, str], noun: str) -> str:
     """A table of the figures that the task has a title for."""
     if not isinstance(evaluation, Mapping):
         return "Not evaluated."
@@ -84,7 +88,7 @@ def scores(evaluation: Any, titles: Mapping[str, str]) -> str:
     ]
     if not rows:
         return "Not evaluated."
-    heading = f"| {evaluation['num_images']} held-out pictures | |"
+    heading = f"| {evaluation['num_images']} held-out {noun}s | |"
     return "\n".join([heading, "| --- | --- |", *rows])
 
 

@@ -38,6 +38,7 @@ def build(histories: Sequence[History], limit: float | None = None) -> tuple[str
         "comparison.html",
         version=VERSION,
         names=names,
+        noun=histories[0].noun,
         settings=apart,
         notes=notes,
         failing=failing and in_words(failing, title(failing.figure, task)),
@@ -89,7 +90,7 @@ def charts(histories: Sequence[History], apart: Sequence[Setting], figures: Sequ
     for name in ["loss", *figures, "images_per_second"]:
         chart = overlay(name, histories, apart)
         if chart.lines:
-            drawn.append({"title": title(name, histories[0].task), "svg": curves.draw_chart(chart)})
+            drawn.append({"title": title(name, histories[0].task, histories[0].noun), "svg": curves.draw_chart(chart)})
     return drawn
 
 
@@ -107,7 +108,7 @@ def overlay(name: str, histories: Sequence[History], apart: Sequence[Setting]) -
         if steps:
             last = f"{shown(float(values[:, -1].mean()))} at step {steps[-1]}"
             words.append(f"{one.name}: {'mean ' if len(points) > 1 else ''}{last}")
-    label = f"{title(name, histories[0].task)} over steps. " + "; ".join(words)
+    label = f"{title(name, histories[0].task, histories[0].noun)} over steps. " + "; ".join(words)
     return curves.Chart(label, lines, bands, unit_range=is_bounded(name))
 
 

@@ -80,8 +80,8 @@ def draw_chart(chart: Chart) -> Markup:
     return _svg(draw, chart.label)
 
 
-def draw_histogram(values: dict[int, np.ndarray], label: str, name: str) -> Markup:
-    """How many images score how much; {number of a colour: [n]}, the first filled, the others outlined."""
+def draw_histogram(values: dict[int, np.ndarray], label: str, name: str, noun: str) -> Markup:
+    """How many images, or videos, score how much; {number of a colour: [n]}, the first filled, the others outlined."""
     finite = {colour: array[np.isfinite(array)] for colour, array in values.items()}
     whole = np.concatenate(list(finite.values()))
     edges = np.histogram_bin_edges(whole, bins=24)
@@ -93,7 +93,7 @@ def draw_histogram(values: dict[int, np.ndarray], label: str, name: str) -> Mark
             )
             axes.hist(array, bins=edges, color=SERIES[colour % 8], **style)
         axes.set_xlabel(name)
-        axes.set_ylabel("images")
+        axes.set_ylabel(f"{noun}s")
 
     return _svg(draw, label)
 

@@ -15,6 +15,7 @@ from slotjax.config.check import validate
 from slotjax.config.schema import defaults
 from slotjax.errors import UserError
 from slotjax.models import build_model
+from slotjax.models.build import noun_of
 from slotjax.system.writing import write_json
 from slotjax.tasks import TASKS, Figures, Task
 from slotjax.training.evaluation import build_clustering_score, build_score, collect
@@ -136,7 +137,7 @@ def evaluate(subject: Subject, conditions: Conditions) -> tuple[dict[str, Any], 
         step = {"step": subject.trained[2]}
     else:
         summary = subject.task.summary(score_clustering(subject, conditions))
-    table = subject.task.table(summary, studies)
+    table = subject.task.table(summary, studies, noun_of(subject.config.model))
     if suspicion := subject.task.suspicion(summary):
         table += f"\nnote: {suspicion}"
     return {**summary, **({"studies": studies} if studies else {}), **step, **conditions.described()}, table
@@ -184,7 +185,7 @@ def score_clustering(subject: Subject, conditions: Conditions) -> Figures:
 
 
 def images(config: ConfigDict) -> str:
-    return f"{config.data.eval_images} held-out images of {config.data.name}"
+    return f"{config.data.eval_images} held-out {noun_of(config.model)}s of {config.data.name}"
 
 
 def file_of(subject: Subject, conditions: Conditions) -> Path | None:

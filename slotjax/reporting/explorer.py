@@ -1,6 +1,8 @@
 """The pictures behind the slot explorer: what every slot draws, explains and attends to, at every iteration."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -9,7 +11,6 @@ import numpy as np
 from slotjax.api import jitted_apply, responsibilities
 from slotjax.drawing import slots as draw
 from slotjax.drawing.features import in_pictures
-from slotjax.errors import UserError
 from slotjax.models import Output
 from slotjax.reporting import images
 from slotjax.reporting.examples import choose
@@ -21,11 +22,15 @@ from slotjax.training.evaluation import slots_keys
 BUDGET = 3_000_000  # bytes of pictures; a page that is mailed should stay well below 5 MB
 SIDES = (128, 96, 64, 48, 32)  # longest sides to try, in pixels, until the budget is met
 
+Members = list[tuple[str, int]]  # (group, number) of held-out images
+
 
 @dataclass(frozen=True)
 class Explorer:
-    """What the page needs: `settings` shared by all pictures, one dict for each, and their total size in bytes."""
+    """What the page needs: `settings` shared by all pictures, one dict for each, and their total size in bytes; and the
+    template that shows them."""
 
+    template: str
     settings: dict[str, Any]
     examples: list[dict[str, Any]]
     size: int
@@ -52,11 +57,9 @@ def explore(history: History, trained: Trained, scores: Scores) -> Explorer:
     """The best, median and worst held-out images as the model sees them, from the slots they were scored with."""
     indices = np.array([index for _, index in choose(scores)], np.int64)
     batch = trained.feed.held_out(indices)
-    if batch["image"].ndim == 5:
-        raise UserError("videos are not played here; DIR/pictures has strips of their frames")
     keys = slots_keys(batch["index"])
     out = jax.device_get(jitted_apply(trained.model, trained.params, batch["image"], keys, return_history=True))
-    return fit(history, scores, look(indices, jax.device_get(batch), out))
+    return fit(scores, partial(build, history, scores, look(indices, jax.device_get(batch), out)))
 
 
 def look(indices: np.ndarray, batch: dict[str, Any], out: Output) -> Views:
@@ -72,22 +75,26 @@ def look(indices: np.ndarray, batch: dict[str, Any], out: Output) -> Views:
     return Views(indices, batch, in_pictures(out, batch["image"]), weights, grid)
 
 
-def fit(history: History, scores: Scores, seen: Views) -> Explorer:
-    """The largest explorer within the budget: pictures are made smaller, then fewer."""
+def fit(scores: Scores, build: Callable[[Members, int], Explorer]) -> Explorer:
+    """The largest explorer within the budget: pictures are made smaller, then fewer.
+
+    Args:
+      build: makes one of some images, with pictures of at most so many pixels a side.
+    """
     for each in (3, 1):
         members = choose(scores, each)
         for side in SIDES:
-            first = build(history, scores, members[:1], seen, side)
+            first = build(members[:1], side)
             if first.size * len(members) > 1.2 * BUDGET:
                 continue  # the others will not make up for it
-            explorer = build(history, scores, members, seen, side)
+            explorer = build(members, side)
             if explorer.size <= BUDGET:
                 return explorer
-    return build(history, scores, members[:1], seen, min(SIDES))
+    return build(members[:1], min(SIDES))
 
 
-def build(history: History, scores: Scores, members: list[tuple[str, int]], seen: Views, side: int) -> Explorer:
-    """The explorer of some (group, index), with pictures of at most `side` pixels."""
+def build(history: History, scores: Scores, seen: Views, members: Members, side: int) -> Explorer:
+    """The explorer of some images, with pictures of at most `side` pixels."""
     num_iterations, num_slots = np.asarray(seen.out.attention_history).shape[1:3]
     side = min(side, images.MAX_WEBP_SIDE // max(num_slots, num_iterations))
     size = images.bounded(*seen.batch["image"].shape[1:3], side)
@@ -106,10 +113,14 @@ def build(history: History, scores: Scores, members: list[tuple[str, int]], seen
         position = int(np.flatnonzero(seen.indices == index)[0])
         example = _panels(seen, position, size, small_grid)
         example |= {name: images.data_uri(pictures[position], False) for name, pictures in drawn.items()}
-        example |= _words(history, scores, index, seen, position)
+        example |= in_words(history, scores, index) | _claims(seen, position)
         shown_ones.append(example | {"index": index, "group": group})
-    uris = (v for example in shown_ones for v in example.values() if isinstance(v, str) and v.startswith("data:"))
-    return Explorer(settings, shown_ones, sum(map(len, uris)))
+    return Explorer("explorer.html", settings, shown_ones, size_of(shown_ones))
+
+
+def size_of(examples: list[dict[str, Any]]) -> int:
+    """How much of the page their pictures take, in bytes."""
+    return sum(len(v) for example in examples for v in example.values() if isinstance(v, str) and v.startswith("data:"))
 
 
 def _panels(seen: Views, position: int, size: tuple[int, int], small_grid: tuple[int, int]) -> dict[str, Any]:
@@ -153,22 +164,25 @@ def _resized(tiles: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.stack([np.stack([images.resize(tile, size) for tile in row]) for row in tiles])
 
 
-def _words(history: History, scores: Scores, index: int, seen: Views, position: int) -> dict[str, str | list]:
-    """The picture's figures, and for each slot what it claims, for those who listen rather than look."""
+def in_words(history: History, scores: Scores, index: int) -> dict[str, str | list]:
+    """The figures of a held-out image, and the one that it is ranked by."""
     figures = scores.images["slots"]
     names = headlines(scores.shown, history.task) or scores.shown
     pairs = [(title(name, history.task), shown(float(figures[name][index]))) for name in names]
-    words: dict[str, str | list] = {"figures": [f"{name} {value}" for name, value in pairs]}
-    words["rank"] = pairs[0][1] if pairs else str(index)
-    if seen.out.masks is not None:
-        truth = seen.batch["segments"][position] if "segments" in seen.batch else None
-        owner = np.argmax(seen.weights[position], 0)
-        words["claims"] = [describe(owner == k, truth) for k in range(seen.weights.shape[1])]
-    return words
+    return {"figures": [f"{name} {value}" for name, value in pairs], "rank": pairs[0][1] if pairs else str(index)}
+
+
+def _claims(seen: Views, position: int) -> dict[str, list]:
+    """What each slot claims, for those who listen rather than look."""
+    if seen.out.masks is None:
+        return {}
+    truth = seen.batch["segments"][position] if "segments" in seen.batch else None
+    owner = np.argmax(seen.weights[position], 0)
+    return {"claims": [describe(owner == k, truth) for k in range(seen.weights.shape[1])]}
 
 
 def describe(region: np.ndarray, truth: np.ndarray | None) -> str:
-    """A slot's region bool [h, w] in words: its share, and which true object [h, w] it is nearest to."""
+    """A slot's region, bool [*s], in words: its share, and which true object [*s] it is nearest to."""
     share = region.mean()
     if not share:
         return "wins no pixel"

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from slotjax.config import disk
 from slotjax.errors import UserError
+from slotjax.models.build import noun_of
 from slotjax.reporting.titles import number
 from slotjax.system.console import duration
 from slotjax.system.reading import read_bytes
@@ -45,6 +46,11 @@ class History:
     @property
     def task(self) -> Task:
         return TASKS[self.config.model.name]
+
+    @property
+    def noun(self) -> str:
+        """What people call one of its examples."""
+        return noun_of(self.config.model)
 
     @property
     def training(self) -> list[Row]:

@@ -87,7 +87,7 @@ def score(history: History, trained: Trained) -> Scores:
         for name, way in ways.items():
             parts.setdefault(name, []).append(collect(way, trained.params, [batch]))
     if not parts:
-        raise UserError(f"data.eval_images={history.config.data.eval_images}: no held-out image to score")
+        raise UserError(f"data.eval_images={history.config.data.eval_images}: no held-out {history.noun} to score")
     images = {name: {key: np.concatenate([p[key] for p in some]) for key in some[0]} for name, some in parts.items()}
     return gathered(images, history.task)
 

@@ -11,12 +11,14 @@ from slotjax.errors import UserError
 from slotjax.reporting import curves, page, scoring, timelapse
 from slotjax.reporting.explorer import Explorer, explore
 from slotjax.reporting.history import History, labels
+from slotjax.reporting.player import play
 from slotjax.reporting.scoring import METHODS, Scores, Trained
 from slotjax.reporting.titles import columns, headlines, higher_is_better, number, shown, title
 from slotjax.system.console import command
 from slotjax.system.console import number as counted
 from slotjax.system.version import VERSION
 
+EXPLORERS = {"image": explore, "video": play}
 COLOURS = {name: i for i, name in enumerate(METHODS)}
 
 
@@ -71,9 +73,9 @@ def look(history: History) -> Seen:
     try:
         seen.trained = scoring.open_trained(history)
         seen.scores = scoring.score(history, seen.trained)
-        seen.explorer = explore(history, seen.trained, seen.scores)
+        seen.explorer = EXPLORERS[history.noun](history, seen.trained, seen.scores)
     except UserError as error:
-        seen.notes.append(f"No pictures or scores of single images: {error}")
+        seen.notes.append(f"No pictures or scores of single {history.noun}s: {error}")
     if seen.scores:
         seen.notes += remarks(history, seen.scores)
     return seen
@@ -81,12 +83,13 @@ def look(history: History) -> Seen:
 
 def remarks(history: History, scores: Scores) -> list[str]:
     """What the scores alone would not say."""
-    summary, said = scores.means["slots"], []
+    summary, said, examples = scores.means["slots"], [], f"{history.noun}s"
     if history.task.BASELINES and not scores.has_masks:
-        said.append("The held-out images have no masks: no FG-ARI, ARI or mIoU, and no baselines; MSE ranks them.")
+        said.append(f"The held-out {examples} have no masks: no FG-ARI, ARI or mIoU, and no baselines; MSE ranks them.")
     empty = summary["num_images"] - summary.get("num_with_objects", summary["num_images"])
     if scores.has_masks and empty:
-        said.append(f"{empty} of {summary['num_images']} held-out images show no object: they have no FG-ARI or mIoU.")
+        of = f"{empty} of {summary['num_images']} held-out {examples}"
+        said.append(f"{of} show no object: they have no FG-ARI or mIoU.")
     suspicion = history.task.suspicion(summary)
     return said + ([suspicion] if suspicion else [])
 
@@ -112,13 +115,15 @@ def missing(history: History) -> list[str]:
 def tiles(history: History, seen: Seen) -> list[tuple[str, str, str]]:
     """The figures one looks for first: (title, value, what it is)."""
     source = seen.scores.means["slots"] if seen.scores else (history.best or {})
+    what = f"held-out {history.noun}s" if seen.scores else "best evaluation"
     shown_first = [
-        (title(name, history.task), shown(source[name]), "held-out images" if seen.scores else "best evaluation")
+        (title(name, history.task), shown(source[name]), what)
         for name in headlines(columns([source], history.task), history.task)
     ]
     rates = [value for _, value in history.curve("images_per_second") if value > 0]
     if rates:
-        shown_first.append(("Images per second", shown(float(np.median(rates))), "median while training"))
+        rate = title("images_per_second", history.task, history.noun)
+        shown_first.append((rate, shown(float(np.median(rates))), "median while training"))
     if history.took:
         shown_first.append(("Time", history.took, f"for {history.last_step:,} steps"))
     return shown_first
@@ -146,7 +151,7 @@ def charts(history: History, seen: Seen, headlines_only: bool = False) -> list[d
 
 
 def _chart(name: str, points: curves.Points, history: History, seen: Seen) -> dict[str, Any]:
-    label, levels = curves.in_words(title(name, history.task), points, shown), []
+    label, levels = curves.in_words(title(name, history.task, history.noun), points, shown), []
     for method, means in (seen.scores.means if seen.scores else {}).items():
         value = number(means.get(name))
         if method != "slots" and value is not None:
@@ -155,11 +160,11 @@ def _chart(name: str, points: curves.Points, history: History, seen: Seen) -> di
     marked = history.best["step"] if history.best and name in columns([history.best], history.task) else None
     chart = curves.Chart(label, [curves.Line(points)], levels=levels, marked=marked, unit_range=is_bounded(name))
     last = f"{shown(points[-1][1])} at step {points[-1][0]:,}"
-    return {"title": title(name, history.task), "last": last, "svg": curves.draw_chart(chart)}
+    return {"title": title(name, history.task, history.noun), "last": last, "svg": curves.draw_chart(chart)}
 
 
 def table(history: History, seen: Seen) -> dict[str, Any] | None:
-    """Means over the held-out images, a row for each method."""
+    """Means over what is held out, a row for each method."""
     if not seen.scores:
         return None
     means = seen.scores.means
@@ -181,8 +186,8 @@ def histograms(history: History, seen: Seen) -> list[dict[str, Any]]:
         values = {colour: array for colour, array in values.items() if np.isfinite(array).any()}
         what = title(name, history.task)
         low, median, high = np.nanquantile(seen.scores.images["slots"][name], (0.1, 0.5, 0.9)).tolist()
-        text = f"median {shown(median)}; 8 of 10 images between {shown(low)} and {shown(high)}"
-        svg = curves.draw_histogram(values, f"{what} of single images: {text}", what)
+        text = f"median {shown(median)}; 8 of 10 {history.noun}s between {shown(low)} and {shown(high)}"
+        svg = curves.draw_histogram(values, f"{what} of single {history.noun}s: {text}", what, history.noun)
         drawn.append({"title": what, "text": text, "svg": svg})
     return drawn
 

@@ -6,14 +6,14 @@ from typing import Any
 
 from slotjax.tasks import Task
 
-TRAINING = {"loss": "Training loss", "images_per_second": "Images per second"}
 LOWER_IS_BETTER = ("mse", "loss", "set_loss")
 LEFT_OUT = ("num_", "attention_", "slot_", "mask_")  # counts, and what only `slotjax.evaluate` tells
 
 
-def title(name: str, task: Task) -> str:
+def title(name: str, task: Task, noun: str = "image") -> str:
     """What people call a figure; a name that the task has no title for is shown as it is."""
-    return (TRAINING | dict(task.TITLES)).get(name, name.replace("_", " "))
+    training = {"loss": "Training loss", "images_per_second": f"{noun.capitalize()}s per second"}
+    return (training | dict(task.TITLES)).get(name, name.replace("_", " "))
 
 
 def higher_is_better(name: str) -> bool:

@@ -82,8 +82,8 @@ class Task(Protocol):
         """Under which other conditions a trained model is evaluated."""
         ...
 
-    def table(self, result: Mapping[str, Any], further: Mapping[str, Mapping[str, Any]]) -> str:
-        """How an evaluation, and further ones by their titles, read."""
+    def table(self, result: Mapping[str, Any], further: Mapping[str, Mapping[str, Any]], noun: str = "image") -> str:
+        """How an evaluation of images, or videos, and further ones by their titles, read."""
         ...
 
     def collapse(self, summary: Mapping[str, Any]) -> str | None:

@@ -242,7 +242,7 @@ def conditions(config: ConfigDict) -> list[Condition]:
     return []
 
 
-def table(result: Mapping[str, Any], further: Mapping[str, Mapping[str, Any]]) -> str:
+def table(result: Mapping[str, Any], further: Mapping[str, Mapping[str, Any]], noun: str = "image") -> str:
     """One figure a line; those of responsibilities and attention only where there are any."""
     lines = []
     for name, title in TITLES.items():
@@ -251,7 +251,9 @@ def table(result: Mapping[str, Any], further: Mapping[str, Mapping[str, Any]]) -
             lines.append(f"  {title:48} {value:.4f}")
         elif name in ("fg_ari", "ari", "miou", "mse"):
             lines.append(f"  {title:48} {'-' if name == 'mse' else 'no masks'}")
-    lines.append(f"  {'images':48} {result['num_images']}, of which {result['num_with_objects']} have objects in view")
+    lines.append(
+        f"  {f'{noun}s':48} {result['num_images']}, of which {result['num_with_objects']} have objects in view"
+    )
     return "\n".join(lines)
 
 

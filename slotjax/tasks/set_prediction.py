@@ -113,8 +113,9 @@ def _each_iteration(figures: Figures) -> dict[str, Figures]:
     }
 
 
-def table(result: Mapping[str, Any], further: Mapping[str, Mapping[str, Any]]) -> str:
+def table(result: Mapping[str, Any], further: Mapping[str, Mapping[str, Any]], noun: str = "image") -> str:
     """Average precision in percent, beside the paper's, then one line for each study."""
+    del noun
     rows = {"": None, "this model": result, "paper, CLEVR10": PAPER, **further}
     return "\n".join(_row(title, figures) for title, figures in rows.items())
 

@@ -79,7 +79,7 @@ class Loop:
             disk.save(self.config, run.workdir / "config.json")
         rows = [row for row in read_metrics(run.workdir / "metrics.jsonl") if row["step"] <= self.start]
         self.metrics = MetricsLog(run.workdir, self.start) if self.writes else Silence()
-        self.progress = Progress(self.start, self.config.train.num_steps) if self.writes else Silence()
+        self.progress = Progress(self.start, self.config.train.num_steps, run.model.noun) if self.writes else Silence()
         self.loggers = Loggers(loggers, self.progress.say) if self.writes else Silence()
         self.evaluator = Evaluator(run, rows)
         self.schedule = learning_rate(self.config.train, np)  # a question to the device would wait for its step
@@ -215,7 +215,9 @@ class Loop:
         self._write(step, summary)
         headline = {name: summary.get(name) for name in self.run_.task.HEADLINES}  # the others are in metrics.jsonl
         shown = [f"{name} {value:.4f}" for name, value in headline.items() if isinstance(value, float)]
-        self.progress.say(f"step {step}  held-out: {'  '.join(shown)}  ({summary['num_images']} images)")
+        self.progress.say(
+            f"step {step}  held-out: {'  '.join(shown)}  ({summary['num_images']} {self.run_.model.noun}s)"
+        )
         self.progress.evaluated(shown[0] if shown else "")
         if collapsed := self.run_.task.collapse(summary):
             self.progress.say(f"step {step}  so far {collapsed}")

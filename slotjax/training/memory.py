@@ -59,7 +59,7 @@ def choose_micro_batches(asked: int, per_device: int, image_bytes: int, free: in
     if asked:
         if per_device % asked:
             raise UserError(
-                f"train.micro_batches={asked}: does not divide the {per_device} images of each device; "
+                f"train.micro_batches={asked}: does not divide the {per_device} examples of each device; "
                 "take a divisor, or 0 to choose by memory"
             )
         return asked
@@ -69,7 +69,7 @@ def choose_micro_batches(asked: int, per_device: int, image_bytes: int, free: in
     if fitting := [n for n in divisors if per_device // n * image_bytes <= USABLE * free]:
         return min(fitting)
     raise UserError(
-        f"model.resolution: one image needs about {readable(image_bytes)} and {readable(free)} are free; "
+        f"model.resolution: one example needs about {readable(image_bytes)} and {readable(free)} are free; "
         "use a smaller resolution or fewer slots"
     )
 

@@ -13,11 +13,12 @@ RECENT = 20  # lines of figures, evaluations between them included, by which the
 class Progress:
     """Shows how a run goes on: a bar on a terminal, plain lines elsewhere."""
 
-    def __init__(self, start_step: int, num_steps: int):
+    def __init__(self, start_step: int, num_steps: int, noun: str = "image"):
+        """`noun`: what is counted."""
         from rich.console import Console
 
         self.console = Console(file=sys.stdout, highlight=False, soft_wrap=True, emoji=False)
-        self.num_steps = num_steps
+        self.num_steps, self.noun = num_steps, noun
         self._bar = _bar(self.console) if self.console.is_terminal else None
         if self._bar:
             self._bar.start()
@@ -36,7 +37,7 @@ class Progress:
         """Shows the training figures."""
         left = self.seconds_left(step)
         told = f"  {duration(left)} left" if round(left) else ""  # nothing: what takes time are not the steps any more
-        text = f"loss {loss:.5f}  {images_per_second:.1f} images/s{told}"
+        text = f"loss {loss:.5f}  {images_per_second:.1f} {self.noun}s/s{told}"
         if self._bar:
             self._bar.update(self._task, completed=step, figures=text)
         else:

@@ -13,6 +13,7 @@ from slotjax.config.backbone import identify
 from slotjax.config.check import staged, validate
 from slotjax.errors import UserError
 from slotjax.models import Model
+from slotjax.models.build import noun_of
 from slotjax.system.console import readable
 from slotjax.system.rng import stream_key
 from slotjax.tasks import TASKS, Task
@@ -127,7 +128,7 @@ def fit(
     parts = memory.choose_micro_batches(config.train.micro_batches, parallel.per_share, image_bytes, free)
     parts = int(processes.everyones(parts).max())
     whole = readable(image_bytes * parallel.per_share)
-    note = f"memory: about {whole} for {parallel.per_share} images a device"
+    note = f"memory: about {whole} for {parallel.per_share} {noun_of(config.model)}s a device"
     if parallel.model > 1:
         note += f" ({parallel.model} devices share them)"
     if free is not None:
