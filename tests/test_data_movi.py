@@ -8,8 +8,10 @@ import pytest
 from PIL import Image
 from tfrecord_files import message, varint
 
-from slotjax.data import batches
-from slotjax.data.stored import Key, open_stored
+from slotjax.data import batches, crops
+from slotjax.data.clips import fit_flow
+from slotjax.data.preprocess import resize_bilinear, to_segments
+from slotjax.data.stored import Key, movi, open_stored
 from slotjax.data.tf_example import Features
 from slotjax.data.tfrecords import frame
 from slotjax.errors import UserError
@@ -247,3 +249,45 @@ def test_damage_is_found(tmp_path, place):
     file.write_bytes(data[: len(data) // 2 + 20])
     with pytest.raises(UserError, match="record [01].* (is truncated|has a wrong checksum)"):
         opened(folder, resolution=(8, 8), num_frames=2)
+
+
+def test_random_parts_are_drawn_as_the_original_draws_them():
+    """Three quarters or more of the frames, within bounds, of aspects from 3/4 to 4/3; each place as likely."""
+    generator = np.random.default_rng(0)
+    windows = np.array([crops.random_window(96, 128, generator) for _ in range(500)])
+    top, bottom, left, right = windows.T
+    assert min(top.min(), left.min()) == 0 and (bottom.max(), right.max()) == (96, 128)
+    rows, columns = bottom - top, right - left
+    assert (rows * columns >= 0.75 * 96 * 128).all() and len(np.unique(rows)) > 10
+    assert (np.abs(columns / rows - 1).max() <= 0.34) and (columns / rows).min() > 0.9  # 128 x 96 allows no narrower
+    assert abs((top[rows < 96] / (96 - rows[rows < 96])).mean() - 0.5) < 0.1
+
+
+def test_a_part_of_a_video_is_what_the_original_makes_of_it(shared_data):
+    golden = np.load(shared_data / "golden" / "golden_savi.npz")
+    top, left, rows, columns = golden["crop/params_y_x_h_w"]
+    given, wanted = ({k[len(p) :]: golden[k] for k in golden if k.startswith(p)} for p in ("resize/in/", "crop/out/"))
+    window, size = (top, top + rows, left, left + columns), wanted["video"].shape[1:3]
+    part = {name: x[:, top : top + rows, left : left + columns] for name, x in given.items() if name != "boxes"}
+    for name in ("video", "depth"):
+        np.testing.assert_allclose([resize_bilinear(x, size) for x in part[name]], wanted[name], atol=1e-5)
+    np.testing.assert_allclose(fit_flow(part["flow"], size), wanted["flow"], atol=1e-5)
+    ids = [to_segments(x, window, size) for x in given["segmentations"]]
+    np.testing.assert_array_equal(ids, wanted["segmentations"])
+    none = (given["boxes"] == 0).all(-1, keepdims=True)  # zeros there, -1 here
+    boxes = movi._in_window(np.where(none, -1, given["boxes"]), window, given["video"].shape[1:3])
+    np.testing.assert_allclose(np.where((boxes < 0).any(-1, keepdims=True), 0, boxes), wanted["boxes"], atol=1e-6)
+
+
+def test_training_sees_random_parts_and_evaluation_does_not(sample):
+    plain, cropped = opened(sample), opened(sample, augment="crop")
+    np.testing.assert_array_equal(plain[0]["image"], cropped[0]["image"])
+    example, again = cropped[0, Key(0, 1)], cropped[0, Key(0, 1)]
+    other = cropped[0, Key(0, 2)]
+    np.testing.assert_array_equal(example["flow"], again["flow"])
+    assert np.abs(example["image"] - plain[0]["image"]).max() > 0.1 < np.abs(example["image"] - other["image"]).max()
+    for t, k in np.argwhere((example["boxes"] >= 0).all(-1)):  # boxes lie about the segments of their objects
+        seen = np.argwhere(example["segments"][t] == k + 1)
+        if len(seen):
+            low, high = example["boxes"][t, k, :2] * 64, example["boxes"][t, k, 2:] * 64
+            assert (seen.min(0) >= low - 2).all() and (seen.max(0) + 1 <= high + 2).all()

@@ -17,7 +17,7 @@ from slotjax.tasks import TASKS
 
 MISSING = "is missing: this is not the config of a run; restore the file, or train into another workdir"
 
-PHOTOGRAPHS = ("coco", "voc")
+AUGMENTED = {"flip": ("coco", "voc"), "crop": ("coco", "voc", "movi")}
 
 
 def complete(config: ConfigDict) -> ConfigDict:
@@ -78,9 +78,10 @@ def check_data(config: ConfigDict) -> None:
             f"data.feature_cache={data.feature_cache:g}: {data.name} scenes are rendered, features are kept of stored "
             "pictures alone: set it to 0, or render scenes once with slotjax.data.export"
         )
-    if data.augment != "none" and data.name not in PHOTOGRAPHS:
+    if data.augment != "none" and data.name not in AUGMENTED[data.augment]:
+        *some, last = AUGMENTED[data.augment]
         raise UserError(
-            f"data.augment={data.augment}: is for {' and '.join(PHOTOGRAPHS)}, not {data.name}: leave it out"
+            f"data.augment={data.augment}: is for {', '.join(some)} and {last}, not {data.name}: leave it out"
         )
     if data.augment != "none" and data.feature_cache:
         raise UserError(

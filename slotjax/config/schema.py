@@ -34,7 +34,8 @@ class Data:
     eval_frames: Frames = 0  # of held-out videos; 0: as many as num_frames
     max_objects: Annotated[int, Range(0, 1000)] = 0  # stored data: leave out scenes with more; 0 keeps all
     crop: Literal["default", "reference", "none"] = "default"  # stored CLEVR: "reference" are the original's numbers
-    augment: Literal["none", "flip", "crop"] = "none"  # photographs: mirrored at random; of another part, too
+    # Photographs: "flip" mirrors at random, "crop" takes a random part as well; MOVi: "crop" takes a random part.
+    augment: Literal["none", "flip", "crop"] = "none"
     # Features of a pretrained backbone are kept on disk, up to so many GiB; 0: they are computed as they are needed.
     feature_cache: Annotated[float, Range(0, 10**6)] = 0.0
     num_workers: Annotated[int, Range(0, 1000)] = 0  # stored data: threads that read ahead

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from slotjax.data.preprocess import resize_bilinear
-from slotjax.data.stored.base import Key
 from slotjax.errors import UserError
 
 
@@ -20,15 +19,15 @@ class Clip:
     count: int
 
     @classmethod
-    def of(cls, length: int, count: int, key: Key | None, where: str) -> "Clip":
-        """Drawn from the key, uniformly; without one the first frames.
+    def of(cls, length: int, count: int, generator: np.random.Generator | None, where: str) -> "Clip":
+        """Drawn uniformly; without a generator the first frames.
 
         Raises:
           UserError: the video has too few frames; begins with `where`.
         """
         if length < count:
             raise UserError(f"{where} has {length} frames, fewer than the {count} asked for: lower data.num_frames")
-        start = 0 if key is None else int(key.generator().integers(length - count + 1))
+        start = 0 if generator is None else int(generator.integers(length - count + 1))
         return cls(length, start, count)
 
     @property

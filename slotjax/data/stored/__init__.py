@@ -38,7 +38,7 @@ def open_stored(data_config: Any, resolution: tuple[int, int], split: str) -> St
         eval_images: how many images the split "eval" has; 0 or None: 320, or a tenth of a small set.
         max_objects: keep scenes with at most so many objects; 0 or None: all.
         crop: "default", "reference" or "none" (see `preprocess.clevr_window` and `slotjax.data.pictures`).
-        augment: photographs: "none", "flip" or "crop" (see `photographs.View`).
+        augment: photographs: "none", "flip" or "crop" (see `photographs.View`); movi: "none" or "crop" (see `crops`).
         num_frames: sets of videos: how many frames an example of the split "train" has.
         eval_frames: the same of the split "eval"; 0 or None: as many as num_frames.
       resolution: height and width of the images.

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from slotjax.data.clips import Clip, check_frames, fit_flow, frames_of
+from slotjax.data.crops import random_window
 from slotjax.data.pictures import kept_box, unpack
 from slotjax.data.preprocess import Window, resize_bilinear, to_input, to_segments
 from slotjax.data.records import Records
@@ -36,6 +37,7 @@ def open_split(config: Any, resolution: tuple[int, int], split: str) -> "Movi":
         resolution,
         frames_of(config, split),
         crop=bool(crop),
+        augment=config.get("augment") == "crop",
         max_objects=config.get("max_objects") or None,
         limit=(config.get("eval_images") or DEFAULT_EVAL_IMAGES) if split == "eval" else None,
     )
@@ -55,6 +57,7 @@ class Movi(Stored):
       split: "train", "validation" or "test".
       num_frames: of a clip.
       crop: keep the largest centred part of the target's proportions (all of MOVi's, which is square); else squash.
+      augment: in training keep a random part in its place (`slotjax.data.crops`), and squash it.
       max_objects: keep the videos with at most so many objects, and be so large, k; None: all, and 23.
       limit: keep the first so many of those.
     """
@@ -67,11 +70,12 @@ class Movi(Stored):
         num_frames: int,
         *,
         crop: bool = True,
+        augment: bool = False,
         max_objects: int | None = None,
         limit: int | None = None,
     ):
         self._records, self._resolution, self._num_frames = Records(path, split), resolution, num_frames
-        self._crop = crop
+        self._crop, self._augment = crop, augment
         self.max_objects = self._most = max_objects or MOST_OBJECTS
         self._indices = np.arange(len(self._records))
         if max_objects:
@@ -89,9 +93,10 @@ class Movi(Stored):
     def example(self, index: int, key: Key | None) -> dict:
         where, features = self._features(index)
         frames = features.strings("video")
-        clip = Clip.of(len(frames), self._num_frames, key, where)
+        generator = key and key.generator()
+        clip = Clip.of(len(frames), self._num_frames, generator, where)
         video = _layer(frames, clip, f"{where}: video", ("RGB",))
-        window = top, bottom, left, right = self._window(*video.shape[1:3])
+        window = top, bottom, left, right = self._window(*video.shape[1:3], generator)
         example: dict = {"image": np.stack([to_input(frame, window, self._resolution) for frame in video])}
         known = self._most
         if "metadata/num_instances" in features:
@@ -115,8 +120,10 @@ class Movi(Stored):
             example["depth"] = np.stack([resize_bilinear(frame, self._resolution) for frame in depth])
         return example
 
-    def _window(self, height: int, width: int) -> Window:
+    def _window(self, height: int, width: int, generator: np.random.Generator | None) -> Window:
         """The part of the frames that is kept."""
+        if generator is not None and self._augment:
+            return random_window(height, width, generator)
         left, top, right, bottom = kept_box((width, height), self._resolution[::-1], self._crop)
         return round(top), round(bottom), round(left), round(right)
 

@@ -81,7 +81,7 @@ class Videos(Stored):
 
     def example(self, index: int, key: Key | None) -> dict:
         video, length, values = self._videos[index]
-        clip = Clip.of(length, self._num_frames, key, str(video.path))
+        clip = Clip.of(length, self._num_frames, key and key.generator(), str(video.path))
         frames = itertools.islice(video.frames(clip.start), clip.count)
         image = [pictures.as_input(frame, self._resolution, self._crop) for frame in frames]
         example: dict = {"image": check_frames(image, str(video.path), clip.start)}
