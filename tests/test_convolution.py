@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from slotjax.nn import cpu
-from slotjax.nn.cpu import convolution
+from slotjax.nn.cpu import convolution, winograd
 from slotjax.nn.cpu.convolution import conv_transpose, convolve
 from slotjax.nn.cpu.convolution import plain_conv_transpose as reference
 from slotjax.nn.cpu.convolution import plain_convolve as plain
@@ -54,6 +54,15 @@ def test_transposed_equals_laxs_in_value_and_gradient(size, stride):
 def test_convolution_equals_laxs_in_value_and_gradient(channels, size, stride):
     inputs, kernel = draw(size, shape=(2, 9, 8, channels))
     assert_close(both(convolve, inputs, kernel, stride), both(plain, inputs, kernel, stride))
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(convolve, plain), (conv_transpose, reference)])
+@pytest.mark.parametrize("chunk", [winograd.CHUNK, 1], ids=["at once", "one by one"])
+def test_tiles_equal_laxs_in_value_and_gradient(monkeypatch, ours, theirs, chunk):
+    monkeypatch.setattr(winograd, "CHUNK", chunk)
+    inputs, kernel = draw(5, shape=(2, 16, 19, 16), features=17)
+    assert winograd.applies(inputs, kernel, 1)
+    assert_close(both(ours, inputs, kernel, 1), both(theirs, inputs, kernel, 1), 3e-5)
 
 
 @pytest.mark.parametrize(("ours", "theirs"), [(convolve, plain), (conv_transpose, reference)])

@@ -9,13 +9,16 @@ A convolution is linear in its inputs and in its kernel, so there are three oper
 On CPU XLA is only fast at the first with stride 1 (some 80% of what a core can multiply): a convolution over a dilated
 input takes 3 to 10 times as long, and so does a kernel's gradient. Here the transpose is one ordinary convolution for
 each output phase, and the kernel's gradient a matrix product. The price is that these functions have a reverse-mode
-derivative only. `plain_convolve` and `plain_conv_transpose` are what they equal (`tests/test_convolution.py`).
+derivative only. `plain_convolve` and `plain_conv_transpose` are what they equal (`tests/test_convolution.py`). Those of
+5 x 5 taps and stride 1 that are large take fewer multiplications instead (`slotjax/nn/cpu/winograd.py`).
 """
 
 from functools import partial
 
 import jax
 import jax.numpy as jnp
+
+from slotjax.nn.cpu import winograd
 
 DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 CHUNK = 2**22  # numbers that a kernel's gradient lays out at a time: they should stay in the cache
@@ -34,16 +37,30 @@ def plain_conv_transpose(inputs: jax.Array, kernel: jax.Array, stride: int) -> j
     return jax.lax.conv_transpose(inputs, kernel, (stride, stride), "SAME", dimension_numbers=DIMENSIONS)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2,))
 def convolve(inputs: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
     """Equals `plain_convolve`."""
+    if winograd.applies(inputs, kernel, stride):
+        return winograd.convolve(inputs, kernel)
+    return direct_convolve(inputs, kernel, stride)
+
+
+def conv_transpose(inputs: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+    """Equals `plain_conv_transpose`; the kernel is square."""
+    if winograd.applies(inputs, kernel, stride):  # with stride 1 it is a convolution
+        return winograd.convolve(inputs, kernel)
+    return direct_conv_transpose(inputs, kernel, stride)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def direct_convolve(inputs: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+    """`convolve` by all multiplications."""
     if stride > 1 and inputs.shape[-1] <= FEW:
         return by_patches(inputs, kernel, stride)
     return plain_convolve(inputs, kernel, stride)
 
 
 def _convolve_forward(inputs, kernel, stride):
-    return convolve(inputs, kernel, stride), (inputs, kernel)
+    return direct_convolve(inputs, kernel, stride), (inputs, kernel)
 
 
 def _convolve_backward(stride, residuals, gradient):
@@ -53,19 +70,19 @@ def _convolve_backward(stride, residuals, gradient):
     return flow, kernel_gradient(inputs, gradient, kernel.shape[0], stride, lows).astype(kernel.dtype)
 
 
-convolve.defvjp(_convolve_forward, _convolve_backward)
+direct_convolve.defvjp(_convolve_forward, _convolve_backward)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
-def conv_transpose(inputs: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    """Equals `plain_conv_transpose`; the kernel is square."""
+def direct_conv_transpose(inputs: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+    """`conv_transpose` by all multiplications."""
     _, height, width, _ = inputs.shape
     low = transposed_padding(kernel.shape[0], stride)
     return by_phase(inputs, kernel, stride, (low, low), (height * stride, width * stride))
 
 
 def _conv_transpose_forward(inputs, kernel, stride):
-    return conv_transpose(inputs, kernel, stride), (inputs, kernel)
+    return direct_conv_transpose(inputs, kernel, stride), (inputs, kernel)
 
 
 def _conv_transpose_backward(stride, residuals, gradient):
@@ -76,7 +93,7 @@ def _conv_transpose_backward(stride, residuals, gradient):
     return flow, turn(turned).astype(kernel.dtype)
 
 
-conv_transpose.defvjp(_conv_transpose_forward, _conv_transpose_backward)
+direct_conv_transpose.defvjp(_conv_transpose_forward, _conv_transpose_backward)
 
 
 def by_phase(inputs: jax.Array, kernel: jax.Array, stride: int, lows: Pair, size: Pair) -> jax.Array:
