@@ -262,6 +262,31 @@ def test_flow_pictures_are_the_originals(shared_data):
     np.testing.assert_array_equal(picture_of(recorded["in/flow_raw"]), recorded["in/flow"])
 
 
+@pytest.mark.parametrize("remat", [False, True])
+def test_a_decoder_that_samples_draws_other_places_of_each_frame_in_training_alone(plain, out, remat):
+    model = slotjax.build_model(MODEL | {"decoder": MODEL["decoder"] | {"sample": 2}, "remat": remat})
+    np.testing.assert_allclose(apply(model, plain[1], VIDEO, KEY).masks, out.masks, atol=1e-6)
+    part = apply(model.in_training(), plain[1], VIDEO, KEY)
+    assert part.target.shape == part.reconstruction.shape == (2, FRAMES, 8, 8, 3)
+    chosen = set()
+    for frame in np.ndindex(2, FRAMES):
+        rows, columns = (  # the target tells which
+            [int(np.argwhere((VIDEO[frame] == pixel).all(-1))[0][axis]) for pixel in line]
+            for axis, line in enumerate((part.target[frame][:, 0], part.target[frame][0]))
+        )
+        for name in ("masks", "components"):
+            whole = np.asarray(getattr(out, name)[frame])[:, rows][:, :, columns]
+            np.testing.assert_allclose(getattr(part, name)[frame], whole, atol=1e-5)
+        chosen.add((*rows, *columns))
+    assert len(chosen) > FRAMES
+
+
+def test_the_first_slot_can_have_a_head_start(plain, out):
+    masks = apply(slotjax.build_model(MODEL | {"background": 2.0}), plain[1], VIDEO, KEY).masks
+    weighed = out.masks * jnp.array([np.exp(2.0), 1, 1])[:, None, None]
+    np.testing.assert_allclose(masks, weighed / weighed.sum(2, keepdims=True), atol=1e-6)
+
+
 def test_directions_have_a_hue_and_standing_still_is_white():
     still, right, down = (np.full((1, 30, 40, 2), flow, np.float32) for flow in ((0, 0), (0, 9), (9, 0)))
     colours = [np.asarray(picture_of(flow))[0, 0, 0] for flow in (still, right, down)]
@@ -274,6 +299,10 @@ def test_directions_have_a_hue_and_standing_still_is_white():
         ({"targets": ()}, r"model.targets=\(\): name at least one of image, flow, depth, each once"),
         ({"targets": ("flow", "flow")}, "each once"),
         ({"targets": ("sound",)}, "model.targets='sound': choose one of image, flow, depth"),
+        (
+            {"targets": ("flow",), "decoder": MODEL["decoder"] | {"sample": 2}},
+            "model.decoder.sample: is for model.targets=image alone; set it to 1",
+        ),
         ({"attention": "invariant"}, "model.attention='invariant': is for pictures"),
         ({"predictor": {"name": "rnn"}}, "model.predictor.name='rnn': choose one of transformer, identity"),
         (

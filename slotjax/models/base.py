@@ -246,6 +246,14 @@ def composed(drawn: Drawn, gates: jax.Array | None = None) -> Output:
     )
 
 
+def with_head_start(drawn: Drawn, background: float) -> Drawn:
+    """What a decoder drew, with so much added to the first slot's mask logits."""
+    if not background:
+        return drawn
+    first = jnp.arange(drawn.mask_logits.shape[-5]) == 0
+    return drawn._replace(mask_logits=drawn.mask_logits + jnp.where(first, background, 0.0)[:, None, None, None, None])
+
+
 def gated(mask_logits: jax.Array, gates: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The masks of the slots whose gate is 1, [*b, k, h, w, 1, q], and their logits."""
     open_logits = jnp.where(gates > 0, mask_logits, SHUT)

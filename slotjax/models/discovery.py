@@ -6,10 +6,9 @@ from functools import partial
 from typing import Annotated, Any, ClassVar
 
 import jax
-import jax.numpy as jnp
 
 from slotjax.errors import UserError
-from slotjax.models.base import Model, Output, composed
+from slotjax.models.base import Model, Output, composed, with_head_start
 from slotjax.nn.backbones import Backbone, Given, Pixels
 from slotjax.nn.decoders import Decoder
 from slotjax.nn.decoders.base import SlotwiseDecoder
@@ -94,10 +93,7 @@ class ObjectDiscovery(Model):
     def decode(self, slots: jax.Array, target: jax.Array | None = None, key: jax.Array | None = None) -> Output:
         """slots [*b, k, d], as `Output` has them -> components, masks and reconstruction; see `Decoder`."""
         drawn, kept = self.decoder.draw(slots, target, key, self.remat), self.selection(slots, key)
-        if self.background:
-            first = jnp.arange(slots.shape[-2]) == 0
-            more = jnp.where(first, self.background, 0.0)[:, None, None, None, None]
-            drawn = drawn._replace(mask_logits=drawn.mask_logits + more)
+        drawn = with_head_start(drawn, self.background)
         return dataclasses.replace(composed(drawn, kept.gates), kept=kept.probabilities)
 
     def start(self, slots: jax.Array) -> jax.Array:

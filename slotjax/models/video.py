@@ -10,14 +10,14 @@ import jax
 import jax.numpy as jnp
 
 from slotjax.errors import UserError, shown
-from slotjax.models.base import Model, Output, composed
+from slotjax.models.base import Model, Output, composed, with_head_start
 from slotjax.models.cues import check_cues, cues_of
 from slotjax.models.targets import MAKERS, Targets, channels, colours, flow_of, pick, target_of
-from slotjax.nn.decoders.base import SlotwiseDecoder, rematerialised
+from slotjax.nn.decoders.base import Drawn, SlotwiseDecoder, rematerialised
 from slotjax.nn.encoders import Encoder
 from slotjax.nn.fields import Range
 from slotjax.nn.frames import AttendedFrame
-from slotjax.nn.initializers import Initializer
+from slotjax.nn.initializers import Initializer, keys_of_examples
 from slotjax.nn.predictors import Predictor
 
 
@@ -32,6 +32,7 @@ class VideoDiscovery(Model):
       first_iterations: of attention at a video's first frame; 0: as at all others.
       remat: frames are encoded and drawn one after another, and the backward pass computes their activations again
         instead of keeping them.
+      background: as of `slotjax.models.discovery.ObjectDiscovery`.
     """
 
     resolution: tuple[int, int]
@@ -41,6 +42,8 @@ class VideoDiscovery(Model):
     targets: Targets = ("image",)
     first_iterations: Annotated[int, Range(0, 1000)] = 0
     remat: bool = False
+    background: Annotated[float, Range(0, 20)] = 0.0
+    training: bool = False
 
     noun: ClassVar[str] = "video"
     takes_cues: ClassVar[bool] = True
@@ -76,7 +79,7 @@ class VideoDiscovery(Model):
             frames.append(self._follow(slots, tokens, num_iterations))
         slots, attention = (jnp.concatenate(field).swapaxes(0, 1) for field in zip(*frames, strict=True))
         slots = self.locate(slots, attention)
-        out = dataclasses.replace(self.decode(slots), slots=slots, attention=attention)
+        out = dataclasses.replace(self.decode(slots, video, key), slots=slots, attention=attention)
         return self.aimed(out, {"image": video})
 
     def _start(self, cues: Mapping[str, jax.Array] | None, num_slots: int | None) -> jax.Array | None:
@@ -118,7 +121,13 @@ class VideoDiscovery(Model):
         initializer = self.attention.initializer
         return () if initializer is None else cast(Initializer, initializer).takes
 
+    def in_training(self) -> Model:
+        decoder = self.decoder.in_training()
+        return self if decoder == self.decoder else self.clone(decoder=decoder, training=True)
+
     def aimed(self, out: Output, batch: Mapping[str, Any]) -> Output:
+        if self.training and out.target is not None:
+            return out  # of the places that were drawn
         return dataclasses.replace(out, target=target_of(self.targets, batch))
 
     def flow(self, out: Output) -> jax.Array | None:
@@ -141,8 +150,8 @@ class VideoDiscovery(Model):
         """Raises a `UserError` for nothing to draw, or attention in the slots' own frames, which no predictor moves."""
         if not self.targets or len(set(self.targets)) < len(self.targets):
             raise UserError(f"model.targets={shown(self.targets)}: name at least one of {', '.join(MAKERS)}, each once")
-        if self.decoder.in_training() != self.decoder:
-            raise UserError("model.decoder.sample: is for pictures; with model.name=video set it to 1")
+        if self.in_training() != self and self.targets != ("image",):
+            raise UserError("model.decoder.sample: is for model.targets=image alone; set it to 1")
         if self.attention.own_frame() is not None or isinstance(self.decoder.frame, AttendedFrame):
             raise UserError(
                 "model.attention='invariant': is for pictures; with model.name=video take slots or corrector"
@@ -152,9 +161,24 @@ class VideoDiscovery(Model):
         """images [b, t, h, w, 3] -> tokens [b, t, n, d]."""
         return self._of_each(self.encoder, images, 2)
 
-    def decode(self, slots: jax.Array) -> Output:
-        """slots [b, t, k, d] of videos, or [b, k, d] of frames -> components, masks and reconstruction."""
-        return composed(self.decoder.split(self._of_each(self.decoder, slots, slots.ndim - 1)))
+    def decode(self, slots: jax.Array, target: jax.Array | None = None, key: jax.Array | None = None) -> Output:
+        """slots [b, t, k, d] of videos, or [b, k, d] of frames -> components, masks and reconstruction.
+
+        In training, of the places that the decoder draws of each frame of the target [b, t, h, w, 3], by the key.
+        """
+        if self.training and target is not None and key is not None:
+            drawn = self._sampled(slots, target, key)
+        else:
+            drawn = self.decoder.split(self._of_each(self.decoder, slots, slots.ndim - 1))
+        return composed(with_head_start(drawn, self.background))
+
+    def _sampled(self, slots: jax.Array, target: jax.Array, key: jax.Array) -> Drawn:
+        """What slots draw of each frame at other places."""
+        batch = slots.shape[:2]
+        keys = jax.vmap(lambda key: jax.random.split(key, batch[1]))(keys_of_examples(key, batch[0]))
+        frames = (x.reshape(math.prod(batch), *x.shape[2:]) for x in (slots, target, keys))
+        drawn = self.decoder.draw(*frames, self.remat)
+        return jax.tree.map(lambda x: x.reshape(*batch, *x.shape[1:]), drawn)
 
     def locate(self, slots: jax.Array, attention: jax.Array) -> jax.Array:
         """slots [b, t, k, d] and where they attend [b, t, k, n] -> what `decode` takes."""
