@@ -16,7 +16,7 @@ def learning_rate(config: ConfigDict, numpy: Any = jnp) -> optax.Schedule:
 
     All schedules rise linearly from 0 over the warm-up. "exponential" halves (or so) every `decay_steps`, smoothly and
     during the warm-up too, as in the original (Locatello et al., 2020, appendix E.3); "cosine" falls to 0 at the last
-    step, or at `restart`, and from half of the rate once more (SGDR, Loshchilov and Hutter, 2017); "warmup_cosine" from
+    step, or at `restart`, and from there once more (SGDR, Loshchilov and Hutter, 2017); "warmup_cosine" from
     the end of the warm-up on (Kipf et al., 2022, app. A.3); "constant" stays.
 
     Args:
@@ -33,7 +33,7 @@ def learning_rate(config: ConfigDict, numpy: Any = jnp) -> optax.Schedule:
         return 0.5 * (1 + numpy.cos(numpy.pi * numpy.clip((step - start) / max(end - start, 1), 0, 1)))
 
     def last_fall(step):
-        return (0.5 if config.restart else 1.0) * fall(step, config.restart, config.num_steps)
+        return (config.restart_rate if config.restart else 1.0) * fall(step, config.restart, config.num_steps)
 
     def schedule(step):
         warmup = numpy.minimum(step / config.warmup_steps, 1.0) if config.warmup_steps else 1.0
