@@ -4,7 +4,8 @@ python benchmarks/video.py (--workdir DIR | --weights NAME) [--pictures quick] [
 
 Held-out scenes of the run's own data, longer than those trained on: how good the segments by responsibilities are over
 whole videos and in parts of them, and how often an object's slot changes. Of the picture model each frame's slots are
-matched greedily to those of the frame before, the closest two first. F gets a strip of the first three videos.
+matched greedily to those of the frame before, the closest two first. F gets a strip of the first three videos, or, if
+it ends in .webp, the first six, moving.
 """
 
 import argparse
@@ -13,6 +14,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+from PIL import Image
 from tables import table
 
 import slotjax
@@ -25,6 +27,7 @@ from slotjax.training.feed import open_feed
 from slotjax.weights import find, read
 
 PART = 6  # frames, as many as are trained on
+MILLISECONDS = 120  # that a frame of the figure is shown
 
 
 def main() -> None:
@@ -47,8 +50,7 @@ def main() -> None:
     for batch in feed.eval_batches():
         out = follow(model, params, batch)
         if arguments.figure and not truth:
-            first = jax.tree.map(lambda x: x[:3], (batch["image"], out, batch["segments"]))
-            slots.save(strips.sheet(*first, size=48), arguments.figure)
+            draw(arguments.figure, batch["image"], out, batch["segments"])
         found["video model"].append(segments(out, batch["image"]))
         frames, each = of_frames(picture, weights, batch["image"])
         found["picture model"].append(frames)
@@ -70,6 +72,15 @@ def opened(source: str | Path):
 def follow(model, params, batch):
     cues = model.cues(batch)
     return slotjax.api.jitted_apply(model, params, batch["image"], jax.random.key(0), **cues)
+
+
+def draw(path: Path, *seen) -> None:
+    """A picture of the first of these videos, outputs and true segments."""
+    if path.suffix != ".webp":
+        slots.save(strips.sheet(*jax.tree.map(lambda x: x[:3], seen), size=48), path)
+        return
+    first, *rest = map(Image.fromarray, strips.animation(*jax.tree.map(lambda x: x[:6], seen)))
+    first.save(path, save_all=True, append_images=rest, duration=MILLISECONDS, loop=0, lossless=True, quality=100)
 
 
 @jax.jit

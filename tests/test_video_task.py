@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from benchmark_runs import module as benchmark
-from test_video import FRAMES, KEY, SIDE, VIDEO, apply, built
+from test_video import FRAMES, KEY, MODEL, SIDE, VIDEO, apply, built
 
 import slotjax
 from slotjax.drawing import strips
+from slotjax.models import Output
 from slotjax.models.targets import flow_of, flow_picture
 from slotjax.reporting import player
 from slotjax.tasks import discovery
@@ -93,6 +94,30 @@ def test_frames_computed_again_take_less_memory():
     cases = (2, False), (4, False), (4, True)  # frames, and whether they are computed again
     two, four, again = (benchmark("frames").needed("configs/video.py:small,tiny", *case) for case in cases)
     assert again < 0.8 * four and four > 1.8 * two
+
+
+def test_what_is_drawn_can_be_looked_at():
+    drawn = np.random.default_rng(0).uniform(0, 1, (1, 2, 4, 4, 4)).astype(np.float32)
+    for targets, wanted in (
+        (("image",), drawn[..., :3]),
+        (("flow", "depth"), 2 * drawn[..., :3] - 1),  # its colours are in 0..1
+        (("depth", "flow"), (2 / np.sqrt(np.exp(drawn[..., :1])) - 1).repeat(3, -1)),  # near is bright
+    ):
+        model = slotjax.build_model(MODEL | {"targets": targets})
+        np.testing.assert_allclose(model.colours(drawn), wanted, atol=1e-6)
+
+
+def test_a_video_is_drawn_frame_after_frame():
+    truth = halves(5)
+    masks = np.stack([truth == 0, truth == 1, truth == 2], 2).astype(np.float32)
+    images = np.zeros((*truth.shape, 3), np.float32)
+    components = np.broadcast_to(images[:, :, None], (*masks.shape, 3))
+    logits = np.log(masks + 1e-6)
+    out = Output(masks=masks, mask_logits=logits, components=components, reconstruction=images, target=images)
+    frames = list(strips.animation(images, out, truth, size=4))
+    assert len(frames) == 5 and frames[0].shape == (4 * (4 + 6 + 4) - 4, 6 + 6, 3)
+    true, found = (frames[0][row : row + 4, 3:9] for row in (2 * 14 + 3, 3 * 14 + 3))
+    np.testing.assert_array_equal(found, true)
 
 
 def test_a_film_is_what_the_model_saw(monkeypatch):

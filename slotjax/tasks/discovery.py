@@ -1,5 +1,6 @@
 """Object discovery: reconstruct the image, and find the objects on the way (Locatello et al., 2020, sec. 3.1)."""
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from functools import partial
@@ -261,6 +262,7 @@ def pictures(model: Model, params: Any, batch: Batch, keys: jax.Array) -> np.nda
     """A row for each image: input, reconstruction, true and found segments, and every slot on its own; of videos rows
     of frames."""
     out = jitted_answer(model, params, batch, keys)
+    out = dataclasses.replace(out, reconstruction=model.colours(out.need("reconstruction")[0]))
     sheet = strips.sheet if batch["image"].ndim == 5 else draw.sheet
     return sheet(batch["image"], out, batch.get("segments"))
 
