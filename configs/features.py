@@ -14,7 +14,8 @@ which combine:
     masks           reads CLEVR-with-masks TFRecords, such scenes kept by slotjax.data.export among them
     autoregressive  draws features one after another by a transformer, as in DINOSAUR's appendix
     spot            the same in orders drawn at random (SPOT, Kakogeorgiou et al., 2024; github.com/gkakogeorgiou/spot)
-    student         is the second stage of SPOT: learns from the masks of `--config.train.teacher=RUN`
+    student         is the second stage of SPOT: learns from the masks of `--config.train.teacher=RUN`. There it also
+                    trains the backbone's last four blocks; here the backbone stays as it is
     mixer           mixes slots before it draws, once for each place (VideoSAUR, Zadaianchuk et al., 2023)
     vits14          is for ViT-S/14 (DINOv2; github.com/martius-lab/videosaur, configs/dinosaur/coco_base14_dinov2)
     bf16            computes in bfloat16
@@ -28,8 +29,8 @@ from slotjax.config.variants import apply_variants, bf16, experiment
 
 SMALL = {
     "mlp": {"hidden": (128, 128), "frame": "slot", "position": "own"},
-    "mixer": {"width": 64, "blocks": 2, "heads": 4, "hidden": (512, 512)},
-    "transformer": {"width": 192, "hidden": 384, "blocks": 2, "heads": 3},
+    "mixer": {"width": 64, "blocks": 2, "heads": 4, "hidden": (512, 512), "frame": "slot"},
+    "transformer": {"width": 128, "hidden": 256, "blocks": 1, "heads": 2, "frame": "slot"},
 }
 TINY = {
     "mlp": {"hidden": (16,)},

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from picture_files import gradient, save
 
-from slotjax.data.stored import folder, open_stored
+from slotjax.data.stored import Key, folder, open_stored
 from slotjax.errors import UserError
 
 MASK = np.eye(30, 40, dtype=np.uint8)
@@ -57,6 +57,26 @@ def test_masks_of_known_data_sets(tmp_path, picture, mask):
     stored = opened(make(tmp_path / "p", picture, mask))
     assert stored.has_segments and len(stored) == 3
     np.testing.assert_array_equal(stored[2]["segments"], MASK)
+
+
+@pytest.mark.parametrize(("masks", "classes"), [("masks", "class_masks"), ("SegmentationObject", "SegmentationClass")])
+def test_masks_of_classes_beside_those_of_objects(tmp_path, masks, classes):
+    directory = make(tmp_path / "p", "{}.jpg", masks + "/{}.png")
+    make(directory, "{}.jpg", classes + "/{}.png")
+    kinds = (MASK > 0).astype(np.uint8)
+    kinds[0, :] = 7
+    save(directory / classes / "3.png", kinds)
+    stored = opened(directory, eval_images=3)
+    np.testing.assert_array_equal(stored[0]["segments"], MASK)
+    assert set(np.unique(stored[0]["classes"])) == {0, 1, 2}
+    assert "classes" not in stored[0, Key(0, 0)]
+    (directory / classes / "3.png").unlink()
+    with pytest.raises(UserError, match=r"3.jpg has no mask \(1 of 4 pictures have none\)"):
+        opened(directory)
+    save(directory / classes / "3.png", kinds[:9])
+    with pytest.raises(UserError, match="3.png is 40x9, but its picture 40x30"):
+        opened(directory)
+    assert opened(make(tmp_path / "q", "{}.jpg", classes + "/{}.png"))[0].keys() == {"image", "segments", "objects"}
 
 
 def test_names_that_come_back_in_several_folders(tmp_path):

@@ -4,11 +4,13 @@ import dataclasses
 import shutil
 from pathlib import Path
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import config_of, images_of, tiny
+from ml_collections import ConfigDict
 
 import slotjax
 from slotjax.api import evidence, jitted_apply, masks_at
@@ -21,6 +23,7 @@ from slotjax.drawing.features import colours, in_pictures
 from slotjax.errors import UserError
 from slotjax.models import Output
 from slotjax.models.base import compose
+from slotjax.nn.backbones import BACKBONES
 from slotjax.reporting import scoring
 from slotjax.reporting.history import History
 from slotjax.training import restore
@@ -64,6 +67,44 @@ def test_slots_reconstruct_what_the_backbone_sees(model, params):
     np.testing.assert_allclose(out.target.reshape(2, 16, 32), features, atol=1e-5)
     np.testing.assert_allclose((out.masks[..., None] * out.components).sum(1), out.reconstruction, atol=1e-5)
     assert out.masks.shape == out.mask_logits.shape == (2, 7, 4, 4)
+
+
+class Convolution(nn.Module):
+    """A backbone that is no transformer."""
+
+    width: int = 12
+
+    channels = property(lambda self: self.width)
+
+    @nn.compact
+    def __call__(self, images):
+        return nn.Conv(self.width, (8, 8), (8, 8), "VALID")(images)
+
+    def inputs(self, resolution):
+        return {"image": jax.ShapeDtypeStruct((*resolution, 3), jnp.float32)}
+
+    def grid(self, resolution):
+        return resolution[0] // 8, resolution[1] // 8
+
+    def pretrained(self):
+        return None
+
+    def check(self):
+        pass
+
+
+def test_a_convolutional_backbone_comes_through_the_same_door(monkeypatch):
+    monkeypatch.setitem(BACKBONES, "convolution", Convolution)
+    config = config_of("features:tiny")
+    config.model.backbone = ConfigDict({"name": "convolution", "width": 5})
+    validate(config)
+    model = slotjax.build_model(config.model)
+    images = images_of(model)
+    params = slotjax.init(model, jax.random.key(0), images)
+    out = jitted_apply(model, params, images, jax.random.key(1))
+    assert out.target.shape == out.reconstruction.shape == (2, 4, 4, 5)
+    wanted = Convolution(5).apply({"params": params["backbone"]}, images)
+    np.testing.assert_allclose(out.target, wanted, atol=1e-5)
 
 
 def test_nothing_flows_into_the_backbone(model, params):

@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 import slotjax
 from slotjax.errors import UserError
 from slotjax.nn.decoders import SlotMixerDecoder
+from slotjax.nn.frames import SlotFrame
 
 
 @pytest.fixture(scope="module")
@@ -50,17 +51,28 @@ def test_places_do_not_see_each_other(mixing):
     np.testing.assert_array_equal(np.flatnonzero(differs), [7])
 
 
+def test_a_frame_that_moves_takes_its_mask_along():
+    """With places that are all alike, masks go by where slots lie alone."""
+    decoder = SlotMixerDecoder((3, 4), 8, 1, 2, (16,), frame=SlotFrame(), out_channels=5)
+    slots = jax.random.normal(jax.random.key(0), (2, 3, 6 + 4)).at[..., 6:].set(jnp.array([0.0, -0.25, 0.5, 0.5]))
+    params = jax.jit(decoder.init)(jax.random.key(1), slots)
+    params["params"]["places"] = jnp.ones_like(params["params"]["places"])
+    apply = jax.jit(decoder.apply)
+    here, there = (apply(params, slots.at[..., 7].add(shift))[1] for shift in (0.0, 0.5))  # a place to the right
+    np.testing.assert_allclose(there[..., 1:], here[..., :-1], atol=1e-5)
+    assert np.abs(there - here).max() > 0.1
+
+
 def test_videos_are_drawn_frame_by_frame(mixing):
     _, decoder, params, slots = mixing
     draw = jax.jit(lambda slots: decoder.apply(params, slots, None, None, False, method="draw"))
     single, video = draw(slots), draw(slots[:, None])
-    assert video.components.shape == (2, 1, 3, 3, 4, 5, 1) and video.mask_logits.shape == (2, 1, 3, 3, 4, 1, 1)
+    assert video.components.shape == (2, 1, 1, 3, 4, 5, 1) and video.mask_logits.shape == (2, 1, 3, 3, 4, 1, 1)
     jax.tree.map(lambda one, frames: np.testing.assert_allclose(frames[:, 0], one, atol=1e-6), single, video)
 
 
 def test_attributes_that_clash_are_refused():
-    fields = {"heads": 3}, {"hidden": ()}, {"frame": "slot"}
-    for clash, said in zip(fields, ("must divide", "at least one width", "picture's frame"), strict=True):
+    for clash, said in (({"heads": 3}, "must divide"), ({"hidden": ()}, "at least one width")):
         config = config_of("features:mixer,tiny")
         config.model.decoder.update(clash)
         with pytest.raises(UserError, match=said):

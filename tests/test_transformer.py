@@ -10,6 +10,7 @@ import slotjax
 from slotjax.errors import UserError
 from slotjax.nn.decoders import TransformerDecoder
 from slotjax.nn.decoders.transformer import orders
+from slotjax.nn.frames import SlotFrame
 from slotjax.training.objective import build_objective
 
 
@@ -47,11 +48,23 @@ def test_a_place_sees_only_those_before_it(drawing, number):
 def test_masks_are_attention_and_slots_draw_together(drawing):
     apply, _, _, slots, target = drawing
     components, logits = apply(slots, target, jnp.zeros(2, jnp.int32))
-    assert components.shape == (2, 3, 3, 4, 5) and logits.shape == (2, 3, 3, 4)
+    assert components.shape == (2, 1, 3, 4, 5) and logits.shape == (2, 3, 3, 4)
     np.testing.assert_allclose(jnp.exp(logits).sum(1), 1, atol=1e-5)
-    np.testing.assert_array_equal(components[:, 0], components[:, 2])
     permuted = apply(slots[:, ::-1], target, jnp.zeros(2, jnp.int32))
     np.testing.assert_allclose(permuted[1][:, ::-1], logits, atol=1e-4)
+
+
+def test_a_frame_that_moves_takes_its_mask_along_in_every_order():
+    decoder = TransformerDecoder((3, 4), 16, 16, 1, 2, permutations=True, frame=SlotFrame(), out_channels=5)
+    slots = jax.random.normal(jax.random.key(0), (2, 3, 8 + 4)).at[..., 8:].set(jnp.array([0.0, -0.25, 0.5, 0.5]))
+    target, rows, others = jnp.ones((2, 3, 4, 5)), jnp.zeros(2, jnp.int32), jnp.array([5, 8])
+    params = jax.jit(decoder.init)(jax.random.key(2), slots, target, rows)
+    params["params"]["near"]["out"]["kernel"] *= 1e4  # where slots lie decides
+    apply = jax.jit(lambda slots, number: decoder.apply(params, slots, target, number)[1].argmax(1))
+    here, there = (apply(slots.at[..., 9].add(shift), rows) for shift in (0.0, 0.5))  # a place to the right
+    assert len(np.unique(here)) > 1
+    np.testing.assert_array_equal(there[..., 1:], here[..., :-1])
+    np.testing.assert_array_equal(apply(slots, others), here)
 
 
 def test_what_is_generated_predicts_itself(drawing):
@@ -82,8 +95,7 @@ def test_the_model_learns_with_it():
 
 
 def test_attributes_that_clash_are_refused():
-    for fields, said in (({"heads": 3}, "must divide model.decoder.width=16"), ({"frame": "slot"}, "picture's frame")):
-        config = config_of("features:autoregressive,tiny")
-        config.model.decoder.update(fields)
-        with pytest.raises(UserError, match=said):
-            slotjax.build_model(config.model)
+    config = config_of("features:autoregressive,tiny")
+    config.model.decoder.heads = 3
+    with pytest.raises(UserError, match="must divide model.decoder.width=16"):
+        slotjax.build_model(config.model)

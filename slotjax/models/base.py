@@ -233,14 +233,17 @@ def composed(drawn: Drawn, gates: jax.Array | None = None) -> Output:
     if gates is not None:
         masks, mask_logits = gated(mask_logits, gates[..., None, None, None, None])
         reconstruction = pixels((masks * components).sum(-5))
+    elif components.shape[-5] == 1:  # masks sum to 1
+        reconstruction = pixels(components.squeeze(-5))
     elif drawn.hidden is None:
         reconstruction = pixels(weighed_sum(components, mask_logits))
     else:
         reconstruction = mixed(drawn.hidden, mask_logits[..., 0, 0])
+    masks, components = pixels(masks)[..., 0], pixels(components)
     return Output(
-        masks=pixels(masks)[..., 0],
+        masks=masks,
         mask_logits=pixels(mask_logits)[..., 0],
-        components=pixels(components),
+        components=jnp.broadcast_to(components, (*masks.shape, components.shape[-1])),
         reconstruction=reconstruction,
         target=drawn.target,
     )

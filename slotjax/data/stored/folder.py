@@ -6,6 +6,7 @@ how it is cut. Every file is unpacked once, at the start, so that a damaged one 
 """
 
 import functools
+import itertools
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -35,25 +36,37 @@ def open_split(config: Any, resolution: tuple[int, int], split: str) -> "Folder"
     found = scan(path)
     chosen = of_split(found.counts if found.masks else np.zeros(len(found.pictures), np.int64), config, split, path)
     most = (config.get("max_objects") or max(1, int(found.counts.max()))) if found.masks else None
-    masks = [found.masks[i] for i in chosen] if found.masks else []
-    return Folder([found.pictures[i] for i in chosen], masks, resolution, crop=bool(crop), max_objects=most)
+    paths, masks, classes = (
+        [files[i] for i in chosen] if files else [] for files in (found.pictures, found.masks, found.classes)
+    )
+    return Folder(paths, masks, resolution, crop=bool(crop), max_objects=most, classes=classes)
 
 
 class Folder(Stored):
     """The pictures of a folder as examples: `image`, and with masks `segments` and `objects` (`present` alone).
 
+    Without a key there are `classes` too, where there are masks of them.
+
     Args:
       paths: the pictures.
       masks: their masks, in the same order; or empty.
       max_objects: the most objects a mask shows; None without masks.
+      classes: masks of classes, likewise.
     """
 
     def __init__(
-        self, paths: list[Path], masks: list[Path], resolution: tuple[int, int], *, crop: bool, max_objects: int | None
+        self,
+        paths: list[Path],
+        masks: list[Path],
+        resolution: tuple[int, int],
+        *,
+        crop: bool,
+        max_objects: int | None,
+        classes: list[Path],
     ):
         self.has_segments = bool(masks)
         self.max_objects = max_objects
-        self._paths, self._masks = paths, masks
+        self._paths, self._masks, self._classes = paths, masks, classes
         self._resolution, self._crop = resolution, crop
 
     def __len__(self) -> int:
@@ -68,7 +81,10 @@ class Folder(Stored):
             return {"image": image}
         segments = pictures.load_mask(self._masks[index], self._resolution, self._crop)
         present = np.isin(np.arange(1, self.max_objects + 1), segments)
-        return {"image": image, "segments": segments, "objects": {"present": present}}
+        example = {"image": image, "segments": segments, "objects": {"present": present}}
+        if self._classes and key is None:
+            example["classes"] = pictures.load_mask(self._classes[index], self._resolution, self._crop)
+        return example
 
 
 @dataclass(frozen=True)
@@ -79,11 +95,13 @@ class Found:
       pictures: in the order of their names.
       masks: one for each picture; or none at all.
       counts: int [n], the number of objects of each mask.
+      classes: masks of classes, one for each picture; or none at all.
     """
 
     pictures: list[Path]
     masks: list[Path]
     counts: np.ndarray
+    classes: list[Path]
 
 
 def scan(directory: Path) -> Found:
@@ -102,8 +120,8 @@ def scan(directory: Path) -> Found:
         raise UserError(
             f"data.path: {directory} holds no pictures{others and f', {others}'}: give one with PNG or JPEG"
         )
-    found, masks, unused = pairing.pair(usable, directory)
-    counts = _check(directory, found, masks)
+    found, masks, classes, unused = _paired(usable, directory)
+    counts = _check(directory, found, masks, classes)
     if masks and not counts.any():
         raise UserError(
             f"data.path: none of the {number(len(masks), 'mask')}, such as {masks[0]}, shows an object: mend them"
@@ -113,7 +131,19 @@ def scan(directory: Path) -> Found:
         f"{directory}: {number(len(found), 'picture')}, {len(masks) or 'none'} with a mask"
         + (f"; passed over: {', '.join(passed)}" if passed else "")
     )
-    return Found(found, masks, counts)
+    return Found(found, masks, counts, classes)
+
+
+def _paired(files: list[Path], directory: Path) -> tuple[list[Path], list[Path], list[Path], int]:
+    """Pictures, their masks, those of classes if there are both, and how many masks have no picture."""
+    of_classes = [path for path in files if pairing.shows_classes(path, directory)]
+    rest = sorted({*files} - {*of_classes})
+    found, masks, unused = pairing.pair(rest, directory)
+    if not of_classes or not masks:
+        found, masks, unused = pairing.pair(files, directory)
+        return found, masks, [], unused
+    _, classes, others = pairing.pair(sorted([*found, *of_classes]), directory)
+    return found, masks, classes, unused + others
 
 
 _say_once = functools.cache(say)  # the splits of one folder are opened one after the other
@@ -126,15 +156,15 @@ def _others(files: Iterable[Path]) -> str:
     return f"{number(counts.total(), 'other file')} ({kinds})" if counts else ""
 
 
-def _check(directory: Path, found: list[Path], masks: list[Path]) -> np.ndarray:
-    """Unpacks every file that was not unpacked before; returns the number of objects of each mask, int [n].
+def _check(directory: Path, found: list[Path], masks: list[Path], classes: list[Path]) -> np.ndarray:
+    """Unpacks every file that was not unpacked before; returns the number of objects of each of `masks`, int [n].
 
     What was found out is kept for the next start: of each file size, time, height and width, and the number of objects
     (0 of a picture).
     """
     kept_at = derived.derived_path(directory, ".checked.json")
     kept = derived.read(kept_at)
-    measures = dict.fromkeys(found, _measure_picture) | dict.fromkeys(masks, _measure_mask)
+    measures = dict.fromkeys(found, _measure_picture) | dict.fromkeys([*masks, *classes], _measure_mask)
     stamps = {path: _stamp(path) for path in measures}
     facts = {path: known for path in measures if (known := _known(kept, path, directory, stamps[path])) is not None}
     unknown = {path: measure for path, measure in measures.items() if path not in facts}
@@ -148,7 +178,7 @@ def _check(directory: Path, found: list[Path], masks: list[Path]) -> np.ndarray:
                     facts[path] = [*stamps[path], *result]
         finally:
             derived.keep(kept_at, {_name(path, directory): numbers for path, numbers in facts.items()})
-    for picture, mask in zip(found, masks, strict=bool(masks)):
+    for picture, mask in itertools.chain(zip(found, masks), zip(found, classes)):  # noqa: B905, either may be empty
         if picture in facts and mask in facts and facts[picture][2:4] != facts[mask][2:4]:
             (height, width), (rows, columns) = facts[picture][2:4], facts[mask][2:4]
             faults[mask] = f"{mask} is {columns}x{rows}, but its picture {width}x{height}: resize it"

@@ -4,7 +4,8 @@ Masks lie in a folder that is called so (`masks`, `labels`, `annotations`, `Segm
 folder that was given may have any name), under the name of their picture: `masks/NAME.png` for `NAME.jpg` or
 `images/NAME.jpg`. They may also lie beside it as `NAME_mask.png`. The ending is free (`NAME.jpg.png` too), and other
 folders on the mask's way (`masks/train/NAME.png`) are on the picture's (`images/train/NAME.jpg`). Either all pictures
-have a mask or none.
+have a mask or none. Where the name of a folder of masks speaks of classes too (`class_masks`, `SegmentationClass`),
+what it holds are classes.
 """
 
 import os
@@ -25,6 +26,7 @@ _MASK_WORDS = {
     *("seg", "segs", "segment", "segments", "segmentation", "segmentations", "segmap", "segmaps", "instances"),
     *("groundtruth", "truth", "gt", "gts", "trimap", "trimaps"),
 }
+_CLASS_WORDS = {"class", "classes", "semantic"}
 _WORD = re.compile("[A-Z]?[a-z]+|[A-Z]+(?![a-z])")  # of SegmentationObject, train_masks, GT
 
 
@@ -71,6 +73,11 @@ def pair(files: list[Path], directory: Path) -> tuple[list[Path], list[Path], in
     return pictures, [mask_of[path] for path in pictures] if mask_of else [], len(masks) - len(mask_of)
 
 
+def shows_classes(path: Path, directory: Path) -> bool:
+    """Whether a file lies where masks of classes are."""
+    return any(_says_mask(part) and _says(_CLASS_WORDS, part) for part in _way(path, directory))
+
+
 def _apart(files: list[Path], directory: Path) -> tuple[list[Path], list[Path]]:
     """Pictures and masks, told apart by their folders' names and their own."""
     names = {path.parent / name for path in files for name in (path.stem, path.name)}
@@ -83,7 +90,11 @@ def _apart(files: list[Path], directory: Path) -> tuple[list[Path], list[Path]]:
 
 
 def _says_mask(name: str) -> bool:
-    return any(word.lower() in _MASK_WORDS for word in _WORD.findall(name))
+    return _says(_MASK_WORDS, name)
+
+
+def _says(words: set[str], name: str) -> bool:
+    return any(word.lower() in words for word in _WORD.findall(name))
 
 
 def _without_word(stem: str) -> str:

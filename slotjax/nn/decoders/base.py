@@ -24,7 +24,8 @@ class Drawn(NamedTuple):
     """What slots drew: components [*b, k, h, w, c, q] and mask logits [*b, k, h, w, 1, q].
 
     h and w count square patches of q pixels, which are row by row; q is 1 where pixels are drawn one by one. Pixels
-    are brought to their places when slots have been summed over, which leaves little to move.
+    are brought to their places when slots have been summed over, which leaves little to move. Where all slots draw the
+    same, k of components is 1.
 
     Attributes:
       target: [*b, h, w, c], what they were to draw, pixel by pixel, where they drew only a part of it; else None.

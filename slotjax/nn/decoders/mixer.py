@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from slotjax.errors import UserError
 from slotjax.nn.decoders.base import Drawn
+from slotjax.nn.decoders.near import Near
 from slotjax.nn.fields import Count, Counts, Range, Resolution, Small
 from slotjax.nn.frames import Frame, PictureFrame
 from slotjax.nn.layers import Dense
@@ -27,6 +28,7 @@ class SlotMixerDecoder(nn.Module):
       resolution: rows and columns of what is drawn; out_channels: of it.
       width: of the places' vectors; blocks: how often they look at the slots; heads: of that attention.
       hidden: the widths of the MLP that draws.
+      frame: picture is the method; in a slot's own frame it also counts where a place lies from the slot (`Near`).
     """
 
     resolution: Resolution = (14, 14)
@@ -43,13 +45,14 @@ class SlotMixerDecoder(nn.Module):
         del target, key, remat
         *batch, count, dim = slots.shape
         drawn, logits = self(slots.reshape(math.prod(batch), count, dim))
-        components = jnp.repeat(drawn.reshape(*batch, 1, *drawn.shape[1:]), count, -4)
-        return Drawn(components[..., None], logits.reshape(*batch, *logits.shape[1:])[..., None, None])
+        components, logits = drawn.reshape(*batch, 1, *drawn.shape[1:]), logits.reshape(*batch, *logits.shape[1:])
+        return Drawn(components[..., None], logits[..., None, None])
 
     @nn.compact
     def __call__(self, slots: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """slots [m, k, d] -> what they draw together [m, h, w, c], and mask logits [m, k, h, w]."""
+        """slots [m, k, d + frame.size] -> what they draw together [m, h, w, c], and mask logits [m, k, h, w]."""
         height, width = self.resolution
+        slots, frames = self.frame.split(slots)
         slots = slots.astype(self.dtype)
         table = nn.initializers.normal(self.width**-0.5)
         places = self.param("places", table, (height * width, self.width), jnp.float32).astype(self.dtype)
@@ -62,6 +65,8 @@ class SlotMixerDecoder(nn.Module):
             for name, inputs in (("query", _normed(x, "norm")), ("key", normed))
         )
         logits = jnp.einsum("bnd,bkd->bnk", query, key, preferred_element_type=jnp.float32) * self.width**-0.5
+        if self.frame.size:
+            logits = logits + Near(self.frame, self.resolution, self.width, name="near")(normed, frames)
         mixed = jnp.einsum("bnk,bkd->bnd", jax.nn.softmax(logits, -1).astype(self.dtype), slots)
         drawn = self._drawn(mixed, places).reshape(len(slots), height, width, self.out_channels)
         return drawn, jnp.moveaxis(logits, 2, 1).reshape(len(slots), -1, height, width)
@@ -90,8 +95,6 @@ class SlotMixerDecoder(nn.Module):
                 f"model.resolution={self.resolution}: a slot mixer learns a vector for each place, {MOST_PLACES} at "
                 "most; draw fewer, or take another decoder"
             )
-        if self.frame != PictureFrame():
-            raise UserError("model.decoder.frame: a slot mixer draws in the picture's frame alone; set it to picture")
 
 
 class Look(nn.Module):

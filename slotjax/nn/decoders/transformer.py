@@ -13,6 +13,7 @@ import numpy as np
 
 from slotjax.errors import UserError
 from slotjax.nn.decoders.base import Drawn
+from slotjax.nn.decoders.near import Near
 from slotjax.nn.fields import Count, Range, Resolution, Small
 from slotjax.nn.frames import Frame, PictureFrame
 from slotjax.nn.initializers import keys_of_examples
@@ -31,6 +32,7 @@ class TransformerDecoder(nn.Module):
       width: of the tokens; hidden: of the blocks' MLPs; blocks: how many there are; heads: of their attention.
       permutations: in training each picture's order is one of nine, of which each has a first token of its own (SPOT,
         Kakogeorgiou et al., 2024, sec. 3.3); else it is row by row, as it is always in evaluation.
+      frame: picture is the method; in a slot's own frame it also counts where a place lies from the slot (`Near`).
       training: whether orders are drawn; see `slotjax.models.Model.in_training`.
     """
 
@@ -46,7 +48,7 @@ class TransformerDecoder(nn.Module):
     dtype: Any = jnp.float32
 
     def draw(self, slots: jax.Array, target: jax.Array | None, key: jax.Array | None, remat: bool) -> Drawn:
-        """See `Decoder`; slots [b, k, d]. `remat` has no effect: there is nothing that slots do not share."""
+        """See `Decoder`; slots [b, k, d + frame.size]. `remat` has no effect: slots share all there is."""
         del remat
         if target is None:
             return self._generated(slots)
@@ -58,8 +60,9 @@ class TransformerDecoder(nn.Module):
 
     @nn.compact
     def __call__(self, slots: jax.Array, target: jax.Array, number: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """slots [b, k, d], target [b, h, w, c], each picture's order [b] -> components and mask logits, as drawn."""
+        """slots [b, k, d + frame.size], target [b, h, w, c], each one's order [b] -> [b, 1, h, w, c], mask logits."""
         height, width = self.resolution
+        slots, frames = self.frame.split(slots)
         order = jnp.asarray(orders(height, width))[number]
         known = jnp.take_along_axis(target.reshape(len(target), height * width, -1), order[..., None], 1)
         starts = self.param("first", nn.initializers.normal(0.02), (len(orders(1, 1)), self.width), jnp.float32)
@@ -67,28 +70,29 @@ class TransformerDecoder(nn.Module):
         before = _dense(self.width, self.dtype, "project")(_norm("norm_target")(known[:, :-1]).astype(self.dtype))
         x = jnp.concatenate([starts[number][:, None].astype(self.dtype), before], 1)
         x = x + places[order].astype(self.dtype)  # where what comes next is
-        slots = _dense(self.width, self.dtype, "project_slots")(_norm("norm_slots")(slots).astype(self.dtype))
-        attention = jnp.zeros(())
+        normed = _norm("norm_slots")(slots)
+        slots = _dense(self.width, self.dtype, "project_slots")(normed.astype(self.dtype))
+        near, attention = jnp.zeros(()), jnp.zeros(())
+        if self.frame.size:
+            near = Near(self.frame, self.resolution, self.width, name="near")(normed, frames)
+            near = jnp.take_along_axis(near, order[..., None], 1)[:, None]  # for all heads
         for i in range(self.blocks):
-            x, attention = Block(self.heads, self.hidden, self.dtype, name=f"block{i}")(x, slots)
+            x, attention = Block(self.heads, self.hidden, self.dtype, name=f"block{i}")(x, slots, near)
         drawn = _dense(self.out_channels, self.dtype, "dense")(_norm("norm")(x).astype(self.dtype))
         back = jnp.argsort(order, 1)[..., None]
         drawn, attention = (jnp.take_along_axis(x, back, 1) for x in (drawn, attention))
         drawn = drawn.reshape(len(slots), 1, height, width, -1)
         masks = jnp.moveaxis(attention, 2, 1).reshape(len(slots), -1, height, width)
-        components = jnp.broadcast_to(drawn, (*masks.shape, self.out_channels))
-        return components, jnp.log(jnp.maximum(masks, FAINTEST))
+        return drawn, jnp.log(jnp.maximum(masks, FAINTEST))
 
     def in_training(self) -> "TransformerDecoder":
         """With orders that are drawn."""
         return self.clone(training=True)
 
     def check(self) -> None:
-        """Raises a `UserError` for heads that do not divide the width, or for slots in frames of their own."""
+        """Raises a `UserError` for heads that do not divide the width."""
         if self.width % self.heads:
             raise UserError(f"model.decoder.heads={self.heads}: must divide model.decoder.width={self.width}")
-        if self.frame != PictureFrame():
-            raise UserError("model.decoder.frame: a transformer draws in the picture's frame alone; set it to picture")
 
     def _generated(self, slots: jax.Array) -> Drawn:
         """What it draws when all it knows is what it has drawn."""
@@ -116,8 +120,8 @@ class Block(nn.Module):
     dtype: Any
 
     @nn.compact
-    def __call__(self, x: jax.Array, slots: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """[b, n, d] and slots [b, k, d] -> [b, n, d], and how much each place looks at each slot [b, n, k]."""
+    def __call__(self, x: jax.Array, slots: jax.Array, near: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """x [b, n, d], slots [b, k, d], what is added to logits [b, 1, n, k] -> [b, n, d], and attention [b, n, k]."""
         width = x.shape[-1]
         query, key, value = self._heads(_dense(3 * width, self.dtype, "own")(self._normed(x, "norm1")), 3)
         seen = jax.nn.dot_product_attention(query, key, value, is_causal=True).reshape(x.shape)
@@ -125,7 +129,7 @@ class Block(nn.Module):
         (query,) = self._heads(_dense(width, self.dtype, "query")(self._normed(x, "norm2")), 1)
         key, value = self._heads(_dense(2 * width, self.dtype, "of_slots")(slots), 2)
         logits = jnp.einsum("bnhd,bkhd->bhnk", query, key, preferred_element_type=jnp.float32)
-        attention = jax.nn.softmax(logits * query.shape[-1] ** -0.5, -1)
+        attention = jax.nn.softmax(logits * query.shape[-1] ** -0.5 + near, -1)
         seen = jnp.einsum("bhnk,bkhd->bnhd", attention.astype(self.dtype), value).reshape(x.shape)
         x = x + _dense(width, self.dtype, "out2")(seen)
         y = nn.gelu(_dense(self.hidden, self.dtype, "dense0")(self._normed(x, "norm3")), approximate=False)
