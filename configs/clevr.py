@@ -49,7 +49,7 @@ def small(config: ConfigDict) -> None:
         config.data.pool = 10_000  # rendering a scene costs more than learning from it once: scenes come back
     config.model.encoder.update(channels=(32,) * 4, kernels=(5,) * 4, strides=(2, 2, 2, 1))
     config.model.decoder.sample = 2  # a quarter of each picture is drawn: drawing is most of the work
-    config.train.update(num_steps=78_000, restart=36_000, restart_rate=0.2)
+    config.train.num_steps = 36_000
     config.train.losses = ConfigDict(
         {"entropy": ((16_000, 0.0), (16_001, 0.01)), "expected": ((28_000, 0.0), (28_001, 0.1))}
     )

@@ -108,16 +108,6 @@ def test_cosine_ends_at_zero_and_constant_stays():
     assert learning_rate(config)(100) == pytest.approx(config.learning_rate)
 
 
-def test_a_cosine_starts_anew_from_a_share_of_the_rate():
-    whole = tiny("tetrominoes", num_steps=40, warmup_steps=0, schedule="cosine").train
-    both = tiny("tetrominoes", num_steps=100, warmup_steps=0, schedule="cosine", restart=40, restart_rate=0.5).train
-    first, rates = learning_rate(whole), learning_rate(both)
-    np.testing.assert_allclose([rates(step) for step in (0, 10, 39)], [first(step) for step in (0, 10, 39)], rtol=1e-6)
-    np.testing.assert_allclose(
-        [rates(40), rates(70), rates(100)], whole.learning_rate * np.array([0.5, 0.25, 0]), atol=1e-9
-    )
-
-
 @pytest.mark.slow
 def test_stop_and_resume_equals_one_go(tmp_path):
     config = tiny("tetrominoes", ema_decay=0.9, clip_norm=1.0, weight_decay=1e-4)

@@ -143,14 +143,7 @@ def check_weight(where: str, weight: Any) -> None:
 
 
 def check_rates(config: ConfigDict) -> None:
-    """Raises a `UserError` for a part that the model has not, a factor that is none, or a restart of no cosine."""
-    train = config.train
-    if train.restart and train.schedule != "cosine":
-        raise UserError(
-            f"train.restart={train.restart}: is for train.schedule=cosine, not {train.schedule}; set it to 0"
-        )
-    if train.restart >= train.num_steps:
-        raise UserError(f"train.restart={train.restart}: must be below train.num_steps={train.num_steps}")
+    """Raises a `UserError` for a part that the model has not, or a factor that is none."""
     for name, factor in config.train.learning_rates.items():
         choose("train.learning_rates", {**MODELS[config.model.name].parts, "attention": None}, name)
         check_weight(f"train.learning_rates.{name}", factor)

@@ -58,8 +58,6 @@ class Train:
     # All after a linear warm-up, which "exponential" and "cosine" do not wait for.
     schedule: Literal["exponential", "cosine", "warmup_cosine", "constant"] = "exponential"
     warmup_steps: Annotated[int, Range(0, STEPS)] = 10_000
-    restart: Annotated[int, Range(0, STEPS)] = 0  # the step at which a cosine starts anew
-    restart_rate: Annotated[float, Range(0, 1, open_below=True)] = 0.2  # from which share of the learning rate
     decay_rate: Annotated[float, Range(0, FLOAT)] = 0.5
     decay_steps: Steps = 100_000
     # Adam's epsilon: before the bias correction, as Keras adds it, or after it, as Flax and Optax do.

@@ -62,7 +62,6 @@ def tiny(config: ConfigDict) -> None:
     config.data.update(eval_images=8, pool=min(config.data.pool, 8))
     config.train.update(batch_size=4, num_steps=6, warmup_steps=2, log_every=2, eval_every=3, checkpoint_every=3)
     config.train.start_from = ""  # trained weights are of a larger model
-    config.train.restart = min(config.train.restart, 2)
     config.train.stages = tuple({**stage, "until": 2} for stage in config.train.stages[:1])
     config.eval.update(batch_size=8, pictures=2)
     if config.data.num_frames:

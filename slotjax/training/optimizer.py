@@ -16,24 +16,20 @@ def learning_rate(config: ConfigDict, numpy: Any = jnp) -> optax.Schedule:
 
     All schedules rise linearly from 0 over the warm-up. "exponential" halves (or so) every `decay_steps`, smoothly and
     during the warm-up too, as in the original (Locatello et al., 2020, appendix E.3); "cosine" falls to 0 at the last
-    step, or at `restart`, and from there once more (SGDR, Loshchilov and Hutter, 2017); "warmup_cosine" from
-    the end of the warm-up on (Kipf et al., 2022, app. A.3); "constant" stays.
+    step; "warmup_cosine" too, but from the end of the warm-up on (Kipf et al., 2022, app. A.3); "constant" stays.
 
     Args:
       numpy: what computes it; NumPy itself where the device should not be asked.
     """
     decay = {
         "exponential": lambda step: config.decay_rate ** (step / config.decay_steps),
-        "cosine": lambda step: numpy.where(step < config.restart, fall(step, 0, config.restart), last_fall(step)),
-        "warmup_cosine": lambda step: fall(step, config.warmup_steps, config.num_steps),
+        "cosine": lambda step: 0.5 * (1 + numpy.cos(numpy.pi * numpy.minimum(step / config.num_steps, 1.0))),
+        "warmup_cosine": lambda step: 0.5 * (1 + numpy.cos(numpy.pi * numpy.clip(after_warmup(step), 0, 1))),
         "constant": lambda step: 1.0,
     }[config.schedule]
 
-    def fall(step, start, end):
-        return 0.5 * (1 + numpy.cos(numpy.pi * numpy.clip((step - start) / max(end - start, 1), 0, 1)))
-
-    def last_fall(step):
-        return (config.restart_rate if config.restart else 1.0) * fall(step, config.restart, config.num_steps)
+    def after_warmup(step):
+        return (step - config.warmup_steps) / max(config.num_steps - config.warmup_steps, 1)
 
     def schedule(step):
         warmup = numpy.minimum(step / config.warmup_steps, 1.0) if config.warmup_steps else 1.0
