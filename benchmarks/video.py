@@ -3,9 +3,10 @@
 python benchmarks/video.py (--workdir DIR | --weights NAME) [--pictures quick] [--videos 64] [--frames 24] [--figure F]
 
 Held-out scenes of the run's own data, longer than those trained on: how good the segments by responsibilities are over
-whole videos and in parts of them, and how often an object's slot changes. Of the picture model each frame's slots are
-matched greedily to those of the frame before, the closest two first. F gets a strip of the first three videos, or, if
-it ends in .webp, the first six, moving.
+whole videos and in parts of them, and how often an object's slot changes, also where frames that show fewer than eight
+pixels of it do not count ("in sight"). Of the picture model each frame's slots are matched greedily to those of the
+frame before, the closest two first. F gets a strip of the first three videos, or, if it ends in .webp, the first six,
+moving.
 """
 
 import argparse
@@ -27,6 +28,7 @@ from slotjax.training.feed import open_feed
 from slotjax.weights import find, read
 
 PART = 6  # frames, as many as are trained on
+IN_SIGHT = 8  # pixels of an object
 MILLISECONDS = 120  # that a frame of the figure is shown
 
 
@@ -59,7 +61,7 @@ def main() -> None:
     numbers = {"num_true": feed.num_true, "num_pred": max(model.attention.num_slots, picture.attention.num_slots)}
     rows = [row(name, np.concatenate(truth), np.concatenate(of), numbers) for name, of in found.items()]
     parts = [f"frames {start}-{start + PART - 1}" for start in range(0, arguments.frames, PART)]
-    print(table(["", "FG-ARI", "ARI", "of frames", "switches", *parts], rows))
+    print(table(["", "FG-ARI", "ARI", "of frames", "switches", "in sight", *parts], rows))
 
 
 def opened(source: str | Path):
@@ -129,9 +131,16 @@ def row(name: str, truth: np.ndarray, found: np.ndarray, numbers: dict) -> list[
         ari(truth[:, start : start + PART], found[:, start : start + PART]) for start in range(0, truth.shape[1], PART)
     ]
     single = frame_fg_ari(truth, found, **numbers).mean()
-    switches = metrics.identity_switches(truth, found, **numbers).mean()
-    figures = [ari(truth, found), ari(truth, found, False), single, switches, *parts]
+    switches = (metrics.identity_switches(ids, found, **numbers).mean() for ids in (truth, in_sight(truth)))
+    figures = [ari(truth, found), ari(truth, found, False), single, *switches, *parts]
     return [name, *(f"{float(x):.3f}" for x in figures)]
+
+
+def in_sight(truth: jax.Array) -> jax.Array:
+    """The ids [b, t, h, w] without objects in frames that show too little of them."""
+    own = truth[..., None] == jnp.arange(int(truth.max()) + 1)
+    shown = own.sum((2, 3), keepdims=True) >= IN_SIGHT
+    return jnp.where((own & shown).any(-1), truth, 0)
 
 
 if __name__ == "__main__":
