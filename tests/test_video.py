@@ -296,9 +296,9 @@ def test_directions_have_a_hue_and_standing_still_is_white():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"targets": ()}, r"model.targets=\(\): name at least one of image, flow, depth, each once"),
+        ({"targets": ()}, r"model.targets=\(\): name at least one of image, flow, backward_flow, depth, each once"),
         ({"targets": ("flow", "flow")}, "each once"),
-        ({"targets": ("sound",)}, "model.targets='sound': choose one of image, flow, depth"),
+        ({"targets": ("sound",)}, "model.targets='sound': choose one of image, flow, backward_flow, depth"),
         (
             {"targets": ("flow",), "decoder": MODEL["decoder"] | {"sample": 2}},
             "model.decoder.sample: is for model.targets=image alone; set it to 1",

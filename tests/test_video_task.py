@@ -57,6 +57,15 @@ def test_flow_is_read_off_its_colours():
     np.testing.assert_allclose(jax.jit(lambda x: flow_of(flow_picture(x)))(flow), flow, atol=0.02 * most)
 
 
+def test_flows_are_read_off_by_their_names():
+    flow = np.random.default_rng(0).uniform(-0.2, 0.2, (1, 2, 30, 20, 2)).astype(np.float32)
+    drawn = jnp.concatenate([jnp.zeros((1, 2, 30, 20, 1)), flow_picture(flow)], -1)
+    model = slotjax.build_model(MODEL | {"targets": ("depth", "backward_flow")})
+    (found,) = (flows := model.flows(Output(reconstruction=drawn))).values()
+    assert list(flows) == ["backward_flow"] and model.learns_from == ("depth", "backward_flow")
+    np.testing.assert_allclose(found, flow, atol=0.02)
+
+
 def test_the_error_of_flow_is_scored_where_it_is_drawn():
     model, params = built(targets=("flow",), initializer={"name": "learned"})
     flow = np.zeros((*VIDEO.shape[:4], 2), np.float32)

@@ -125,9 +125,10 @@ class Model(nn.Module):
         del batch
         return out
 
-    def flow(self, out: Output) -> jax.Array | None:
-        """The flow that slots draw, [*b, h, w, 2] in pixels a frame (row, column); None where they draw none."""
+    def flows(self, out: Output) -> dict[str, jax.Array]:
+        """The flows that slots draw, by their names in a batch: [*b, h, w, 2] in pixels a frame (row, column)."""
         del out
+        return {}
 
     def colours(self, drawn: jax.Array) -> jax.Array:
         """What slots draw, [*b, h, w, c], as red, green and blue in [-1, 1] where that can be looked at."""

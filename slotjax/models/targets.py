@@ -6,9 +6,10 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
+FLOWS = ("flow", "backward_flow")  # where what is seen goes, and where it comes from; both in pixels a frame
 FLOW_GAIN = 50  # a motion of 1/50 of the diagonal in one frame is drawn in full colour
 
-Target = Literal["image", "flow", "depth"]
+Target = Literal["image", "flow", "backward_flow", "depth"]
 Targets = tuple[Target, ...]
 
 
@@ -59,10 +60,14 @@ def grey(depth: jax.Array) -> jax.Array:
 
 MAKERS: dict[str, tuple[int, Any]] = {  # how many numbers a pixel has, and how they are made of a batch's entry
     "image": (3, lambda image: image),
-    "flow": (3, flow_picture),
+    **dict.fromkeys(FLOWS, (3, flow_picture)),
     "depth": (1, log_depth),
 }
-COLOURS: dict[str, Any] = {"image": lambda image: image, "flow": lambda flow: 2 * flow - 1, "depth": grey}
+COLOURS: dict[str, Any] = {
+    "image": lambda image: image,
+    **dict.fromkeys(FLOWS, lambda flow: 2 * flow - 1),
+    "depth": grey,
+}
 
 
 def channels(targets: Targets) -> int:
@@ -70,12 +75,10 @@ def channels(targets: Targets) -> int:
     return sum(MAKERS[name][0] for name in targets)
 
 
-def pick(name: Target, targets: Targets, pictures: jax.Array) -> jax.Array | None:
-    """The channels of one target in pictures of all of them; None where it is not among them."""
-    if name not in targets:
-        return None
-    start = channels(targets[: targets.index(name)])
-    return pictures[..., start : start + MAKERS[name][0]]
+def flows_of(targets: Targets, pictures: jax.Array) -> dict[str, jax.Array]:
+    """The flows among the targets, in pictures of all of them [*b, h, w, c], by name: as of `flow_of`."""
+    starts = {name: channels(targets[: targets.index(name)]) for name in FLOWS if name in targets}
+    return {name: flow_of(pictures[..., start : start + MAKERS[name][0]]) for name, start in starts.items()}
 
 
 def colours(targets: Targets, pictures: jax.Array) -> jax.Array:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from slotjax.errors import UserError, shown
 from slotjax.models.base import Model, Output, composed, with_head_start
 from slotjax.models.cues import check_cues, cues_of
-from slotjax.models.targets import MAKERS, Targets, channels, colours, flow_of, pick, target_of
+from slotjax.models.targets import MAKERS, Targets, channels, colours, flows_of, target_of
 from slotjax.nn.decoders.base import Drawn, SlotwiseDecoder, rematerialised
 from slotjax.nn.encoders import Encoder
 from slotjax.nn.fields import Range
@@ -130,9 +130,8 @@ class VideoDiscovery(Model):
             return out  # of the places that were drawn
         return dataclasses.replace(out, target=target_of(self.targets, batch))
 
-    def flow(self, out: Output) -> jax.Array | None:
-        drawn = pick("flow", self.targets, out.need("reconstruction")[0])
-        return None if drawn is None else flow_of(drawn)
+    def flows(self, out: Output) -> dict[str, jax.Array]:
+        return flows_of(self.targets, out.need("reconstruction")[0])
 
     def colours(self, drawn: jax.Array) -> jax.Array:
         return colours(self.targets, drawn)

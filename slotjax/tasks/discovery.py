@@ -100,9 +100,9 @@ def scores(
     figures |= {"slot_largest": won.max(1), "slot_distance": relative_distance(slots)}
     figures["slots_used"] = (won >= LEAST_SHARE).sum(1).astype(jnp.float32)
     figures["mask_entropy"] = metrics.mask_entropy(masks)
-    flow = model.flow(out)
-    if flow is not None and "flow" in batch:
-        figures["flow_error"] = metrics.end_point_error(flow, batch["flow"])
+    errors = [metrics.end_point_error(flow, batch[name]) for name, flow in model.flows(out).items() if name in batch]
+    if errors:
+        figures["flow_error"] = jnp.stack(errors).mean(0)
     if "segments" in batch and num_true is not None:
         truth, num_slots = batch["segments"], masks.shape[-3]
         # Features are of fewer rows and columns, and of other targets than pictures it is they that slots explain.
