@@ -2,7 +2,7 @@
 
 The paper's CLEVR6 model at --resolution and --batch: slotjax's step, the textbook Flax one (benchmarks/textbook.py) and
 a plain PyTorch model, turn by turn in one run. Shows first that all compute the same, then prints medians, spreads and
-ratios, and the floor: the step's multiplications at the rate of a large matrix product. On a GPU:
+ratios, and for comparison how long the step's multiplications take at the rate of a large matrix product. On a GPU:
 
     python benchmarks/step.py --resolution 128 --batch 64 --dtype bfloat16 --torch-peer PEER.py
 
@@ -57,7 +57,7 @@ def main(arguments: list[str] | None = None) -> None:
     rows = [[name, *times(took), f"{ratio(took, seconds['slotjax']):.2f}"] for name, took in seconds.items()]
     print(table(["step", *TIMES, "times slotjax's"], rows))
     if options.config == CLEVR:
-        print_floor(config, statistics.median(seconds["slotjax"]), 2 * options.gemm**3 / product)
+        print_work(config, statistics.median(seconds["slotjax"]), 2 * options.gemm**3 / product)
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -191,11 +191,11 @@ def multiplications(config) -> float:
     return 2 * (3 * forward - images)
 
 
-def print_floor(config, seconds: float, rate: float) -> None:
+def print_work(config, seconds: float, rate: float) -> None:
     work = multiplications(config)
-    floor = work / rate
-    print(f"\nfloor: {work / 1e9:.1f} GFLOP at the {rate / 1e9:.0f} GFLOP/s of a matrix product: {1e3 * floor:.1f} ms;")
-    print(f"slotjax's step does {work / seconds / 1e9:.0f} GFLOP/s, {100 * floor / seconds:.0f}% of that rate")
+    took = work / rate
+    print(f"\nby definition {work / 1e9:.1f} GFLOP, which take {1e3 * took:.1f} ms at the {rate / 1e9:.0f} GFLOP/s of")
+    print(f"a matrix product; slotjax's step takes {100 * seconds / took:.0f}% of that")
 
 
 if __name__ == "__main__":

@@ -26,10 +26,10 @@ def cells(text: str, row: str) -> list[str]:
 
 
 @pytest.mark.slow
-def test_step_prints_its_table_and_the_floor(capsys):
+def test_step_prints_its_table_and_the_work(capsys):
     benchmark("step").main(words("--resolution 16 --batch 4 --rounds 1 --gemm 64"))
     out = capsys.readouterr().out
-    assert "no PyTorch rows" in out and "floor: " in out
+    assert "no PyTorch rows" in out and "by definition " in out
     assert cells(out, "slotjax")[-1] == "1.00" and float(cells(out, "textbook Flax")[1]) > 0
     difference = out.split("reconstruction ")[1].split(",")[0]
     assert float(difference) < 1e-4
@@ -61,6 +61,24 @@ def test_memory_prints_both_tables(capsys):
     out = capsys.readouterr().out
     assert float(cells(out, "16 | 2 | 3 | no")[4]) > float(cells(out, "16 | 2 | 3 | yes")[4]) > 0
     assert float(cells(out, "2 | all")[2]) > float(cells(out, "2 | last")[2]) > 0
+
+
+@pytest.mark.slow
+def test_recipes_are_written_into_the_page(tmp_path):
+    page = tmp_path / "performance.md"
+    page.write_text("before\n<!-- recipes -->\nold\n<!-- end of recipes -->\nafter\n")
+    benchmark("recipes").main(["quick", "--rounds", "1", "--docs", str(tmp_path)])
+    text = page.read_text()
+    assert text.startswith("before\n") and text.endswith("\nafter\n") and "old" not in text
+    *_, work, used, products, moving, other = cells(text, "quick")
+    assert float(work) > 0 and int(used[:-1]) > 0
+    assert sum(int(x[:-1]) for x in (products, moving, other)) == pytest.approx(100, abs=2)
+
+
+def test_operations_are_of_a_kind():
+    kind = benchmark("recipes").kind
+    names = ["ynn_fusion.3", "dot.4", "copy_bitcast_fusion", "wrapped_dynamic-slice.2", "add_bitcast_fusion", "reduce"]
+    assert [kind(name) for name in names] == ["products"] * 2 + ["moving"] * 2 + ["else"] * 2
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from jax import export
 from slotjax.errors import UserError
 from slotjax.nn.competition import Competition
 from slotjax.nn.decoders.base import Drawn, Hidden
-from slotjax.nn.layers import pixels, product, weighed_sum
+from slotjax.nn.layers import pixels, product
 from slotjax.nn.partition import spread
 
 SHUT = -1e30  # the logit of a mask that is not drawn
@@ -236,10 +236,10 @@ def composed(drawn: Drawn, gates: jax.Array | None = None) -> Output:
         reconstruction = pixels((masks * components).sum(-5))
     elif components.shape[-5] == 1:  # masks sum to 1
         reconstruction = pixels(components.squeeze(-5))
-    elif drawn.hidden is None:
-        reconstruction = pixels(weighed_sum(components, mask_logits))
-    else:
+    elif drawn.hidden is not None:
         reconstruction = mixed(drawn.hidden, mask_logits[..., 0, 0])
+    else:
+        reconstruction = pixels((masks * components).sum(-5))
     masks, components = pixels(masks)[..., 0], pixels(components)
     return Output(
         masks=masks,

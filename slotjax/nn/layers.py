@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from slotjax.nn import cpu
-from slotjax.nn.cpu import composition, convolution, dense
+from slotjax.nn.cpu import convolution, dense
 
 
 class _Layer(nn.Module):
@@ -81,12 +81,6 @@ class PatchDense(nn.Module):
 
     def _by_channel(self, x: jax.Array) -> jax.Array:
         return x.reshape(*x.shape[:-1], self.patch**2, self.channels).swapaxes(-1, -2).reshape(x.shape)
-
-
-def weighed_sum(components: jax.Array, mask_logits: jax.Array) -> jax.Array:
-    """See `slotjax.nn.cpu.composition.plain_compose`."""
-    operation = composition.compose if cpu.fast() else composition.plain_compose
-    return operation(components, mask_logits)
 
 
 def pixels(patches: jax.Array) -> jax.Array:

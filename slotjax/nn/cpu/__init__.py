@@ -1,4 +1,4 @@
-"""Forms of layers, and of a sum over slots, that XLA's CPU compiler is fast at, each beside its equal, the plain form.
+"""Forms of layers that XLA's CPU compiler is fast at, each beside its equal, the plain form.
 
 Most have a reverse-mode derivative only. Where the default backend is no CPU the plain forms are used, and on a CPU
 within `plain()`: there `jax.jvp`, `jax.hessian` and `jax.linearize` work. So they are where devices share a picture, as
