@@ -34,7 +34,7 @@ def main() -> None:
         print(f"wrote {output}")
     if conditions.own and arguments.workdir:
         for following in subject.task.NEXT[1:]:
-            print(f"next: {command(following, workdir=arguments.workdir)}")
+            print(f"next: {command(following, workdir=arguments.workdir, example=subject.noun.upper())}")
 
 
 def parse() -> argparse.Namespace:

@@ -42,6 +42,11 @@ class Subject:
     def task(self) -> Task:
         return TASKS[self.config.model.name]
 
+    @property
+    def noun(self) -> str:
+        """What people call one of its examples."""
+        return noun_of(self.config.model)
+
     @cached_property
     def trained(self) -> tuple[Any, Any, int | None]:
         """Model, parameters and step; of weights the step is not known. Clustering does without."""
@@ -137,7 +142,7 @@ def evaluate(subject: Subject, conditions: Conditions) -> tuple[dict[str, Any], 
         step = {"step": subject.trained[2]}
     else:
         summary = subject.task.summary(score_clustering(subject, conditions))
-    table = subject.task.table(summary, studies, noun_of(subject.config.model))
+    table = subject.task.table(summary, studies, subject.noun)
     if suspicion := subject.task.suspicion(summary):
         table += f"\nnote: {suspicion}"
     return {**summary, **({"studies": studies} if studies else {}), **step, **conditions.described()}, table

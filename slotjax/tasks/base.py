@@ -50,7 +50,7 @@ class Task(Protocol):
       HEADLINES: the figures that one looks for first.
       BASELINES: methods of clustering pixels that it can be compared with.
       TITLES: {figure: what people call it}, in the order in which they are shown.
-      NEXT: what to run after training, to be formatted with the workdir.
+      NEXT: what to run after training, to be formatted with the workdir and the name of an `example`, as IMAGE.
     """
 
     LOSSES: Mapping[str, float]

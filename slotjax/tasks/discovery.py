@@ -33,7 +33,7 @@ LOSSES = {"mse": 1.0}
 TARGETS = ()
 HEADLINES = ("posterior_fg_ari", "posterior_ari", "posterior_miou", "fg_ari", "mse")
 BASELINES = ("kmeans", "soft_kmeans")
-NEXT = ("evaluate --workdir {workdir}", "segment --workdir {workdir} IMAGE...")
+NEXT = ("evaluate --workdir {workdir}", "segment --workdir {workdir} {example}...")
 METRICS = {  # of segments: a title, (truth, found, num_true=, num_pred=) -> [b], and whether it is of objects alone
     "fg_ari": ("FG-ARI", partial(metrics.adjusted_rand_index, ignore_background=True), True),
     "ari": ("ARI", partial(metrics.adjusted_rand_index, ignore_background=False), False),

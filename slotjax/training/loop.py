@@ -295,7 +295,8 @@ class Loop:
             self.progress.say(
                 f"wrote config.json, metrics.jsonl, checkpoints, pictures and TensorBoard events to {workdir}"
             )
-        following = [command(text, workdir=workdir) for text in self.run_.task.NEXT]
+        values = {"workdir": workdir, "example": self.run_.model.noun.upper()}
+        following = [command(text, **values) for text in self.run_.task.NEXT]
         self.progress.say("next: " + "\n      ".join(following))
 
 
