@@ -30,7 +30,7 @@ from slotjax.config.variants import apply_variants, bf16, experiment
 SMALL = {
     "mlp": {"hidden": (128, 128), "frame": "slot", "position": "own"},
     "mixer": {"width": 64, "blocks": 2, "heads": 4, "hidden": (512, 512), "frame": "slot"},
-    "transformer": {"width": 128, "hidden": 256, "blocks": 1, "heads": 2, "frame": "slot"},
+    "transformer": {"width": 128, "hidden": 256, "blocks": 1, "heads": 2, "frame": "slot", "dropout": 0.8},
 }
 TINY = {
     "mlp": {"hidden": (16,)},

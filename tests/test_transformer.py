@@ -1,5 +1,7 @@
 """The decoder that draws features one after another: what it may see, and in which orders."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -81,6 +83,21 @@ def test_orders_are_drawn_in_training_alone(drawing):
         used = decoder.in_training() if trains else decoder
         draw = jax.jit(lambda key, used=used: used.apply(params, slots, target, key, False, method="draw").components)
         assert bool((draw(keys[0]) == draw(keys[1])).all()) != trains
+
+
+def test_what_is_not_told_is_of_no_use(drawing):
+    _, decoder, params, slots, target = drawing
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def draw(decoder, target, seed):
+        return decoder.apply(params, slots, target, jax.random.key(seed), False, method="draw").components
+
+    nothing, half = (decoder.clone(permutations=False, dropout=share).in_training() for share in (1.0, 0.5))
+    np.testing.assert_array_equal(draw(nothing, target, 0), draw(nothing, -target, 0))
+    assert np.abs(draw(half, target, 0) - draw(half, target, 1)).max() > 1e-3
+    plain = half.clone(training=False)
+    np.testing.assert_array_equal(draw(plain, target, 0), draw(plain, target, 1))
+    assert np.abs(draw(plain, target, 0) - draw(plain, -target, 0)).max() > 1e-3
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ As in DINOSAUR (Seitzer et al., 2023, appendix E), after SLATE (Singh et al., 20
 whose it is: masks are the attention of the last block.
 """
 
+import math
 from typing import Annotated, Any
 
 import flax.linen as nn
@@ -19,6 +20,7 @@ from slotjax.nn.frames import Frame, PictureFrame
 from slotjax.nn.initializers import keys_of_examples
 
 FAINTEST = 1e-30  # of a mask: its logarithm stays finite
+ORDERS, TOLD = 1, 2  # streams of an example's key; 0 would draw slots
 
 
 class TransformerDecoder(nn.Module):
@@ -32,6 +34,8 @@ class TransformerDecoder(nn.Module):
       width: of the tokens; hidden: of the blocks' MLPs; blocks: how many there are; heads: of their attention.
       permutations: in training each picture's order is one of nine, of which each has a first token of its own (SPOT,
         Kakogeorgiou et al., 2024, sec. 3.3); else it is row by row, as it is always in evaluation.
+      dropout: the share of the features before a place that it is not told in training, drawn for each picture: what
+        neighbours tell nobody asks slots for (word dropout, Bowman et al., 2016, sec. 3.1). 0 is the method.
       frame: picture is the method; in a slot's own frame it also counts where a place lies from the slot (`Near`).
       training: whether orders are drawn; see `slotjax.models.Model.in_training`.
     """
@@ -42,6 +46,7 @@ class TransformerDecoder(nn.Module):
     blocks: Small = 4
     heads: Annotated[int, Range(1, 256)] = 8
     permutations: bool = False
+    dropout: Annotated[float, Range(0, 1)] = 0.0
     frame: Frame = PictureFrame()
     out_channels: Count = 3
     training: bool = False
@@ -52,15 +57,27 @@ class TransformerDecoder(nn.Module):
         del remat
         if target is None:
             return self._generated(slots)
-        number = jnp.zeros(len(slots), jnp.int32)
-        if self.training and self.permutations and key is not None:
-            keys = jax.vmap(jax.random.fold_in, (0, None))(keys_of_examples(key, len(slots)), 1)  # 0 would draw slots
-            number = jax.vmap(lambda one: jax.random.randint(one, (), 0, len(orders(*self.resolution))))(keys)
-        return _drawn(*self(slots, target, number))
+        number, told = jnp.zeros(len(slots), jnp.int32), None
+        if self.training and key is not None:
+            keys = keys_of_examples(key, len(slots))
+            if self.permutations:
+                count = len(orders(*self.resolution))
+                number = jax.vmap(lambda one: jax.random.randint(_fold(one, ORDERS), (), 0, count))(keys)
+            if self.dropout:
+                count = math.prod(self.resolution) - 1
+                told = jax.vmap(lambda one: jax.random.bernoulli(_fold(one, TOLD), 1 - self.dropout, (count,)))(keys)
+        return _drawn(*self(slots, target, number, told))
 
     @nn.compact
-    def __call__(self, slots: jax.Array, target: jax.Array, number: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """slots [b, k, d + frame.size], target [b, h, w, c], each one's order [b] -> [b, 1, h, w, c], mask logits."""
+    def __call__(
+        self, slots: jax.Array, target: jax.Array, number: jax.Array, told: jax.Array | None = None
+    ) -> tuple[jax.Array, jax.Array]:
+        """What is drawn [b, 1, h, w, c], and mask logits [b, k, h, w].
+
+        Args:
+          slots: [b, k, d + frame.size]; target: [b, h, w, c]; number: of each picture's order, [b].
+          told: which features, in that order and but for the last, are known, [b, h * w - 1]; None: all.
+        """
         height, width = self.resolution
         slots, frames = self.frame.split(slots)
         order = jnp.asarray(orders(height, width))[number]
@@ -68,6 +85,7 @@ class TransformerDecoder(nn.Module):
         starts = self.param("first", nn.initializers.normal(0.02), (len(orders(1, 1)), self.width), jnp.float32)
         places = self.param("places", nn.initializers.normal(0.02), (height * width, self.width), jnp.float32)
         before = _dense(self.width, self.dtype, "project")(_norm("norm_target")(known[:, :-1]).astype(self.dtype))
+        before = before if told is None else jnp.where(told[..., None], before, 0)
         x = jnp.concatenate([starts[number][:, None].astype(self.dtype), before], 1)
         x = x + places[order].astype(self.dtype)  # where what comes next is
         normed = _norm("norm_slots")(slots)
@@ -106,6 +124,10 @@ class TransformerDecoder(nn.Module):
         known = jnp.zeros((len(slots), height, width, self.out_channels), jnp.float32)
         known = jax.lax.fori_loop(0, height * width, one_more, known)
         return _drawn(*self(slots, known, number))
+
+
+def _fold(key: jax.Array, stream: int) -> jax.Array:
+    return jax.random.fold_in(key, stream)
 
 
 def _drawn(components: jax.Array, mask_logits: jax.Array) -> Drawn:
