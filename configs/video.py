@@ -85,7 +85,7 @@ def small(config: ConfigDict) -> None:
     model.encoder.update(strides=(2, 2, 1) if on_clevr else (2, 1, 1), kernel_init="he")
     model.predictor = ConfigDict({"name": "identity"})
     decoder = {"name": "mlp", "hidden": (128, 128), "patch": 4, "frequencies": 4, "position": "own"}
-    model.decoder = ConfigDict(decoder | ({"frame": "slot", "sample": 2} if on_clevr else {"frame": "picture"}))
+    model.decoder = ConfigDict(decoder | {"frame": "slot" if on_clevr else "picture"})
     config.cores = "threads"
     config.data.update(eval_frames=20, eval_images=64)
     config.train.update(batch_size=4, num_steps=9_000, learning_rate=1.5e-3, schedule="cosine", warmup_steps=200)
