@@ -5,7 +5,7 @@ over all steps; operations of the plain form of the step as the compiler counts 
 once, and the share that they would take at the rate of a large matrix product. By the profiler: how much of the step's
 time is in products and convolutions, in moving numbers, and in all else (elementwise, sums). Writes the table into
 docs/performance.md. --clock cpu counts processor time, for a machine that is doing other things too. Features are
-those of a few pictures of noise, kept; the weights that made them do not matter here.
+those of pictures of noise, kept; the weights that made them do not matter here.
 """
 
 import argparse
@@ -44,6 +44,7 @@ RECIPES = {  # by name: a config, and fields that differ
         "data.path={pictures}",
         "data.feature_cache=1",
         "model.backbone.depth=1",
+        "model.backbone.hidden=64",
     ),
 }
 HEAD = ["recipe", "pictures a second", "step, ms", "batch, ms", "GFLOP", "of the rate", "products", "moving", "else"]
@@ -113,12 +114,12 @@ def row(name: str, folder: Path, options: argparse.Namespace) -> list[str]:
 
 
 def pictures(folder: Path) -> Path:
-    """A folder of them."""
+    """A folder of them: enough, since grain takes a millisecond to shuffle an index of very few."""
     path = folder / "pictures"
     path.mkdir(exist_ok=True)
     rng = np.random.default_rng(0)
-    for i in range(16):
-        Image.fromarray(rng.integers(0, 256, (224, 224, 3), np.uint8)).save(path / f"{i}.png")
+    for i in range(512):
+        Image.fromarray(rng.integers(0, 256, (32, 32, 3), np.uint8)).save(path / f"{i}.png")
     return path
 
 
