@@ -175,7 +175,7 @@ def test_memory_is_estimated_and_parts_are_chosen(run):
     assert memory.choose_micro_batches(0, 64, image, None) == 1
     assert memory.choose_micro_batches(0, 64, 100, 64 * 100) == 2
     assert memory.choose_micro_batches(8, 64, 100, 1) == 8
-    with pytest.raises(UserError, match="does not divide the 64 images"):
+    with pytest.raises(UserError, match="does not divide the 64 examples"):
         memory.choose_micro_batches(7, 64, 100, None)
     with pytest.raises(UserError, match="one example needs about"):
         memory.choose_micro_batches(0, 64, 2**40, 2**30)
