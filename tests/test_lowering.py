@@ -18,7 +18,7 @@ from slotjax.training.run import learner
 from slotjax.training.step import Step, build_train_step
 from slotjax.training.vector import Layout
 
-SIZES = {"image": 3, "flow": 2, "depth": 1}  # numbers of a pixel
+SIZES = {"image": 3, "flow": 2, "backward_flow": 2, "depth": 1}  # numbers of a pixel
 BOXES = 5
 
 
@@ -62,5 +62,8 @@ def batch_of(config: ConfigDict, size: int) -> dict:
         shapes = {name: (*frames, *resolution, channels) for name, channels in SIZES.items()}
         shapes["boxes"] = (*frames, BOXES, 4)
         example = {name: jax.ShapeDtypeStruct(shapes[name], jnp.float32) for name in names}
+    if config.train.losses.distillation:  # of a teacher as the student, whose masks are of its own tokens
+        tokens = [side // config.model.backbone.patch for side in resolution]
+        example["teacher_masks"] = jax.ShapeDtypeStruct((config.model.num_slots, *tokens), jnp.float32)
     batch = jax.tree.map(lambda x: jax.ShapeDtypeStruct((size, *x.shape), x.dtype), example)
     return batch | {"index": jax.ShapeDtypeStruct((size,), jnp.int32)}
