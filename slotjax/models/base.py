@@ -233,10 +233,9 @@ def composed(drawn: Drawn, gates: jax.Array | None = None) -> Output:
     masks = jax.nn.softmax(mask_logits, axis=-5)
     if gates is not None:
         masks, mask_logits = gated(mask_logits, gates[..., None, None, None, None])
-        reconstruction = pixels((masks * components).sum(-5))
-    elif components.shape[-5] == 1:  # masks sum to 1
+    if components.shape[-5] == 1:  # masks sum to 1
         reconstruction = pixels(components.squeeze(-5))
-    elif drawn.hidden is not None:
+    elif drawn.hidden is not None and gates is None:
         reconstruction = mixed(drawn.hidden, mask_logits[..., 0, 0])
     else:
         reconstruction = pixels((masks * components).sum(-5))
