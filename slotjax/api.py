@@ -182,16 +182,21 @@ def responsibilities(out: Output, images: jax.Array, *, sigma: float = SIGMA) ->
     if not isinstance(sigma, Tracer) and not sigma > 0:
         raise UserError(f"sigma={sigma}: must be above 0; {SIGMA} is usual")
     images = jnp.asarray(images, jnp.float32)
-    size, channels = (images.shape[-3], images.shape[-2]), images.shape[-1]
-    if images.shape[:-3] != masks.shape[:-3] or (out.draws_pictures and channels != components.shape[-1]):
+    if images.shape[:-3] != masks.shape[:-3] or (out.draws_pictures and images.shape[-1] != components.shape[-1]):
         raise UserError(
             f"images of shape {shown(images.shape)}: the slots drew {shown(components.shape)}; give the images "
             "that they were found in"
         )
+    return _responsibilities(out, images, sigma)
+
+
+@jax.jit  # one program where the caller has none of its own
+def _responsibilities(out: Output, images: jax.Array, sigma: float | jax.Array) -> jax.Array:
+    size = (images.shape[-3], images.shape[-2])
     if not out.draws_pictures:
         return jax.nn.softmax(_resized(evidence(out, sigma)[..., None], size)[..., 0], axis=-3)
     log_masks = _resized(_log_masks(out)[..., None], size)[..., 0]
-    errors = ((images[..., None, :, :, :] - _resized(components, size)) ** 2).sum(-1)
+    errors = ((images[..., None, :, :, :] - _resized(out.need("components")[0], size)) ** 2).sum(-1)
     return jax.nn.softmax(log_masks - errors / (2 * sigma**2), axis=-3)
 
 

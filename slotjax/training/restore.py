@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -97,8 +98,8 @@ def initial_state(config: ConfigDict, model: Model) -> TrainState:
 
 def state_of(config: ConfigDict, model: Model, params: Any) -> TrainState:
     """The state before the first step, with these parameters."""
-    ema = config.train.ema_decay > 0
-    return create_state(params, build_optimizer(config.train), ema=ema, frozen=model.frozen)
+    create = partial(create_state, optimizer=build_optimizer(config.train), frozen=model.frozen)
+    return jax.jit(partial(create, ema=config.train.ema_decay > 0))(params)  # one program, and not one for every array
 
 
 def first_state(config: ConfigDict, model: Model) -> TrainState:
