@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from functools import partial
 
 import jax
 import pytest
@@ -11,6 +12,8 @@ from helpers import ROOT
 
 import slotjax
 from slotjax.cli.command import COMMANDS
+from slotjax.losses import LOSSES, weigh
+from slotjax.nn.decoders import DECODERS
 from slotjax.nn.encoders import ENCODERS
 
 API = (ROOT / "docs" / "api.md").read_text()
@@ -43,8 +46,8 @@ def test_every_command_and_extra_is_on_its_page():
     assert set(re.findall(r"^\| `(\w+)` \|", page, re.M)) == project["optional-dependencies"].keys()
 
 
-def test_the_encoder_of_the_page_becomes_part_of_a_model():
-    """Both blocks of docs/howto/own_encoder.md, one after the other."""
+def test_the_parts_of_the_page_become_a_model():
+    """All blocks of docs/howto/own_encoder.md, one after the other."""
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "howto" / "own_encoder.md").read_text(), re.DOTALL)
     values: dict = {}
     try:
@@ -52,11 +55,15 @@ def test_the_encoder_of_the_page_becomes_part_of_a_model():
             exec(block, values)
         model, wrong = values["model"], {"name": "patches", "patch": 0}
         images = jax.numpy.zeros((2, 32, 32, 3))
-        assert slotjax.encode(model, values["params"], images).shape == (2, 16, 64)
+        out = jax.eval_shape(partial(slotjax.apply, model), values["params"], images, jax.random.key(0))
+        assert (out.attention.shape, out.reconstruction.shape) == ((2, 5, 16), (2, 32, 32, 3))
+        out = slotjax.Output(reconstruction=images, target=images + 0.5)
+        assert weigh({"l1": 2.0}, out, {}, jax.numpy.int32(0))["loss"] == 1.0
         with pytest.raises(slotjax.errors.UserError, match="model.encoder.patch=0: must be at least 1"):
             slotjax.build_model(FIELDS | {"encoder": wrong})
     finally:
-        ENCODERS.pop("patches", None)
+        for names, name in ((ENCODERS, "patches"), (DECODERS, "linear"), (LOSSES, "l1")):
+            names.pop(name, None)
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """Models from plain fields, as configs have them: every part by its name, every field checked."""
 
 import dataclasses
+from collections import ChainMap
 from collections.abc import Mapping
 from typing import Any, get_type_hints
 
@@ -25,7 +26,7 @@ from slotjax.nn.invariant import InvariantSlotAttention
 from slotjax.nn.predictors import PREDICTORS, Predictor
 from slotjax.nn.selections import SELECTIONS, Selection
 
-Kinds = dict[str, Any]  # name -> class
+Kinds = Mapping[str, Any]  # name -> class
 
 ATTENTIONS: Kinds = {"slots": SlotAttention, "invariant": InvariantSlotAttention, "corrector": Corrector}
 
@@ -62,10 +63,9 @@ class Kind:
 
 
 AUTOENCODER: dict[str, tuple[Any, Kinds]] = {"encoder": (Encoder, ENCODERS), "decoder": (Decoder, DECODERS)}
+OF_PICTURES = ChainMap(SEQUENCE_DECODERS, DECODERS)  # no copy: anyone may add their own
 MODELS = {
-    "object_discovery": Kind(
-        ObjectDiscovery, AUTOENCODER | {"decoder": (Decoder, DECODERS | SEQUENCE_DECODERS)}, BACKBONES
-    ),
+    "object_discovery": Kind(ObjectDiscovery, AUTOENCODER | {"decoder": (Decoder, OF_PICTURES)}, BACKBONES),
     "video": Kind(VideoDiscovery, AUTOENCODER | {"predictor": (Predictor, PREDICTORS)}),
     "set_prediction": Kind(SetPrediction, {"encoder": (Encoder, ENCODERS), "head": (Head, HEADS)}),
 }
