@@ -1,7 +1,7 @@
 """Models as pure functions: `init`, `apply`, `encode`, `decode`, and the segments they find.
 
-Every one can be jitted (`static_argnames=("model", "num_slots", "num_iterations", "return_history")`), vmapped, pmapped
-and differentiated; bind keywords with `functools.partial` under vmap and pmap.
+Every one can be jitted (`apply` with `static_argnames=slotjax.STATIC`, the others with the model static), vmapped,
+pmapped and differentiated; bind keywords with `functools.partial` under vmap and pmap.
 """
 
 import warnings
@@ -66,8 +66,8 @@ def apply(
 
     Args:
       images: [b, h, w, 3] in [-1, 1], at the model's resolution; where it takes videos [b, t, h, w, 3].
-      key: draws the initial slots: one key, or one for each image [b].
-      num_slots, num_iterations: instead of the numbers used in training.
+      key: draws the initial slots: one `jax.random.key`, or one for each image [b].
+      num_slots, num_iterations: instead of the numbers used in training, at least 1.
       initial_slots: [b, k, d], instead of the draw; another picture's `Output.slots`, say. Of a video those of the
         frame before its first: `out.slots[:, -1]` goes on where another call ended.
       cues: videos: what is known of the first frame, where the model starts its slots from that: {"boxes": [b, m, 4]}
@@ -119,7 +119,7 @@ def load_image(path: str | Path, model: Model, *, crop: bool = False) -> jax.Arr
 
 
 def encode(model: Model, params: Params, images: jax.Array) -> jax.Array:
-    """images [b, h, w, 3] in [-1, 1] -> tokens [b, n, d], what the slots compete for; of a video every frame's."""
+    """images [b, h, w, 3] in [-1, 1] -> tokens [b, n, d], what the slots compete for; of a video [b, t, n, d]."""
     return _run(model, params, _check_images(model, images), method="encode")
 
 
@@ -150,7 +150,10 @@ def decode(model: Model, params: Params, slots: jax.Array) -> Output:
     """slots [b, k, d], or [b, t, k, d] of a video, as `apply` returns them -> components, masks and reconstruction
     (set prediction: predictions).
 
-    Where the decoder draws in each slot's own frame, d includes where the slots attend; see `Output`.
+    Where the decoder draws in each slot's own frame, d includes the numbers of the frame; see `Output`.
+
+    Raises:
+      UserError: slots of another shape.
     """
     batch = jnp.shape(slots)[:-2] if jnp.ndim(slots) == _rank(model) - 1 else jnp.shape(slots)[:1]
     _check_slots(slots, batch, model.decoded_dim)
@@ -237,6 +240,9 @@ def segments(
     Returns:
       int32 [b, h, w], ids in [0, k); of a video [b, t, h, w]. Where the model draws something else than pictures, flow
       say, they are those of its masks.
+
+    Raises:
+      UserError: as `apply` and `responsibilities`.
     """
     images = arguments.array("images", images)
     if images.ndim != _rank(model):

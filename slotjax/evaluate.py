@@ -40,12 +40,14 @@ def main() -> None:
 def parse() -> argparse.Namespace:
     parser = cli.Parser("evaluate", __doc__)
     trained.add_flags(parser)
-    parser.add_argument("--method", choices=METHODS, default="slots", help="the model, or clustering, or equal blocks")
+    parser.add_argument(
+        "--method", choices=METHODS, default="slots", help="the model's slots, clustered pixels, or equal blocks"
+    )
     parser.add_argument(
         "--position-weight",
         type=cli.number(0, 1e6),
         default=0.0,
-        help="clustering: how much place counts beside colour",
+        help="clustering: how much place counts beside colour; 0 by default",
     )
     parser.add_argument("--num-slots", type=cli.integer(1, 1000), help="another number than in training")
     parser.add_argument("--num-iterations", type=cli.integer(1, 1000), help="another number than in training")

@@ -34,9 +34,9 @@ def parse() -> argparse.Namespace:
         nargs="+",
         metavar="DIR",
         type=cli.path,
-        help="of a training run; several are compared",
+        help="directory of a training run; several are compared",
     )
-    parser.add_argument("--weights", metavar="NAME", help="that come with the library, or a file of slotjax.pack")
+    parser.add_argument("--weights", metavar="NAME", help="trained weights: a name, or a .safetensors file")
     parser.add_argument(
         "--output",
         metavar="FILE",
@@ -47,7 +47,7 @@ def parse() -> argparse.Namespace:
         "--failed-below",
         type=cli.number(-1e30, 1e30),
         metavar="X",
-        help="comparison: runs that end below count as failed; FG-ARI 0.9",
+        help="comparison: a run whose ranked figure ends below counts as failed (default: FG-ARI 0.9)",
     )
     return parser.parse_args()
 

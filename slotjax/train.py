@@ -20,10 +20,10 @@ def main() -> None:
         nargs="?",
         const="auto",
         metavar="HOST:PORT,INDEX,COUNT",
-        help="one of several processes; alone, JAX finds out about the others (docs/scaling.md)",
+        help="this is one of several processes; without a value JAX finds the others (docs/scaling.md)",
     )
     parser.add_argument("--workdir", type=cli.path, help="where everything is written; runs/NAME[_VARIANT] by default")
-    parser.add_argument("--watch", action="store_true", help="opens the report, which goes along with the run")
+    parser.add_argument("--watch", action="store_true", help="opens the report, which is renewed while the run goes on")
     parser.add_argument(
         "--log",
         action="append",

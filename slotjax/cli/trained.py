@@ -10,8 +10,8 @@ from slotjax.system import packaged
 
 def add_flags(parser: ArgumentParser, default: str = "") -> None:
     """Both; `default` ends the help of the second."""
-    parser.add_argument("--workdir", metavar="DIR", type=cli.path, help="of a training run")
-    help = f"that come with the library, or a file of slotjax.pack{default}"
+    parser.add_argument("--workdir", metavar="DIR", type=cli.path, help="directory of a training run")
+    help = f"trained weights: a name (slotjax segment --list has them) or a .safetensors file{default}"
     parser.add_argument("--weights", metavar="NAME", help=help)
 
 

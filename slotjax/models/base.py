@@ -27,8 +27,9 @@ class Output:
     `*b` are the axes of the batch, behind which those of a video have the axis of its frames.
 
     Attributes:
-      slots: [*b, k, d]; with a decoder whose frame is each slot's own [*b, k, d + 4], see `slotjax.nn.frames`.
-      attention: [*b, k, n], the last iteration's; sums to 1 over k.
+      slots: [*b, k, d]; where the decoder's frame is each slot's own, d includes its numbers, 4 with
+        `decoder.frame=slot`; see `slotjax.nn.frames`.
+      attention: [*b, k, n], the last iteration's; sums to 1 over k (over n with `normalize=inputs`).
       masks: [*b, k, h, w]; sum to 1 over k.
       mask_logits: [*b, k, h, w], whose softmax over k the masks are.
       components: [*b, k, h, w, c], what each slot draws, in the units of the target (not clipped).

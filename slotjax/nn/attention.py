@@ -131,9 +131,9 @@ def slot_attention(
       normalize: who gets what, a name in `slotjax.nn.assignments`. "slots": slots compete for every input (the method).
       update: what a slot takes from what it gets, a name in `slotjax.nn.updates`. "mean" is the method.
       mask: bool [b, n], False where a token is padding, which changes nothing, whatever it holds, and which no slot
-        attends to; each example needs a token that is none. None: all count. Slots of equal size have no mask.
-      centered: how well a slot matches an input counts from its mean over the inputs, so that none wins a whole picture
-        for being dark, say. A step towards slots of equal size, as optimal transport has them (Zhang et al., 2023,
+        attends to; each example needs a token that is none. None: all count. For normalize "slots" and "inputs" alone.
+      centered: subtract from each slot's logits their mean over the inputs, so that no slot wins a whole picture for
+        being dark, say. A step towards slots of equal size, as optimal transport has them (Zhang et al., 2023,
         Unlocking slot attention by changing optimal transport costs). False is the method.
       gradient: "all" differentiates through every iteration; "last" only through the last one, from a stopped fixed
         point (Chang et al., 2022, sec. 4); "straight_through" also passes the gradient of that last iteration to the

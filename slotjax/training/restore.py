@@ -30,7 +30,7 @@ def load(name: str | Path, *, backbone: str | Path | None = None) -> tuple[Model
 
     Args:
       name: a run's directory, such as "runs/clevr" (its best checkpoint, or the newest where none was evaluated); a
-        file that `python -m slotjax.pack` wrote, such as "clevr.safetensors"; or the name of packaged weights, such as
+        file of `slotjax pack` or `slotjax.save`, such as "clevr.safetensors"; or the name of packaged weights, such as
         "quick".
       backbone: where the weights of its pretrained backbone are now, if it has one and they have moved.
 
