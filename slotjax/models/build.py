@@ -75,7 +75,9 @@ def build_model(config: Mapping[str, Any]) -> Model:
     """The model that `config.model` describes: a frozen linen module, equal to any other built from the same numbers.
 
     Args:
-      config: a ConfigDict or any mapping; sequences become tuples, so that the model hashes.
+      config: a ConfigDict or any mapping with `resolution`, `num_slots`, `slot_dim`, and each part as its name and
+        attributes, `"decoder": {"name": "mlp", "patch": 4}` say; all else has a default. `configs/` has examples.
+        Sequences become tuples, so that the model hashes.
 
     Raises:
       UserError: a field is missing, unknown or impossible.

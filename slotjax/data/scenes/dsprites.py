@@ -32,6 +32,9 @@ def multi_dsprites(
     Returns:
       `Scene`; objects, back to front: shape (0 square, 1 ellipse, 2 heart), scale (0.5..1), orientation (radians), x
       and y (0..1, centre), color [3] (0..1), present. An object may be hidden by those in front of it.
+
+    Raises:
+      UserError: another variant, or a resolution that is no square of 16 to 1024 pixels a side.
     """
     if variant not in VARIANTS:
         raise UserError(f"variant={variant!r}: multi_dsprites has {', '.join(VARIANTS)}")
@@ -76,6 +79,9 @@ def sprites(
     Returns:
       `Scene`; objects: shape (0 square, 1 disc, 2 triangle), scale (pixels from centre to edge), orientation
       (radians), x and y (0..1, centre), color and core [3] (0..1), present.
+
+    Raises:
+      UserError: an option out of range, or a resolution that is no square of 16 to 1024 pixels a side.
     """
     check_sprites(min_objects, max_objects, background)
     side, most = side_of(resolution), max_objects

@@ -39,6 +39,9 @@ def moving_clevr(
 
     Returns:
       `Scene` of num_frames frames; objects as of `clevr`, of every frame, and visibility and boxes.
+
+    Raises:
+      UserError: an option out of range.
     """
     check_options(resolution, min_objects, max_objects)
     check_frames(num_frames)

@@ -53,6 +53,9 @@ def moving_sprites(
     Returns:
       `Scene` of num_frames frames; objects as of `sprites`, of every frame (scale is the disc's radius in pixels; x and
       y may lie outside 0..1), and visibility and boxes.
+
+    Raises:
+      UserError: an option out of range, or a resolution that is no square of 16 to 1024 pixels a side.
     """
     check_sprites(min_objects, max_objects, background)
     check_frames(num_frames)
