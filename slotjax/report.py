@@ -12,7 +12,7 @@ from pathlib import Path
 
 from slotjax import cli
 from slotjax.cli import trained
-from slotjax.errors import UserError
+from slotjax.errors import UserError, first_line
 from slotjax.system.console import command
 from slotjax.system.writing import write_text
 
@@ -146,9 +146,8 @@ def report_after_training(workdir: Path) -> None:
     try:
         report([workdir])
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else "no reason given"
         kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
-        print(f"the report was not written ({kind}{reason})")
+        print(f"the report was not written ({kind}{first_line(error)})")
         again = command("report --workdir {workdir}", workdir=workdir)
         print(f"the run itself is complete; try again with {again}")
 

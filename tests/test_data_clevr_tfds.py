@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from slotjax.data import prepare_clevr
-from slotjax.data.stored import clevr_tfds
+from slotjax.data.stored import base, clevr_tfds
 from slotjax.errors import UserError
 
 
@@ -75,7 +75,7 @@ def test_filter_counts_objects_once(prepared, data_dir, monkeypatch):
     assert len(clevr_tfds.ClevrTfds(prepared, "train", (8, 8), max_objects=counts[1])) == np.searchsorted(
         counts, counts[1], "right"
     )
-    monkeypatch.setattr(clevr_tfds, "progress", None)  # a second time nothing is counted
+    monkeypatch.setattr(base, "progress", None)  # a second time nothing is counted
     assert len(clevr_tfds.ClevrTfds(prepared, "train", (8, 8), max_objects=10)) == 3
     assert len(clevr_tfds.ClevrTfds(prepared, "train", (8, 8), max_objects=10, limit=2)) == 2
     with pytest.raises(UserError, match="raise data.max_objects"):

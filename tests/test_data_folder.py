@@ -218,5 +218,5 @@ def test_wrong_folders_are_named(tmp_path):
     for path, says in ((tmp_path / "missing", "missing does not exist"), (tmp_path, "holds no pictures")):
         with pytest.raises(UserError, match=says):
             folder.scan(path)
-    with pytest.raises(UserError, match="'reference', which is CLEVR's"):
+    with pytest.raises(UserError, match="'reference': is CLEVR's"):
         opened(tmp_path, crop="reference")

@@ -192,7 +192,7 @@ def test_integers_of_all_sizes():
     [
         ({}, {"num_frames": 5}, "record 0 has 4 frames, fewer than the 5 asked for: lower data.num_frames"),
         ({}, {"num_frames": 0}, "data.num_frames=0: movi holds videos: say how many frames"),
-        ({}, {"crop": "reference"}, "data.crop is 'reference', which is CLEVR's"),
+        ({}, {"crop": "reference"}, "data.crop='reference': is CLEVR's"),
         ({"video": None}, {}, "has no feature 'video' of strings: it is of another data set"),
         ({"video": np.zeros(4, np.float32)}, {}, "has no feature 'video' of strings"),
         ({"video": [*video()["video"][:2], b"no picture", *video()["video"][3:]]}, {}, "video, frame 2 is no picture"),

@@ -197,8 +197,14 @@ def test_annotations_that_do_not_fit_are_refused_in_one_line(coco, voc, tmp_path
     with pytest.raises(UserError, match="holds no ImageSets/Segmentation"):
         opened("voc", coco)
     monkeypatch.setitem(sys.modules, "pycocotools", None)
-    with pytest.raises(UserError, match=r"pip install 'slotjax\[coco\]'"):
+    with pytest.raises(UserError, match=r'pycocotools is not installed; pip install "slotjax\[coco\]"'):
         opened("coco", coco, eval_images=2)[0]
+
+
+def test_annotations_nested_beyond_reading_are_refused(tmp_path):
+    (tmp_path / "instances.json").write_text("[" * 100_000)
+    with pytest.raises(UserError, match="instances.json is no list of COCO's instances"):
+        Instances(tmp_path / "instances.json")
 
 
 def test_pictures_are_augmented_by_their_key_alone():

@@ -20,6 +20,7 @@ from slotjax.system.locks import locked
 from slotjax.system.writing import write_json
 
 SHARD_BYTES = 2**28  # the most that a kill can lose
+BATCH = 16  # pictures that are computed at once
 INDEX = "index.json"
 FORMAT = 1
 
@@ -109,9 +110,6 @@ class FeatureCache:
             for features in np.asarray(compute(numbers), np.float32):
                 yield features.tobytes()
             advance(int(numbers[-1]) + 1)
-
-
-BATCH = 16  # pictures that are computed at once
 
 
 def check_room(caches: list[FeatureCache], gigabytes: float) -> None:

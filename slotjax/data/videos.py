@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -46,15 +46,19 @@ class Frames:
 
 
 @dataclass(frozen=True)
-class Animation:
-    """A picture that moves."""
+class _File:
+    """A single file, without masks."""
 
     path: Path
-    masks: tuple[Path, ...] = ()
+    masks: ClassVar[tuple[Path, ...]] = ()
 
     @property
     def files(self) -> tuple[Path, ...]:
         return (self.path,)
+
+
+class Animation(_File):
+    """A picture that moves."""
 
     def frames(self, start: int = 0) -> Iterator["Image"]:
         """See `Frames.frames`."""
@@ -77,16 +81,8 @@ class Animation:
             raise _broken(self.path, number, error) from None
 
 
-@dataclass(frozen=True)
-class Film:
+class Film(_File):
     """A file of MP4, MOV, MKV, WebM or AVI."""
-
-    path: Path
-    masks: tuple[Path, ...] = ()
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        return (self.path,)
 
     def frames(self, start: int = 0) -> Iterator["Image"]:
         """See `Frames.frames`. What comes before `start` is decoded too."""

@@ -5,7 +5,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from slotjax.errors import UserError
+from slotjax.errors import UserError, first_line
 from slotjax.export.program import Program
 from slotjax.nn import cpu
 from slotjax.system import writing
@@ -37,7 +37,7 @@ def write(program: Program, path: Path) -> list[Path]:
         try:
             model = jax2onnx.to_onnx(call, [image], return_mode="ir", input_names=["image"], output_names=outputs)
         except NotImplementedError as error:
-            reason = str(error).splitlines()[0]
+            reason = first_line(error)
             raise UserError(f"--to {path}: jax2onnx cannot convert this model ({reason}); name a .stablehlo") from None
     for clean in (LiftSubgraphInitializersToMainGraphPass(), RemoveUnusedNodesPass()):
         clean(model)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from slotjax.errors import UserError
+from slotjax.errors import UserError, first_line
 
 RENAMED = tuple(  # one after another: Hugging Face's names, and those of the original programs, to timm's
     (re.compile(pattern), name)
@@ -46,7 +46,7 @@ def open_arrays(path: Path, where: str) -> tuple[dict[str, np.ndarray], dict[str
         with safe_open(path, "numpy") as file:
             arrays = {name: np.asarray(file.get_tensor(name), np.float32) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise UserError(f"{where}: {path} is no .safetensors file, or damaged ({reason}); copy it again") from None
     names = {_renamed(name): name for name in arrays}
     return _joined({new: arrays[old] for new, old in names.items()}), names

@@ -1,7 +1,7 @@
 """What every stored data set gives, and what its `open_split` makes of the fields of `config.data`."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,6 +9,8 @@ import numpy as np
 
 from slotjax.errors import UserError
 from slotjax.nn.fields import choose
+from slotjax.system import derived
+from slotjax.system.console import progress
 from slotjax.system.paths import given
 
 DEFAULT_EVAL_IMAGES = 320  # the paper's number
@@ -89,6 +91,38 @@ def crop_of(config: Any, default: bool) -> bool | str:
     """`data.crop` as True, False or "reference"."""
     crops = {"default": default, "none": False, "reference": "reference"}
     return choose("data.crop", crops, config.get("crop", "default"))
+
+
+def centered_of(config: Any) -> bool:
+    """`data.crop` where it is the centre that is kept, or the whole that is squashed.
+
+    Raises:
+      UserError: it is "reference", the numbers of CLEVR's pictures.
+    """
+    crop = crop_of(config, default=True)
+    if crop == "reference":
+        raise UserError("data.crop='reference': is CLEVR's; choose default (the centre) or none (squashed)")
+    return bool(crop)
+
+
+def counts_of(path: Path, split: str, total: int, count: Callable[[int], int]) -> np.ndarray:
+    """The number of objects of every record, int [total]; counted once, then kept in a file beside the data.
+
+    Args:
+      path: begins the name of that file.
+      split: for people; total: how many records it has.
+      count: number of a record -> how many objects it has.
+    """
+    kept_at = derived.derived_path(path, ".object_counts.json")
+    counts = derived.whole_numbers(derived.read(kept_at).get("counts"), total, 2**31)
+    if counts is None:
+        counts = []
+        with progress(f"Counting objects in {split} (once)", total) as advance:
+            for record in range(total):
+                counts.append(count(record))
+                advance(record + 1)
+        derived.keep(kept_at, {"counts": counts})
+    return np.asarray(counts, np.int64)
 
 
 def of_split(counts: np.ndarray, config: Any, split: str, path: Path) -> np.ndarray:

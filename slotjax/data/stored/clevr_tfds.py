@@ -14,10 +14,8 @@ import numpy as np
 
 from slotjax.data import preprocess
 from slotjax.data.pictures import unpack
-from slotjax.data.stored.base import DEFAULT_EVAL_IMAGES, Key, Stored, crop_of
+from slotjax.data.stored.base import DEFAULT_EVAL_IMAGES, Key, Stored, counts_of, crop_of
 from slotjax.errors import UserError, first_line, shown
-from slotjax.system import derived
-from slotjax.system.console import progress
 from slotjax.system.extras import extra
 from slotjax.system.paths import given
 from slotjax.system.reading import read_json
@@ -79,7 +77,8 @@ class ClevrTfds(Stored):
         self._crop = crop
         self._indices = np.arange(len(self._source))
         if max_objects is not None:
-            self._indices = np.flatnonzero(self._count_objects(split) <= max_objects)
+            where = self._directory / f"clevr-{split}"
+            self._indices = np.flatnonzero(counts_of(where, split, len(self._source), self._count) <= max_objects)
         self._indices = self._indices[:limit]
         if not len(self._indices):
             raise UserError(
@@ -115,18 +114,8 @@ class ClevrTfds(Stored):
                 f"{self._directory}: record {record} is damaged ({first_line(error)}): prepare it again"
             ) from None
 
-    def _count_objects(self, split: str) -> np.ndarray:
-        """The number of objects of every scene; read once, then kept in a file beside the data."""
-        path = derived.derived_path(self._directory / f"clevr-{split}", ".object_counts.json")
-        counts = derived.whole_numbers(derived.read(path).get("counts"), len(self._source), 2**31)
-        if counts is None:
-            counts = []
-            with progress(f"Counting objects in {split} (once)", len(self._source)) as advance:
-                for record in range(len(self._source)):
-                    counts.append(len(self._read(record)["objects"]["size"]))
-                    advance(record + 1)
-            derived.keep(path, {"counts": counts})
-        return np.asarray(counts, np.int64)
+    def _count(self, record: int) -> int:
+        return len(self._read(record)["objects"]["size"])
 
 
 def _prepared(directory: Path) -> Path:

@@ -14,7 +14,8 @@ import numpy as np
 
 from slotjax.data.stored.base import Stored, of_split, path_of
 from slotjax.data.stored.photographs import Photographs, label_map, view_of
-from slotjax.errors import UserError, shown
+from slotjax.errors import UserError, first_line, shown
+from slotjax.system.extras import extra
 
 LISTS = {"train": "instances_train*.json", "eval": "instances_val*.json"}
 
@@ -99,8 +100,8 @@ class Instances:
                 if not x.get("iscrowd") and x["image_id"] in of_image:
                     of_image[x["image_id"]].append(Instance(x.get("id"), kinds[x["category_id"]], x["segmentation"]))
             self.instances = list(of_image.values())
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            reason = f"no {error}" if isinstance(error, KeyError) else str(error).splitlines()[0]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            reason = f"no {error}" if isinstance(error, KeyError) else first_line(error)
             raise UserError(f"data.path: {file} is no list of COCO's instances ({reason}): give another") from None
         if not self.pictures:
             raise UserError(f"data.path: {file} lists no pictures: give another")
@@ -115,7 +116,9 @@ class Instances:
 
     def _mask(self, instance: Instance, size: tuple[int, int]) -> np.ndarray:
         """bool [h, w] of polygons, or of run lengths as a list or packed."""
-        codec, what, where = coco_masks(), instance.mask, f"{self.file}: annotation {shown(instance.id)}"
+        with extra("coco"):
+            from pycocotools import mask as codec
+        what, where = instance.mask, f"{self.file}: annotation {shown(instance.id)}"
         try:
             if isinstance(what, list):
                 polygons = [polygon for polygon in what if len(polygon) >= 6]  # pycocotools takes 4 for a box
@@ -124,17 +127,7 @@ class Instances:
                 runs = what if isinstance(what["counts"], str) else codec.frPyObjects(what, *what["size"])
             mask = np.zeros(size, bool) if runs is None else codec.decode(runs).astype(bool)
         except Exception as error:  # pycocotools' C code and its wrapper raise bare exceptions
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise UserError(f"{where} holds no mask ({reason}): mend or remove it") from None
+            raise UserError(f"{where} holds no mask ({first_line(error)}): mend or remove it") from None
         if mask.shape != size:
             raise UserError(f"{where} is of another size than its picture: mend or remove it")
         return mask
-
-
-def coco_masks() -> Any:
-    """`pycocotools.mask`, or a `UserError` that says how to install it."""
-    try:
-        from pycocotools import mask
-    except ModuleNotFoundError:
-        raise UserError("data.name='coco': needs pycocotools: pip install 'slotjax[coco]'") from None
-    return mask

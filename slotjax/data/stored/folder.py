@@ -19,7 +19,7 @@ import numpy as np
 
 from slotjax.data import pictures
 from slotjax.data.stored import pairing
-from slotjax.data.stored.base import Key, Stored, crop_of, fingerprint_of, of_split, path_of
+from slotjax.data.stored.base import Key, Stored, centered_of, fingerprint_of, of_split, path_of
 from slotjax.errors import UserError
 from slotjax.system import derived
 from slotjax.system.console import number, progress, say
@@ -29,17 +29,14 @@ _THREADS = 8  # at most: each may hold a large picture
 
 
 def open_split(config: Any, resolution: tuple[int, int], split: str) -> "Folder":
-    crop = crop_of(config, default=True)
-    if crop == "reference":
-        raise UserError(f"data.crop is {crop!r}, which is CLEVR's: choose default (the centre) or none (squashed)")
-    path = path_of(config)
+    crop, path = centered_of(config), path_of(config)
     found = scan(path)
     chosen = of_split(found.counts if found.masks else np.zeros(len(found.pictures), np.int64), config, split, path)
     most = (config.get("max_objects") or max(1, int(found.counts.max()))) if found.masks else None
     paths, masks, classes = (
         [files[i] for i in chosen] if files else [] for files in (found.pictures, found.masks, found.classes)
     )
-    return Folder(paths, masks, resolution, crop=bool(crop), max_objects=most, classes=classes)
+    return Folder(paths, masks, resolution, crop=crop, max_objects=most, classes=classes)
 
 
 class Folder(Stored):

@@ -16,11 +16,9 @@ from slotjax.data.crops import random_window
 from slotjax.data.pictures import kept_box, unpack
 from slotjax.data.preprocess import Window, resize_bilinear, to_input, to_segments
 from slotjax.data.records import Records
-from slotjax.data.stored.base import DEFAULT_EVAL_IMAGES, Key, Stored, crop_of, path_of
+from slotjax.data.stored.base import DEFAULT_EVAL_IMAGES, Key, Stored, centered_of, counts_of, path_of
 from slotjax.data.tf_example import Features
 from slotjax.errors import UserError
-from slotjax.system import derived
-from slotjax.system.console import progress
 
 MOST_OBJECTS = 23  # of any MOVi: 20 that stand and 3 that are thrown
 _FLOWS = {"flow": "forward_flow", "backward_flow": "backward_flow"}
@@ -28,15 +26,12 @@ _AGAIN = "copy or download it again"
 
 
 def open_split(config: Any, resolution: tuple[int, int], split: str) -> "Movi":
-    crop = crop_of(config, default=True)
-    if crop == "reference":
-        raise UserError(f"data.crop is {crop!r}, which is CLEVR's: choose default (the centre) or none (squashed)")
     return Movi(
         path_of(config),
         {"train": "train", "eval": "validation"}[split],
         resolution,
         frames_of(config, split),
-        crop=bool(crop),
+        crop=centered_of(config),
         augment=config.get("augment") == "crop",
         max_objects=config.get("max_objects") or None,
         limit=(config.get("eval_images") or DEFAULT_EVAL_IMAGES) if split == "eval" else None,
@@ -79,7 +74,8 @@ class Movi(Stored):
         self.max_objects = self._most = max_objects or MOST_OBJECTS
         self._indices = np.arange(len(self._records))
         if max_objects:
-            self._indices = np.flatnonzero(self._count_objects(split) <= max_objects)
+            where = self._records.directory / f"movi-{split}"
+            self._indices = np.flatnonzero(counts_of(where, split, len(self._records), self._count) <= max_objects)
         self._indices = self._indices[:limit]
         if not len(self._indices):
             which = f"video of split {split!r}" + f" with at most {max_objects} objects" * bool(max_objects)
@@ -155,19 +151,9 @@ class Movi(Stored):
             "objects": {"present": present[clip.frames], "visibility": visibility[clip.frames]},
         }
 
-    def _count_objects(self, split: str) -> np.ndarray:
-        """The number of objects of every video; read once, then kept in a file beside the data."""
-        path = derived.derived_path(self._records.directory / f"movi-{split}", ".object_counts.json")
-        counts = derived.whole_numbers(derived.read(path).get("counts"), len(self._records), 2**31)
-        if counts is None:
-            counts = []
-            with progress(f"Counting objects in {split} (once)", len(self._records)) as advance:
-                for index in range(len(self._records)):
-                    where, record = self._records[index]
-                    counts.append(_count(Features(record, where), where))
-                    advance(index + 1)
-            derived.keep(path, {"counts": counts})
-        return np.asarray(counts, np.int64)
+    def _count(self, record: int) -> int:
+        where, content = self._records[record]
+        return _count(Features(content, where), where)
 
 
 def _in_window(boxes: np.ndarray, window: Window, size: tuple[int, ...]) -> np.ndarray:

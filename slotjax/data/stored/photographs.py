@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from slotjax.data import pictures
-from slotjax.data.stored.base import Key, Stored, crop_of, fingerprint_of
+from slotjax.data.stored.base import Key, Stored, centered_of, fingerprint_of
 from slotjax.errors import UserError
 
 VOID = -1
@@ -51,10 +51,7 @@ class View:
 
 def view_of(config: Any, resolution: tuple[int, int]) -> View:
     """What `config.data` says of it."""
-    crop = crop_of(config, default=True)
-    if crop == "reference":
-        raise UserError(f"data.crop={crop!r}: is CLEVR's; choose default (the centre) or none (squashed)")
-    return View(resolution, bool(crop), config.get("augment") or "none")
+    return View(resolution, centered_of(config), config.get("augment") or "none")
 
 
 class Photographs(Stored):

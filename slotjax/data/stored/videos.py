@@ -15,7 +15,7 @@ import numpy as np
 
 from slotjax.data import pictures
 from slotjax.data.clips import Clip, check_frames, frames_of
-from slotjax.data.stored.base import Key, Stored, crop_of, of_split, path_of
+from slotjax.data.stored.base import Key, Stored, centered_of, of_split, path_of
 from slotjax.data.videos import Video, find, measure
 from slotjax.errors import UserError
 from slotjax.system import derived
@@ -25,10 +25,7 @@ _NAMED = 20  # videos that cannot be used
 
 
 def open_split(config: Any, resolution: tuple[int, int], split: str) -> "Videos":
-    crop = crop_of(config, default=True)
-    if crop == "reference":
-        raise UserError(f"data.crop is {crop!r}, which is CLEVR's: choose default (the centre) or none (squashed)")
-    path, count = path_of(config), frames_of(config, split)
+    crop, path, count = centered_of(config), path_of(config), frames_of(config, split)
     checked = check(path, find(path))
     _check_lengths(checked, max(count, frames_of(config, "train")))
     masked = all(each.video.masks for each in checked)
@@ -38,7 +35,7 @@ def open_split(config: Any, resolution: tuple[int, int], split: str) -> "Videos"
     what = f"up to {number(most, 'object')}" if most else "no segments, so that no ARI is scored"
     frames = number(sum(each.length for each in checked), "frame")
     _say_once(f"{path}: {number(len(checked), 'video')}, {frames}, {what}")
-    return Videos([checked[i] for i in chosen], resolution, count, crop=bool(crop), max_objects=most)
+    return Videos([checked[i] for i in chosen], resolution, count, crop=crop, max_objects=most)
 
 
 _say_once = cache(say)  # the splits of one folder are opened one after the other
