@@ -35,6 +35,7 @@ def init(model: Model, key: jax.Array, images: jax.Array) -> Params:
 
     Those of a pretrained backbone come from its file.
     """
+    arguments.key("key", key)
     _check_images(model, images)
     shape = (1, *jnp.shape(images)[1:])
 
@@ -84,6 +85,9 @@ def apply(
         initialiser has; images of another shape, type or range; cues that the model does not take.
     """
     images = _check_images(model, images)
+    for name, value in (("num_slots", num_slots), ("num_iterations", num_iterations)):
+        if value is not None:
+            check(name, Count, value)
     if initial_slots is None:
         cues = model.check_cues(cues, images.shape[0], num_slots or model.attention.num_slots)
     elif cues is not None:
@@ -92,10 +96,8 @@ def apply(
         raise UserError("key=None: pass a jax.random.key to draw the initial slots, or initial_slots [b, k, d]")
     if isinstance(key, int | np.integer):
         raise UserError(f"key={key}: pass a key, jax.random.key({key})")
-    for name, value in (("num_slots", num_slots), ("num_iterations", num_iterations)):
-        if value is not None:
-            check(name, Count, value)
     if initial_slots is not None:
+        initial_slots = arguments.array("initial_slots", initial_slots)
         _check_slots(initial_slots, images.shape[:1], model.attention.slot_dim, model.decoded_dim)
         if num_slots not in (None, initial_slots.shape[1]):
             raise UserError(f"num_slots={num_slots}: initial_slots holds {initial_slots.shape[1]}; leave num_slots out")
@@ -155,7 +157,8 @@ def decode(model: Model, params: Params, slots: jax.Array) -> Output:
     Raises:
       UserError: slots of another shape.
     """
-    batch = jnp.shape(slots)[:-2] if jnp.ndim(slots) == _rank(model) - 1 else jnp.shape(slots)[:1]
+    slots = arguments.array("slots", slots)
+    batch = slots.shape[:-2] if slots.ndim == _rank(model) - 1 else slots.shape[:1]
     _check_slots(slots, batch, model.decoded_dim)
     return _run(model, params, slots, method="decode")
 
@@ -197,8 +200,8 @@ def responsibilities(out: Output, images: jax.Array, *, sigma: float = SIGMA) ->
 def _responsibilities(out: Output, images: jax.Array, sigma: float | jax.Array) -> jax.Array:
     size = (images.shape[-3], images.shape[-2])
     if not out.draws_pictures:
-        return jax.nn.softmax(_resized(evidence(out, sigma)[..., None], size)[..., 0], axis=-3)
-    log_masks = _resized(_log_masks(out)[..., None], size)[..., 0]
+        return jax.nn.softmax(_resized_maps(evidence(out, sigma), size), axis=-3)
+    log_masks = _resized_maps(_log_masks(out), size)
     errors = ((images[..., None, :, :, :] - _resized(out.need("components")[0], size)) ** 2).sum(-1)
     return jax.nn.softmax(log_masks - errors / (2 * sigma**2), axis=-3)
 
@@ -218,7 +221,7 @@ def masks_at(out: Output, size: tuple[int, int]) -> jax.Array:
     masks = out.need("masks")[0]
     if masks.shape[-2:] == tuple(size):
         return masks
-    return jax.nn.softmax(_resized(_log_masks(out)[..., None], size)[..., 0], axis=-3)
+    return jax.nn.softmax(_resized_maps(_log_masks(out), size), axis=-3)
 
 
 def segments(
@@ -251,10 +254,7 @@ def segments(
     size = (images.shape[-3], images.shape[-2])
     seen = _resized(images, _picture(model)[:2], antialias=True)
     out = apply(model, params, seen, key, **options)
-    if out.target is None:
-        shares = _resized(_log_masks(out)[..., None], size)[..., 0]
-    else:
-        shares = responsibilities(out, images, sigma=sigma)
+    shares = _resized_maps(_log_masks(out), size) if out.target is None else responsibilities(out, images, sigma=sigma)
     return shares.argmax(-3).astype(jnp.int32)
 
 
@@ -269,6 +269,11 @@ def _resized(pictures: jax.Array, size: tuple[int, int], antialias: bool = False
     if pictures.shape[-3:-1] == tuple(size):
         return pictures
     return jax.image.resize(pictures, (*pictures.shape[:-3], *size, pictures.shape[-1]), "bilinear", antialias)
+
+
+def _resized_maps(maps: jax.Array, size: tuple[int, int]) -> jax.Array:
+    """[..., h, w] -> [..., *size], bilinearly."""
+    return _resized(maps[..., None], size)[..., 0]
 
 
 def _run(model: Any, params: Params, *arguments: Any, **options: Any) -> Any:
@@ -329,7 +334,7 @@ def _check_range(low: float, high: float) -> None:
 
 
 def _check_slots(slots: jax.Array, batch: tuple[int, ...], *dims: int) -> None:
-    shape = jnp.shape(slots)
+    shape = slots.shape
     if len(shape) != len(batch) + 2 or shape[:-2] != batch or shape[-1] not in dims:
         leading = ", ".join(map(str, batch))
         expected = " or ".join(f"[{leading}, k, {dim}]" for dim in sorted(set(dims)))

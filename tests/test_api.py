@@ -131,6 +131,13 @@ def test_every_parameter_has_a_gradient(model, params, images):
         assert np.abs(gradient).max() > 1e-9, jax.tree_util.keystr(path)
 
 
+def test_slots_may_be_lists(model, params, images):
+    start = normal(BATCH, 3, DIM)
+    decoded = jax.jit(lambda params: slotjax.decode(model, params, start.tolist()))(params)
+    out = jax.jit(lambda params: slotjax.apply(model, params, images, initial_slots=start.tolist()))(params)
+    assert decoded.masks.shape == out.masks.shape == (BATCH, 3, SIDE, SIDE)
+
+
 IMAGES = jnp.zeros((2, SIDE, SIDE, 3))
 
 
@@ -163,6 +170,11 @@ def test_no_images_give_no_outputs(name):
     if out.masks is not None:
         assert out.masks.shape == (0, 7, SIDE, SIDE)
         assert jax.jit(slotjax.responsibilities)(out, nothing).shape == (0, 7, SIDE, SIDE)
+
+
+def test_a_number_is_no_key(model):
+    with pytest.raises(slotjax.errors.UserError, match=r"key=0: pass one key, such as jax.random.key\(0\)"):
+        slotjax.init(model, 0, IMAGES)
 
 
 def test_responsibilities_are_the_e_step_of_a_mixture(model, params, images):

@@ -14,6 +14,8 @@ from PIL import Image
 from slotjax.demo import __main__ as demo
 from slotjax.demo import scene, server
 from slotjax.errors import UserError
+from slotjax.models import build_model
+from slotjax.reporting.own_pictures import Trained
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +69,13 @@ def test_what_cannot_be_shown_is_named(table, tmp_path):
         taken.listen()
         server.listening(taken.getsockname()[1])
     assert taken.family.name == "AF_INET"
+
+
+def test_only_models_that_redraw_pictures_are_shown(monkeypatch):
+    video = Trained(build_model(config_of("video:tiny").model), {}, 0.0)
+    monkeypatch.setattr(scene, "open_trained", lambda *source: video)
+    with pytest.raises(UserError, match="video: sees videos, or draws features; give a model that redraws pictures"):
+        scene.Table(None, "video")
 
 
 def test_mistakes_on_the_command_line(run):

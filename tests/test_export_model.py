@@ -125,6 +125,9 @@ def test_mistakes_are_one_line(tmp_path, monkeypatch):
 
 
 def test_a_model_of_something_else_is_refused(quick, monkeypatch):
+    predicting = build_model(config_of("quick:tiny").model.to_dict() | {"initializer": {"name": "predicted"}})
+    with pytest.raises(UserError, match="runs/x: its slots start from each picture's tokens; only"):
+        program.program(predicting, {}, "runs/x")
     model, params, _ = quick
     video = {"image": jax.ShapeDtypeStruct((4, 32, 32, 3), np.float32)}
     monkeypatch.setattr(type(model), "inputs", property(lambda self: video))

@@ -187,6 +187,16 @@ def test_a_model_takes_slots_with_frames_and_without():
     np.testing.assert_allclose(decoded.masks, out.masks, atol=1e-5)
 
 
+def test_set_prediction_reads_slots_with_their_frames():
+    parts = {name: value for name, value in FIELDS.items() if name != "decoder"}
+    model = slotjax.build_model(parts | {"name": "set_prediction", "head": {"name": "mlp", "hidden": (8,)}})
+    images = np.random.default_rng(0).uniform(-1, 1, (2, 8, 8, 3)).astype(np.float32)
+    params = slotjax.init(model, jax.random.key(1), images)
+    out = jitted_apply(model, params, images, jax.random.key(2))
+    decoded = jax.jit(slotjax.decode, static_argnums=0)(model, params, out.slots)
+    np.testing.assert_allclose(decoded.predictions, out.predictions, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     "fields", [{"attention": "slots"}, {"frame": "rotated"}, {"decoder": FIELDS["decoder"] | {"frame": "slot"}}]
 )

@@ -236,7 +236,8 @@ def test_regions_in_words():
     truth[:5, :4] = 1
     assert explorer.describe(truth == 1, truth) == "wins 20% of the pixels; nearest to object 1 (IoU 1.00)"
     assert explorer.describe(truth == 0, truth).endswith("nearest to the background (IoU 1.00)")
-    assert explorer.describe(truth == 0, None) == "wins 80% of the pixels"
+    for unknown in (None, np.full_like(truth, -1)):
+        assert explorer.describe(truth == 0, unknown) == "wins 80% of the pixels"
     assert explorer.describe(truth > 1, truth) == "wins no pixel"
 
 

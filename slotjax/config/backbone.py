@@ -7,7 +7,6 @@ from ml_collections import ConfigDict
 from slotjax.errors import UserError
 from slotjax.nn import vit_weights
 
-FIELD = "model.backbone.weights"
 LEFT_OPEN = ("heads", "mean", "spread")  # no array tells; what a config sets stands
 
 
@@ -23,7 +22,7 @@ def identify(config: ConfigDict) -> None:
     backbone = model.get("backbone") if isinstance(model, ConfigDict) else None
     if not isinstance(backbone, ConfigDict) or not isinstance(backbone.get("weights"), str) or not backbone.weights:
         return  # what is wrong with it, if anything, `validate` says
-    found = vit_weights.describe(backbone.weights, FIELD)
+    found = vit_weights.describe(backbone.weights, vit_weights.FIELD)
     found["weights"] = str(Path(found["weights"]).absolute())
     if found["patch"] != backbone.patch:
         raise UserError(
@@ -32,7 +31,7 @@ def identify(config: ConfigDict) -> None:
         )
     if backbone.sha256 not in ("", found["sha256"]):
         raise UserError(
-            f"{FIELD}={backbone.weights}: is another file than this run has begun with (SHA-256 "
+            f"{vit_weights.FIELD}={backbone.weights}: is another file than this run has begun with (SHA-256 "
             f"{found['sha256'][:12]}..., not {backbone.sha256[:12]}...); give that one, or use another --workdir"
         )
     for name, value in found.items():

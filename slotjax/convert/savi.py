@@ -83,7 +83,7 @@ def _corrector(source: Weights) -> dict:
         "initializer": _initializer(source),
         "norm_slots": _norm(source, f"{name}/LayerNorm_0"),
         "norm_inputs": _norm(source, f"{name}/LayerNorm_1"),
-        **{f"project_{x}": _flat(source.take(f"{name}/general_dense_{x}_0/kernel", 2, 3), 1) for x in "qkv"},
+        **{f"project_{x}": _flat(source.take(f"{name}/general_dense_{x}_0/kernel", 2, 3)) for x in "qkv"},
         "gru": {
             "input_kernel": jnp.concatenate(inputs, axis=1),
             "input_bias": jnp.concatenate([source.take(f"{cell}/i{gate}/bias", 1) for gate in "zrn"]),
@@ -143,6 +143,6 @@ def _mlp(source: Weights, name: str) -> dict:
     return {f"dense{i}": source.dense(f"{name}/dense_mlp_{i}") for i in range(2)}
 
 
-def _flat(kernel: Any, axis: int) -> Any:
+def _flat(kernel: Any) -> Any:
     """A kernel [d, heads, width] as [d, heads * width]."""
-    return kernel.reshape(*kernel.shape[:axis], -1)
+    return kernel.reshape(kernel.shape[0], -1)

@@ -14,7 +14,7 @@ from slotjax.data.pictures import as_input, read_rgb
 from slotjax.data.scenes import SCENES, Scene, bind
 from slotjax.drawing import slots as draw
 from slotjax.errors import UserError
-from slotjax.models import Output
+from slotjax.models import ObjectDiscovery, Output
 from slotjax.reporting.own_pictures import Options, open_trained, split
 
 SHOWN = 256  # pixels to which small pictures are enlarged
@@ -56,7 +56,7 @@ class Edit:
 
 
 class Table:
-    """A trained model to take pictures apart with.
+    """A trained model to take pictures apart with; a `UserError` for one of videos, or of features.
 
     Attributes:
       draw_scene: key -> a scene of the kind that the model was trained on; None where that was no rendered kind.
@@ -64,6 +64,8 @@ class Table:
 
     def __init__(self, workdir: Path | None, weights: str | None):
         trained = open_trained(workdir, weights)
+        if not isinstance(trained.model, ObjectDiscovery) or trained.model.sees_features:
+            raise UserError(f"{weights or workdir}: sees videos, or draws features; give a model that redraws pictures")
         self.model, self.params = trained.model, trained.params
         self.most_slots = self.model.attention.num_slots
         self.draw_scene = scenes(workdir, weights, self.model.resolution)
@@ -92,8 +94,6 @@ class Table:
         image = as_input(Image.fromarray(picture), self.model.resolution, crop=False)[None]
         numbers = {"num_slots": num_slots, "num_iterations": num_iterations}
         out = jitted_apply(self.model, self.params, image, jax.random.key(0), **numbers)
-        if not out.draws_pictures:
-            raise UserError("the model's slots draw features, not pictures: give one that redraws what it sees")
         return Seen(picture, jax.device_get(out))
 
     def rebuilt(self, seen: Seen, edit: Edit) -> np.ndarray:

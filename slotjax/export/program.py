@@ -50,12 +50,17 @@ def program(model: Model, params: Any, source: str, seed: int = 0) -> Program:
     """The program of a trained model. The slots start as `seed` draws them, once, alike for every picture.
 
     Raises:
-      UserError: the model takes something else than single pictures.
+      UserError: the model takes something else than single pictures, or its slots start from them.
     """
     picture = next(iter(model.inputs.values())).shape
     if list(model.inputs) != ["image"] or len(picture) != 3:
         takes = ", ".join(f"{name} {list(x.shape)}" for name, x in model.inputs.items())
         raise UserError(f"{source}: its model takes {takes}; only models of single pictures [h, w, 3] can be exported")
+    if model.attention.predicts_start:
+        raise UserError(
+            f"{source}: its slots start from each picture's tokens; only models whose slots are drawn or learned "
+            "(model.initializer.name=gaussian or learned) can be exported"
+        )
     start = first_slots(model, params, seed)
 
     def call(image: jax.Array | np.ndarray) -> dict[str, jax.Array]:

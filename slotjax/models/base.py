@@ -137,8 +137,9 @@ class Model(nn.Module):
 
     @property
     def decoded_dim(self) -> int:
-        """How many numbers a slot has for `decode`."""
-        return self.attention.slot_dim
+        """How many numbers a slot has for `decode`: with those of its frame, where it attends in one."""
+        frame = self.attention.own_frame()
+        return self.attention.slot_dim + (0 if frame is None else frame.size)
 
     def check(self) -> None:
         """Raises a `UserError` for parts that do not go together."""

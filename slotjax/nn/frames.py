@@ -132,6 +132,9 @@ class AttendedFrame(Frame):
         relative = self.relative(frames, jnp.asarray(corners(height, width)).reshape(-1, 2))
         return relative.reshape(*frames.shape[:-1], height, width, 2)
 
+    def extents(self, frames: jax.Array) -> jax.Array:
+        return jnp.log(frames[..., 2:4])  # of places alone there are none
+
 
 @dataclass(frozen=True)
 class TranslatedFrame(AttendedFrame):
@@ -170,9 +173,6 @@ class ScaledFrame(AttendedFrame):
     def clip(self, frames: jax.Array) -> jax.Array:
         return jnp.concatenate([jnp.clip(frames[..., :2], -1, 1), jnp.clip(frames[..., 2:4], *SCALES)], -1)
 
-    def extents(self, frames: jax.Array) -> jax.Array:
-        return jnp.log(frames[..., 2:4])
-
 
 @dataclass(frozen=True)
 class RotatedFrame(AttendedFrame):
@@ -201,9 +201,6 @@ class RotatedFrame(AttendedFrame):
 
     def clip(self, frames: jax.Array) -> jax.Array:
         return jnp.concatenate([ScaledFrame().clip(frames[..., :4]), frames[..., 4:]], -1)
-
-    def extents(self, frames: jax.Array) -> jax.Array:
-        return jnp.log(frames[..., 2:4])
 
 
 def spread(weights: jax.Array, apart: jax.Array) -> jax.Array:

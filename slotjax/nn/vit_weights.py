@@ -34,6 +34,7 @@ BLOCK = {  # a block's arrays, ours by timm's; kernels are transposed
     "mlp.fc1": "dense0",
     "mlp.fc2": "dense1",
 }
+FIELD = "model.backbone.weights"
 KNOWN = "ViT, DINO, DINOv2 and MAE's encoder are known"
 GELUS = ("gelu", None)  # what Hugging Face calls the exact one
 MAX_HEADER = 2**22  # bytes of JSON beside a file
@@ -73,11 +74,11 @@ def read(module: Any) -> dict[str, Any]:
     Raises:
       UserError: the file is gone, is not the one that the module was made for, or does not fit it.
     """
-    where, path = "model.backbone.weights", given(module.weights, "model.backbone.weights")
+    path = given(module.weights, FIELD)
     if not path.is_file():
-        raise UserError(f"{where}={path}: no such file{_sought(module)}")
+        raise UserError(f"{FIELD}={path}: no such file{_sought(module)}")
     if module.sha256 and checksum(path) != module.sha256:
-        raise UserError(f"{where}={path}: is another file than before{_sought(module)}")
+        raise UserError(f"{FIELD}={path}: is another file than before{_sought(module)}")
     return _parameters(module, path.stat().st_mtime_ns)
 
 
@@ -85,12 +86,12 @@ def read(module: Any) -> dict[str, Any]:
 def _parameters(module: Any, time: int) -> dict[str, Any]:
     """The parameters in a file that was written at this time."""
     del time
-    where, path = "model.backbone.weights", given(module.weights, "model.backbone.weights")
-    arrays, _ = open_arrays(path, where)
+    path = given(module.weights, FIELD)
+    arrays, _ = open_arrays(path, FIELD)
     params = jax.tree.map(np.asarray, _tree(arrays, module.layer or module.depth))
     images = jax.ShapeDtypeStruct((1, module.patch, module.patch, 3), jnp.float32)
     wanted = jax.eval_shape(lambda x: module.init(jax.random.key(0), x)["params"], images)
-    _check_shapes(params, wanted, f"{where}={path}")
+    _check_shapes(params, wanted, f"{FIELD}={path}")
     return params
 
 

@@ -190,7 +190,7 @@ def score_clustering(subject: Subject, conditions: Conditions) -> Figures:
 
 
 def images(config: ConfigDict) -> str:
-    return f"{config.data.eval_images} held-out {noun_of(config.model)}s of {config.data.name}"
+    return f"{config.data.eval_images or 'the'} held-out {noun_of(config.model)}s of {config.data.name}"
 
 
 def file_of(subject: Subject, conditions: Conditions) -> Path | None:

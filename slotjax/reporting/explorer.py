@@ -187,9 +187,9 @@ def describe(region: np.ndarray, truth: np.ndarray | None) -> str:
     if not share:
         return "wins no pixel"
     text = f"wins {share:.0%} of the pixels" if share >= 0.005 else "wins below 1% of the pixels"
-    if truth is None:
+    overlaps = {} if truth is None else {int(i): iou(region, truth == i) for i in np.unique(truth) if i >= 0}
+    if not overlaps:
         return text
-    overlaps = {int(i): iou(region, truth == i) for i in np.unique(truth) if i >= 0}
     best = max(overlaps, key=lambda i: overlaps[i])
     what = "the background" if best == 0 else f"object {best}"
     return f"{text}; nearest to {what} (IoU {overlaps[best]:.2f})"

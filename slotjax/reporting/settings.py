@@ -111,11 +111,9 @@ def _named(found: Sequence[Setting], names: Sequence[str]) -> list[str]:
 
 def _shared(names: Sequence[str]) -> str:
     """How all of the names begin: "wide" for "wide/seed_0" and "wide/seed_1"."""
-    return (
-        names[0]
-        if len(names) == 1
-        else os.path.commonprefix(names).rstrip("/_-. ").removesuffix("seed").rstrip("/_-. ")
-    )
+    if len(names) == 1:
+        return names[0]
+    return os.path.commonprefix(names).rstrip("/_-. ").removesuffix("seed").rstrip("/_-. ")
 
 
 def shortened(text: str) -> str:

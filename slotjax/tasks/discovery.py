@@ -66,9 +66,10 @@ def check(config: ConfigDict, example: Mapping[str, Any]) -> None:
     Else any pictures and videos will do.
     """
     where, slots = f"data.name={config.data.name!r}", config.model.num_slots
-    if missing := [name for name in build_model(config.model).learns_from if name not in example]:
+    needed = build_model(config.model).learns_from
+    if missing := [name for name in needed if name not in example]:
         raise UserError(f"{where}: has no {' and '.join(missing)}, which model.targets or model.initializer ask for")
-    most = example["boxes"].shape[-2] if "boxes" in build_model(config.model).learns_from else 0
+    most = example["boxes"].shape[-2] if "boxes" in needed else 0
     if most > slots:
         raise UserError(
             f"model.num_slots={slots}: slots start from the boxes of up to {most} objects; set model.num_slots="

@@ -85,7 +85,7 @@ class SlotMixerDecoder(nn.Module):
         return self
 
     def check(self) -> None:
-        """Raises a `UserError` for heads that do not divide the width, no MLP, too many places, or another frame."""
+        """Raises a `UserError` for heads that do not divide the width, no MLP, or too many places."""
         if self.width % self.heads:
             raise UserError(f"model.decoder.heads={self.heads}: must divide model.decoder.width={self.width}")
         if not self.hidden:
