@@ -75,8 +75,7 @@ def report(workdirs: Sequence[Path], output: Path | None = None, failed_below: f
         html, notes = comparison.build(histories, failed_below)
     write(html, output)
     animation = output.with_name("timelapse.webp")
-    animated = len(histories) == 1 and timelapse.animate(histories[0], animation)
-    if animated:
+    if len(histories) == 1 and timelapse.animate(histories[0], animation):
         print(f"wrote {animation}: how it learned, in pictures")
     tell(html, notes, output)
     return output

@@ -15,7 +15,9 @@ from PIL import Image
 from slotjax import weights
 from slotjax.config import disk
 from slotjax.data.clevr_properties import ATTRIBUTES, REAL
-from slotjax.models import build_model
+from slotjax.models import Output, build_model
+from slotjax.models.base import composed
+from slotjax.nn.decoders.base import Drawn
 from slotjax.training.checkpoint import Checkpoints
 from slotjax.training.metrics_log import read_metrics
 from slotjax.training.restore import initial_state
@@ -89,6 +91,11 @@ def images_of(model, batch: int = 2) -> jax.Array:
     """Noise of the shape that a model takes."""
     shape = (batch, *model.inputs["image"].shape)
     return jax.numpy.asarray(np.random.default_rng(0).uniform(-1, 1, shape), jax.numpy.float32)
+
+
+def compose(components: jax.Array, mask_logits: jax.Array, gates: jax.Array | None = None) -> Output:
+    """What is composed of slots that drew these pixels, [*b, k, h, w, c] and [*b, k, h, w]."""
+    return composed(Drawn(components[..., None], mask_logits[..., None, None]), gates)
 
 
 def random_sets(rng: np.random.Generator, images: int, size: int, real: float = 1.0) -> np.ndarray:

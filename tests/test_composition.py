@@ -3,8 +3,9 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from helpers import compose
 
-from slotjax.models.base import compose, composed
+from slotjax.models.base import composed
 from slotjax.nn.decoders.base import Drawn
 from slotjax.nn.layers import PatchDense, pixels
 

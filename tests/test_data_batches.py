@@ -185,7 +185,7 @@ def test_a_changed_file_is_noticed(tetrominoes):
     data = config(name="tetrominoes_tfrecords", path=str(tetrominoes), eval_images=2)
     open_stored(data, (35, 35), "train")
     tfrecord_files.write(tetrominoes, [tfrecord_files.example(tfrecord_files.scene(TETROMINOES, 9))])
-    with pytest.raises(UserError, match="was converted from another file"):
+    with pytest.raises(UserError, match="was converted from another source"):
         open_stored(data, (35, 35), "train")
 
 

@@ -215,7 +215,7 @@ def test_a_destination_in_use_is_left_alone(tmp_path):
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
     convert.convert(source, tmp_path / "out")
     other = write_scenes(tmp_path / "y.tfrecords", TETROMINOES, 2)
-    assert "converted from another file" in refusal(other, tmp_path / "out")
+    assert "converted from another source" in refusal(other, tmp_path / "out")
 
 
 def test_damage_of_the_converted_form(tmp_path):

@@ -234,9 +234,9 @@ def test_converted_videos_are_the_videos(tmp_path, capsys):
     converted(tmp_path / "v", tmp_path / "made")
     assert "already there" in capsys.readouterr().err
     folder(tmp_path / "v" / "images" / "0", frames(9))
-    with pytest.raises(UserError, match="made was converted from other videos than"):
+    with pytest.raises(UserError, match="made was converted from another source than"):
         converted(tmp_path / "v", tmp_path / "made")
-    with pytest.raises(UserError, match="holds no converted videos: choose another"):
+    with pytest.raises(UserError, match="holds no converted data: choose another"):
         converted(tmp_path / "v", tmp_path / "v")
 
 

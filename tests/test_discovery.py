@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import config_of, images_of
+from helpers import compose, config_of, images_of
 
 from slotjax import losses
 from slotjax.api import init, jitted_apply, responsibilities
@@ -12,7 +12,6 @@ from slotjax.data.scenes import sprites
 from slotjax.drawing import slots as pictures
 from slotjax.losses.reconstruction import chroma, mse
 from slotjax.models import Output, build_model
-from slotjax.models.base import compose
 from slotjax.tasks import discovery
 from slotjax.training.objective import build_objective
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import config_of, images_of, tiny
+from helpers import compose, config_of, images_of, tiny
 from ml_collections import ConfigDict
 
 import slotjax
@@ -22,7 +22,6 @@ from slotjax.drawing import slots as draw
 from slotjax.drawing.features import colours, in_pictures
 from slotjax.errors import UserError
 from slotjax.models import Output
-from slotjax.models.base import compose
 from slotjax.nn.backbones import BACKBONES
 from slotjax.reporting import scoring
 from slotjax.reporting.history import History

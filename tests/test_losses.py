@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import compose
 
 from slotjax.errors import UserError
 from slotjax.losses.masks import expected, mixture
@@ -11,7 +12,6 @@ from slotjax.losses.reconstruction import mse
 from slotjax.losses.slots import contrast, kept, start
 from slotjax.losses.structure import ssim
 from slotjax.models import Output
-from slotjax.models.base import compose
 
 
 def normal(seed: int, *shape: int) -> np.ndarray:

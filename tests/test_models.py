@@ -12,14 +12,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import ROOT, config_file, config_of, images_of
+from helpers import ROOT, compose, config_file, config_of, images_of
 from ml_collections import ConfigDict
 
 import slotjax
 from slotjax.config import disk
 from slotjax.errors import UserError
 from slotjax.models import ObjectDiscovery
-from slotjax.models.base import compose
 from slotjax.models.build import fields_of
 from slotjax.nn import cpu
 from slotjax.nn.decoders.mlp import OwnPlaceLayer

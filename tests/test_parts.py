@@ -5,7 +5,7 @@ from functools import partial
 import jax
 import numpy as np
 import pytest
-from helpers import config_of, images_of
+from helpers import compose, config_of, images_of
 from scipy.special import softmax
 
 from slotjax import clustering
@@ -13,7 +13,6 @@ from slotjax.api import decode, init, jitted_apply, responsibilities
 from slotjax.config.command_line import override
 from slotjax.errors import UserError
 from slotjax.models import build_model
-from slotjax.models.base import compose
 from slotjax.nn.decoders import TransformerDecoder
 from slotjax.nn.initializers import PredictedSlots, keys_of_examples
 from slotjax.nn.selections import DistinctSlots, GumbelSelection, StickBreaking
@@ -174,6 +173,12 @@ def test_predicted_starts_follow_the_tokens_and_train_none_of_them():
     np.testing.assert_allclose(start(tokens[:, ::-1]), start(tokens), atol=1e-5)
     assert np.abs(start(2 * tokens + 1) - start(tokens)).max() > 0.01
     assert not jax.jit(jax.grad(lambda tokens: start(tokens).sum()))(tokens).any()
+
+
+def test_heads_of_predicted_starts_divide_a_slot():
+    model = tiny_model("model.initializer.name=predicted", "model.initializer.heads=3")
+    with pytest.raises(UserError, match="model.initializer.heads=3: must divide model.slot_dim=16"):
+        init(model, jax.random.key(0), images_of(model))
 
 
 def test_a_model_tells_where_its_predicted_slots_started():

@@ -18,6 +18,17 @@ from slotjax.tasks import TASKS
 MISSING = "is missing: this is not the config of a run; restore the file, or train into another workdir"
 
 AUGMENTED = {"flip": ("coco", "voc"), "crop": ("coco", "voc", "movi")}
+# What a stage may change: nothing that parameters depend on, but for those that it leaves as they began ("shared").
+STAGED = (
+    "num_iterations",
+    "gradient",
+    "update",
+    "centered",
+    "noise",
+    "background",
+    "initializer.sigma",
+    "decoder.position",
+)
 
 
 def complete(config: ConfigDict) -> ConfigDict:
@@ -137,6 +148,7 @@ def check_points(where: str, points: Any) -> None:
 
 
 def check_weight(where: str, weight: Any) -> None:
+    """Raises a `UserError` for what weighs nothing, or multiplies nothing."""
     check(where, float, weight)
     if not 0 <= weight <= 10**6:
         raise UserError(f"{where}={weight}: must lie between 0 and 1000000")
@@ -167,19 +179,6 @@ def check_stages(config: ConfigDict) -> None:
                 known = ", ".join(f"model.{field}" for field in STAGED)
                 raise UserError(f"{where}.{name}={shown(stage[name])}: a stage can change {known}")
         build_model(staged(config, stage).model)
-
-
-# What a stage may change: nothing that parameters depend on, but for those that it leaves as they began ("shared").
-STAGED = (
-    "num_iterations",
-    "gradient",
-    "update",
-    "centered",
-    "noise",
-    "background",
-    "initializer.sigma",
-    "decoder.position",
-)
 
 
 def staged(config: ConfigDict, stage: Mapping[str, Any]) -> ConfigDict:

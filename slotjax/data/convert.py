@@ -12,7 +12,6 @@ With `--dataset videos` SOURCE is a folder of videos, or of MOVi's TFRecord file
 """
 
 import itertools
-import os
 import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -23,11 +22,11 @@ import numpy as np
 from slotjax import cli
 from slotjax.data import array_records, convert_videos, schemas, tf_example, tfrecords
 from slotjax.data.converted import FORMAT, INDEX, Converted
+from slotjax.data.destination import fill
 from slotjax.errors import UserError
 from slotjax.system import derived
 from slotjax.system.checksum import masked_crc32c
 from slotjax.system.console import number, progress, say
-from slotjax.system.locks import locked
 from slotjax.system.paths import given
 from slotjax.system.writing import write_json
 
@@ -45,25 +44,14 @@ def convert(source: str | Path, destination: str | Path, dataset: str | None = N
       UserError: the source is missing, truncated, damaged or of another schema; the destination holds something else.
     """
     files = tfrecords.find(given(source, "source"), "source")
-    destination = given(destination, "destination").resolve()
-    with locked(destination):
-        if os.path.isfile(destination / INDEX):
-            if Converted(destination).source != fingerprint(files):
-                raise UserError(
-                    f"{destination} was converted from another file than {source}: delete it or choose another"
-                )
-            say(f"{destination} is already there, converted from this file.")
-            return destination
-        if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
-            raise UserError(f"{destination} exists and is no converted data set: choose another destination")
-        work = destination.with_name(destination.name + ".partial")
-        try:
-            work.mkdir(exist_ok=True)
-            _convert_shards(files, work, dataset)
-            work.replace(destination)
-        except OSError as error:
-            raise UserError(f"{work} cannot be written ({error.strerror}): make room there and start again") from None
-    return destination
+    folder = given(destination, "destination").resolve()
+    return fill(
+        folder,
+        INDEX,
+        same=lambda: Converted(folder).source == fingerprint(files),
+        write=lambda work: _convert_shards(files, work, dataset),
+        source=source,
+    )
 
 
 def fingerprint(files: Sequence[Path]) -> dict:

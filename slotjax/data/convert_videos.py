@@ -7,7 +7,6 @@ the split `validation`. A conversion that was stopped goes on with the first unf
 
 import io
 import math
-import os
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from slotjax.data import array_records, pictures, records, tfrecords
+from slotjax.data.destination import fill
 from slotjax.data.stored.base import DEFAULT_EVAL_IMAGES
 from slotjax.data.stored.videos import Checked, check, stamp
 from slotjax.data.tf_example import lists
@@ -23,7 +23,6 @@ from slotjax.data.videos import find
 from slotjax.errors import UserError
 from slotjax.system import derived
 from slotjax.system.console import number, progress, say
-from slotjax.system.locks import locked
 from slotjax.system.paths import given
 from slotjax.system.writing import write_json
 
@@ -41,29 +40,16 @@ def convert(source: str | Path, destination: str | Path) -> Path:
     Raises:
       UserError: there are no videos, or some are damaged; the destination holds something else.
     """
-    source, destination = given(source, "source"), given(destination, "destination").resolve()
-    files, identity = _plan(source)
-    with locked(destination):
-        if os.path.isfile(destination / SOURCE):
-            if derived.read(destination / SOURCE) != identity:
-                raise UserError(
-                    f"{destination} was converted from other videos than {source}: delete it or choose another"
-                )
-            say(f"{destination} is already there, converted from these videos.")
-            return destination
-        if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
-            raise UserError(f"{destination} exists and holds no converted videos: choose another destination")
-        work = destination.with_name(destination.name + ".partial")
-        try:
-            work.mkdir(exist_ok=True)
-            if os.path.isfile(work / SOURCE) and derived.read(work / SOURCE) != identity:
-                raise UserError(f"{work} holds the unfinished conversion of other videos: delete it")
-            write_json(work / SOURCE, identity, indent=None)
-            _write(files, work, source)
-            work.replace(destination)
-        except OSError as error:
-            raise UserError(f"{work} cannot be written ({error.strerror}): make room there and start again") from None
-    return destination
+    origin, folder = given(source, "source"), given(destination, "destination").resolve()
+    files, identity = _plan(origin)
+
+    def write(work: Path) -> None:
+        if (work / SOURCE).is_file() and derived.read(work / SOURCE) != identity:
+            raise UserError(f"{work} holds the unfinished conversion of other videos: delete it")
+        write_json(work / SOURCE, identity, indent=None)
+        _write(files, work, origin)
+
+    return fill(folder, SOURCE, lambda: derived.read(folder / SOURCE) == identity, write, origin)
 
 
 def _plan(source: Path) -> tuple[Files, dict]:

@@ -179,29 +179,32 @@ def _fields(buffer: bytes, start: int, end: int) -> Iterator[tuple[int, int, int
 
 def example(features: dict[str, np.ndarray]) -> bytes:
     """A serialized `tf.train.Example`: uint8 arrays as lists of one-byte strings, float32 arrays as packed lists."""
-    entries = b""
-    for name, values in features.items():
-        if values.dtype == np.uint8:
-            strings = np.empty((values.size, 3), np.uint8)
-            strings[:] = (0x0A, 1, 0)  # field 1, a string of one byte
-            strings[:, 2] = values.ravel()
-            feature = _field(1, strings.tobytes())
-        else:
-            feature = _field(2, _field(1, values.astype("<f4").tobytes()))
-        entries += _field(1, _field(1, name.encode()) + _field(2, feature))
-    return _field(1, entries)
+
+    def written(values: np.ndarray) -> bytes:
+        if values.dtype != np.uint8:
+            return _field(2, _field(1, values.astype("<f4").tobytes()))
+        strings = np.empty((values.size, 3), np.uint8)
+        strings[:] = (0x0A, 1, 0)  # field 1, a string of one byte
+        strings[:, 2] = values.ravel()
+        return _field(1, strings.tobytes())
+
+    return _example({name: written(values) for name, values in features.items()})
 
 
 def lists(features: Mapping[str, list[bytes] | np.ndarray]) -> bytes:
     """A serialized `tf.train.Example` of lists of strings and of whole numbers, which `Features` reads."""
-    entries = b""
-    for name, values in features.items():
+
+    def written(values: list[bytes] | np.ndarray) -> bytes:
         if isinstance(values, list):
-            feature = _field(1, b"".join(_field(1, value) for value in values))
-        else:
-            feature = _field(3, _field(1, b"".join(_written_varint(int(value)) for value in values)))
-        entries += _field(1, _field(1, name.encode()) + _field(2, feature))
-    return _field(1, entries)
+            return _field(1, b"".join(_field(1, value) for value in values))
+        return _field(3, _field(1, b"".join(_written_varint(int(value)) for value in values)))
+
+    return _example({name: written(values) for name, values in features.items()})
+
+
+def _example(features: Mapping[str, bytes]) -> bytes:
+    entries = (_field(1, _field(1, name.encode()) + _field(2, feature)) for name, feature in features.items())
+    return _field(1, b"".join(entries))
 
 
 def _field(number: int, payload: bytes) -> bytes:

@@ -202,23 +202,6 @@ class Model(nn.Module):
         return out
 
 
-def pictures(resolution: tuple[int, int]) -> dict[str, jax.ShapeDtypeStruct]:
-    """The `inputs` of a model of RGB pictures."""
-    return {"image": jax.ShapeDtypeStruct((*resolution, 3), jnp.float32)}
-
-
-def compose(components: jax.Array, mask_logits: jax.Array, gates: jax.Array | None = None) -> Output:
-    """Masks as a softmax over slots, and the picture they compose (Locatello et al., 2020, sec. 3.1); float32.
-
-    Args:
-      components: [*b, k, h, w, c].
-      mask_logits: [*b, k, h, w].
-      gates: [*b, k] of 0 and 1, at least one of them 1: masks are shared among the slots that have a 1 (AdaSlot,
-        Fan et al., 2024), and gates are differentiated as if masks were multiplied with them. None: all have.
-    """
-    return composed(Drawn(components[..., None], mask_logits[..., None, None]), gates)
-
-
 def mixed(hidden: Hidden, mask_logits: jax.Array) -> jax.Array:
     """What masks compose of slots' features, and the last layer makes of that: float32 [*b, h, w, c].
 
@@ -230,7 +213,13 @@ def mixed(hidden: Hidden, mask_logits: jax.Array) -> jax.Array:
 
 
 def composed(drawn: Drawn, gates: jax.Array | None = None) -> Output:
-    """`compose` of what a decoder drew."""
+    """Masks as a softmax over slots, and the picture they compose (Locatello et al., 2020, sec. 3.1); float32.
+
+    Args:
+      drawn: what a decoder drew.
+      gates: [*b, k] of 0 and 1, at least one of them 1: masks are shared among the slots that have a 1 (AdaSlot,
+        Fan et al., 2024), and gates are differentiated as if masks were multiplied with them. None: all have.
+    """
     components, mask_logits = (spread(x.astype(jnp.float32), -4) for x in (drawn.components, drawn.mask_logits))
     masks = jax.nn.softmax(mask_logits, axis=-5)
     if gates is not None:

@@ -3,8 +3,9 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
-from slotjax.models.base import Model, Output, pictures
+from slotjax.models.base import Model, Output
 from slotjax.nn.encoders import Encoder
 from slotjax.nn.heads import Head
 
@@ -22,7 +23,7 @@ class SetPrediction(Model):
 
     @property
     def inputs(self) -> dict[str, jax.ShapeDtypeStruct]:
-        return pictures(self.resolution)
+        return {"image": jax.ShapeDtypeStruct((*self.resolution, 3), jnp.float32)}
 
     def encode(self, images: jax.Array) -> jax.Array:
         """images [b, h, w, 3] -> tokens [b, n, d]."""

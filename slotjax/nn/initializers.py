@@ -102,7 +102,9 @@ class PredictedSlots(nn.Module):
 
     @nn.compact
     def __call__(self, keys: jax.Array, num_slots: int, tokens: jax.Array) -> jax.Array:
-        """keys [b] and tokens [b, n, c] -> slots [b, num_slots, d]."""
+        """keys [b] and tokens [b, n, c] -> slots [b, num_slots, d]; a `UserError` for heads that do not divide d."""
+        if self.slot_dim % self.heads:
+            raise UserError(f"model.initializer.heads={self.heads}: must divide model.slot_dim={self.slot_dim}")
         drawn = GaussianSlots(self.slot_dim, self.num_slots, name="gaussian")(keys, num_slots)
         seen = nn.Dense(self.slot_dim, name="dense")(jax.lax.stop_gradient(tokens).astype(jnp.float32))
         looked = nn.MultiHeadDotProductAttention(self.heads, qkv_features=self.slot_dim, name="attention")(drawn, seen)

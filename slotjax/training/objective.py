@@ -24,10 +24,7 @@ def build_objective(model: Model, weights: Mapping[str, Weight], teacher: Teache
     """
 
     def objective(params: Any, batch: Batch, keys: jax.Array, step: jax.Array) -> tuple[jax.Array, dict]:
-        batch = {
-            **batch,
-            **{name: spread(batch[name], -3) for name in model.inputs},
-        }  # its rows
+        batch = {**batch, **{name: spread(batch[name], -3) for name in model.inputs}}  # its rows
         out = answer(model, params, batch, keys)
         if teacher:
             seen = batch[next(iter(model.inputs))]
