@@ -1,5 +1,7 @@
 """The fast convolutions, transposed convolutions and their gradients against XLA's own, and against definitions."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -48,8 +50,7 @@ def test_transposed_equals_laxs_in_value_and_gradient(size, stride):
     assert_close(both(conv_transpose, inputs, kernel, stride), theirs)
 
 
-@pytest.mark.parametrize("stride", [1, 2, 3])
-@pytest.mark.parametrize("size", [1, 2, 3, 5])
+@pytest.mark.parametrize(("size", "stride"), [*itertools.product((1, 2, 3, 5), (1, 2, 3)), (8, 4)])
 @pytest.mark.parametrize("channels", [3, 6])
 def test_convolution_equals_laxs_in_value_and_gradient(channels, size, stride):
     inputs, kernel = draw(size, shape=(2, 9, 8, channels))
