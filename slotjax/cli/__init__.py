@@ -17,15 +17,22 @@ from slotjax.errors import EXIT_STOPPED, RunFailed, RunStopped, UserError, neare
 from slotjax.system import writing
 from slotjax.system.compilation import keep_compiled_programs
 from slotjax.system.console import CONSOLE
+from slotjax.system.pages import ask_for_large_pages
 from slotjax.system.paths import given
 
 EXIT_USER_ERROR, EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 2, 130, 141
 
 
-def run(main: Callable[[], int | None]) -> None:
+def run(main: Callable[[], int | None], *, large_pages: bool = False) -> None:
     """Runs `main` and exits: with its code, with one line and 2 for a `UserError` or 1 for a `RunFailed`, with 75 for a
     run that was asked to stop and saved (`RunStopped`), with 130 when interrupted elsewhere, and with 141, as a shell
-    has it, when nobody reads what it prints any more."""
+    has it, when nobody reads what it prints any more.
+
+    Args:
+      large_pages: whether it computes for long enough to begin anew for them (`slotjax.system.pages`).
+    """
+    if large_pages:
+        ask_for_large_pages()
     heed_interrupts()
     try:
         set_streams()
