@@ -232,4 +232,4 @@ def draw(results: dict[str, dict[str, dict[int, float]]], path: Path) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, large_pages=True)  # as training does

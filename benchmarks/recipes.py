@@ -186,4 +186,4 @@ def put(path: Path, text: str) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, large_pages=True)  # as training does
