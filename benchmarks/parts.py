@@ -78,6 +78,7 @@ SCENES = {
         "configs/quick.py",
         (
             "train.num_steps=4500",
+            "train.eval_every=4500",
             "train.losses.entropy=((1500,0.0),(1501,0.1))",
             "train.losses.expected=((3500,0.0),(3501,0.25))",
         ),
@@ -162,6 +163,11 @@ ROWS: dict[str, Row] = {
     ),
     "distinct": row(
         "model.num_slots=11 model.selection=distinct", "of slots that are alike one is drawn (after MetaSlot)"
+    ),
+    "needed": row(
+        "model.num_slots=11 model.selection=needed"
+        " train.stages=({'until':1500,'model.selection':'all'},)",
+        "slots without which the others draw the same are not drawn, once objects have parted",
     ),
 }
 MERGED = ("slots_11",)  # rows that are scored a second time, with slots that overlap made one

@@ -202,7 +202,7 @@ def _responsibilities(out: Output, images: jax.Array, sigma: float | jax.Array) 
     if not out.draws_pictures:
         return jax.nn.softmax(_resized_maps(evidence(out, sigma), size), axis=-3)
     log_masks = _resized_maps(_log_masks(out), size)
-    errors = ((images[..., None, :, :, :] - _resized(out.need("components")[0], size)) ** 2).sum(-1)
+    errors = ((_resized(out.need("components")[0], size) - images[..., None, :, :, :]) ** 2).sum(-1)
     return jax.nn.softmax(log_masks - errors / (2 * sigma**2), axis=-3)
 
 

@@ -15,6 +15,7 @@ from slotjax.errors import UserError
 from slotjax.models import build_model
 from slotjax.nn.decoders import TransformerDecoder
 from slotjax.nn.initializers import PredictedSlots, keys_of_examples
+from slotjax.nn.needed import needed
 from slotjax.nn.selections import DistinctSlots, GumbelSelection, StickBreaking
 from slotjax.nn.unet import UNetEncoder
 
@@ -56,14 +57,14 @@ def test_gates_are_differentiated_as_factors_of_masks():
 
 def chosen(selection, params, slots, key=None):
     """What a selection keeps, as NumPy arrays."""
-    return jax.device_get(jax.jit(lambda slots, key: selection.apply({"params": params}, slots, key))(slots, key))
+    return jax.device_get(jax.jit(lambda slots, key: selection.apply({"params": params}, slots, key, None))(slots, key))
 
 
 @pytest.fixture(scope="module")
 def gumbel():
     """Slots, and parameters by which they are kept with every probability, on average every other one."""
     slots = normal(0, 400, 5, 8)
-    params = jax.jit(lambda: GumbelSelection().init(jax.random.key(0), slots, None)["params"])()
+    params = jax.jit(lambda: GumbelSelection().init(jax.random.key(0), slots, None, None)["params"])()
     params["dense1"]["bias"] = np.zeros(1, np.float32)
     return params, slots
 
@@ -90,7 +91,7 @@ def test_a_gate_has_the_gradient_of_its_sigmoid(gumbel):
 
     @partial(jax.jit, static_argnums=1)
     def slope(params, i):
-        return jax.grad(lambda p: (GumbelSelection().apply({"params": p}, slots, None)[i] * slots[..., 0]).sum())(
+        return jax.grad(lambda p: (GumbelSelection().apply({"params": p}, slots, None, None)[i] * slots[..., 0]).sum())(
             params
         )
 
@@ -111,7 +112,42 @@ def test_behind_a_broken_stick_no_slot_is_drawn(gumbel):
 def test_of_slots_that_are_alike_the_first_is_drawn():
     slots = normal(0, 1, 4, 16)
     slots[:, 2] = 3 * slots[:, 0] + 0.01 * slots[:, 1]
-    np.testing.assert_array_equal(jax.jit(DistinctSlots())(slots, None).gates, [[1, 1, 0, 1]])
+    np.testing.assert_array_equal(jax.jit(DistinctSlots())(slots, None, None).gates, [[1, 1, 0, 1]])
+
+
+def eliminated(components: np.ndarray, logits: np.ndarray, least_change: float) -> list[int]:
+    """The slots that one picture needs: slots are taken out one by one, and the rest composed anew."""
+
+    def change(slots: list[int]) -> float:
+        masks = softmax(logits[slots], 0)[..., None]
+        return float((((masks * components[slots]).sum(0) - whole) ** 2).mean())
+
+    kept = list(range(len(logits)))
+    whole = (softmax(logits, 0)[..., None] * components).sum(0)
+    while len(kept) > 1:
+        least, slot = min((change([other for other in kept if other != slot]), slot) for slot in kept)
+        if least >= least_change:
+            break
+        kept.remove(slot)
+    return kept
+
+
+def test_slots_without_which_the_picture_would_be_the_same_are_left_out():
+    components, logits = normal(0, 6, 5, 4, 4, 3), 8 * normal(1, 6, 5, 4, 4)
+    components[:, 3] = components[:, 1] + 0.01 * components[:, 2]
+    drawn, shown = components[..., None], logits[..., None, None]
+    counts = set()
+    for least_change in (1e-3, 0.1, 0.5):
+        kept = np.asarray(jax.jit(needed)(drawn, shown, least_change))
+        counts |= set(kept.sum(1))
+        for one, *picture in zip(kept, components, logits, strict=True):
+            np.testing.assert_array_equal(np.flatnonzero(one), eliminated(*picture, least_change))
+    assert len(counts) > 2
+
+
+def test_of_slots_that_draw_the_same_one_is_needed():
+    components, logits = np.repeat(normal(0, 1, 1, 4, 4, 3), 5, 1), normal(1, 1, 5, 4, 4)
+    assert jax.jit(needed)(components[..., None], logits[..., None, None]).sum() == 1
 
 
 @pytest.fixture(scope="module")
@@ -200,5 +236,6 @@ def test_slots_that_share_every_pixel_are_merged_and_others_are_not():
         assert found[2] == found[3] and len(set(found)) == 3
     np.testing.assert_array_equal(clustering.merge(shares, 1e-9)[:, 2], clustering.merge(shares, 1e-9)[:, 3])
     np.testing.assert_array_equal(clustering.merge(shares[:, :1]), [[0], [0]])
-    nothing = np.concatenate([shares, np.zeros((2, 1, 6, 6))], 1)
-    assert clustering.merge(nothing).shape == (2, 5)
+    nothing = np.concatenate([shares, np.zeros((2, 2, 6, 6))], 1)  # and two slots without a pixel
+    for found in clustering.merge(nothing):
+        assert found[2] == found[3] and len(set(found[:4])) == 3

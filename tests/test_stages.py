@@ -8,9 +8,10 @@ import pytest
 from helpers import figures, images_of, tiny
 
 import slotjax
+from slotjax.errors import UserError
 from slotjax.models import build_model
 from slotjax.training.loop import train
-from slotjax.training.run import open_stages
+from slotjax.training.run import open_run, open_stages
 
 
 @pytest.mark.slow
@@ -46,3 +47,10 @@ def test_a_stage_may_leave_parameters_as_they_began():
     first, then = (float(optax.tree.norm(of["decoder"]["position"]["own"])) for of in gradients)
     assert first == 0 < then
     assert all(float(optax.tree.norm(of["decoder"]["position"]["kernel"])) > 0 for of in gradients)
+
+
+def test_a_stage_that_needs_further_parameters_is_refused(tmp_path):
+    config = tiny("quick")
+    config.train.stages = ({"until": 2, "model.selection": "gumbel"},)
+    with pytest.raises(UserError, match="train.stages: the config's own model lacks .*selection"):
+        open_run(config, tmp_path)

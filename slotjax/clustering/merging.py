@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 MOST_APART = 0.5  # by default, from 0, the same share of every pixel, to 1, no pixel in common
+FAINTEST = 1e-100  # so that a slot without a pixel has a direction too, whose length does not vanish
 
 
 def merge(shares: Any, most_apart: float = MOST_APART) -> np.ndarray:
@@ -25,7 +26,7 @@ def merge(shares: Any, most_apart: float = MOST_APART) -> np.ndarray:
 
     shares = np.asarray(shares, np.float64)
     flat = shares.reshape(*shares.shape[:2], -1)
-    flat = np.maximum(flat, np.finfo(np.float64).tiny)  # a slot without a pixel has a direction too
+    flat = np.maximum(flat, FAINTEST)
     if flat.shape[1] == 1:
         return np.zeros(flat.shape[:2], np.int64)
     groups = [fcluster(linkage(one, "average", "cosine"), most_apart, "distance") - 1 for one in flat]

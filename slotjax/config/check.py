@@ -18,7 +18,7 @@ from slotjax.tasks import TASKS
 MISSING = "is missing: this is not the config of a run; restore the file, or train into another workdir"
 
 AUGMENTED = {"flip": ("coco", "voc"), "crop": ("coco", "voc", "movi")}
-# What a stage may change: nothing that parameters depend on, but for those that it leaves as they began ("shared").
+# What a stage may change: nothing that brings parameters which the run's own model has not.
 STAGED = (
     "num_iterations",
     "gradient",
@@ -28,6 +28,7 @@ STAGED = (
     "background",
     "initializer.sigma",
     "decoder.position",
+    "selection",
 )
 
 

@@ -92,8 +92,8 @@ class ObjectDiscovery(Model):
 
     def decode(self, slots: jax.Array, target: jax.Array | None = None, key: jax.Array | None = None) -> Output:
         """slots [*b, k, d], as `Output` has them -> components, masks and reconstruction; see `Decoder`."""
-        drawn, kept = self.decoder.draw(slots, target, key, self.remat), self.selection(slots, key)
-        drawn = with_head_start(drawn, self.background)
+        drawn = with_head_start(self.decoder.draw(slots, target, key, self.remat), self.background)
+        kept = self.selection(slots, key, drawn)
         return dataclasses.replace(composed(drawn, kept.gates), kept=kept.probabilities)
 
     def start(self, slots: jax.Array) -> jax.Array:

@@ -6,7 +6,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from slotjax.nn.decoders.base import Drawn
 from slotjax.nn.initializers import keys_of_examples
+from slotjax.nn.needed import needed
 
 STREAM = 3  # of an example's key: selections are drawn apart from slots
 FIRST_BIAS = 2.0  # at first nearly all slots are drawn: with half of them nothing would be learned for long
@@ -23,8 +25,8 @@ class Kept(NamedTuple):
 class Selection(Protocol):
     """A linen module that needs no numbers; one more is a class here and a line in `SELECTIONS`."""
 
-    def __call__(self, slots: jax.Array, key: jax.Array | None) -> Kept:
-        """slots [b, k, d] and one key, or one for each example, where something is drawn at random."""
+    def __call__(self, slots: jax.Array, key: jax.Array | None, drawn: Drawn) -> Kept:
+        """slots [b, k, d], what they drew, and one key, or one for each example, where something is random."""
         ...
 
     def in_training(self) -> Any:
@@ -35,8 +37,8 @@ class Selection(Protocol):
 class AllSlots(nn.Module):
     """Every slot is drawn (the method)."""
 
-    def __call__(self, slots: jax.Array, key: jax.Array | None) -> Kept:
-        del slots, key
+    def __call__(self, slots: jax.Array, key: jax.Array | None, drawn: Drawn) -> Kept:
+        del slots, key, drawn
         return Kept()
 
     def in_training(self) -> "AllSlots":
@@ -58,8 +60,9 @@ class GumbelSelection(nn.Module):
     training: bool = False
 
     @nn.compact
-    def __call__(self, slots: jax.Array, key: jax.Array | None) -> Kept:
+    def __call__(self, slots: jax.Array, key: jax.Array | None, drawn: Drawn) -> Kept:
         """See `Selection`."""
+        del drawn
         bias = nn.initializers.constant(FIRST_BIAS)
         hidden = nn.relu(nn.Dense(slots.shape[-1], name="dense0")(nn.LayerNorm(name="norm")(slots)))
         logits = nn.Dense(1, bias_init=bias, name="dense1")(hidden)[..., 0]
@@ -101,9 +104,9 @@ class DistinctSlots(nn.Module):
     and slots are the same if the cosine of their angle is above 0.9.
     """
 
-    def __call__(self, slots: jax.Array, key: jax.Array | None) -> Kept:
+    def __call__(self, slots: jax.Array, key: jax.Array | None, drawn: Drawn) -> Kept:
         """See `Selection`."""
-        del key
+        del key, drawn
         directions = slots * jax.lax.rsqrt((slots**2).sum(-1, keepdims=True) + 1e-12)
         alike = jnp.einsum("bkd,bjd->bkj", directions, directions) > ALIKE
         gates = 1 - jnp.tril(alike, -1).any(-1).astype(jnp.float32)
@@ -114,9 +117,27 @@ class DistinctSlots(nn.Module):
         return self
 
 
+class NeededSlots(nn.Module):
+    """Slots without which the others would draw the same picture are not drawn.
+
+    A slot to spare that has part of a large object leaves it to the slot that has the rest; see `slotjax.nn.needed`.
+    """
+
+    def __call__(self, slots: jax.Array, key: jax.Array | None, drawn: Drawn) -> Kept:
+        """See `Selection`."""
+        del slots, key
+        gates = needed(*jax.lax.stop_gradient((drawn.components, drawn.mask_logits))).astype(jnp.float32)
+        return Kept(gates, gates)
+
+    def in_training(self) -> "NeededSlots":
+        """It is the same always."""
+        return self
+
+
 SELECTIONS: dict[str, Any] = {
     "all": AllSlots,
     "gumbel": GumbelSelection,
     "stick_breaking": StickBreaking,
     "distinct": DistinctSlots,
+    "needed": NeededSlots,
 }

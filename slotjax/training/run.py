@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from flax.errors import ScopeParamNotFoundError, ScopeParamShapeError
 from ml_collections import ConfigDict
 
 from slotjax.config import disk
 from slotjax.config.backbone import identify
 from slotjax.config.check import staged, validate
-from slotjax.errors import UserError
+from slotjax.errors import UserError, first_line
 from slotjax.models import Model
 from slotjax.models.build import noun_of
 from slotjax.system.console import readable
@@ -123,7 +124,11 @@ def fit(
 ) -> tuple[int, str]:
     """In how many micro-batches the step fits, and what to say of memory."""
     example = {name: feed.lesson[name] for name in feed.fields}
-    image_bytes = max(memory.bytes_per_image(objective, params, example) for objective in objectives) // parallel.model
+    try:
+        image_bytes = max(memory.bytes_per_image(objective, params, example) for objective in objectives)
+    except (ScopeParamNotFoundError, ScopeParamShapeError) as error:
+        raise UserError(f"train.stages: the config's own model lacks what a stage needs: {first_line(error)}") from None
+    image_bytes //= parallel.model
     free = memory.free_bytes(parallel.own_devices[0])
     parts = memory.choose_micro_batches(config.train.micro_batches, parallel.per_share, image_bytes, free)
     parts = int(processes.everyones(parts).max())
