@@ -165,8 +165,7 @@ ROWS: dict[str, Row] = {
         "model.num_slots=11 model.selection=distinct", "of slots that are alike one is drawn (after MetaSlot)"
     ),
     "needed": row(
-        "model.num_slots=11 model.selection=needed"
-        " train.stages=({'until':1500,'model.selection':'all'},)",
+        "model.num_slots=11 model.selection=needed train.stages=({'until':1500,'model.selection':'all'},)",
         "slots without which the others draw the same are not drawn, once objects have parted",
     ),
 }
