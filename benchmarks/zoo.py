@@ -71,6 +71,8 @@ def row(name: str) -> str:
     paper = RUNS[name].paper.get("fg_ari") if name in RUNS else None
     of_paper = f"{paper[0]:.3f}" if paper else ""
     size = "{}x{}, {}".format(*model["resolution"], model["num_slots"])
+    if frames := fields["data"].get("eval_frames"):
+        size = f"{frames} frames of {size}"
     return f"| {fields['data']['name']} | `{name}` | {size} | {kinds[0]} | {kinds[1]} | {of_paper} |"
 
 

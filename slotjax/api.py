@@ -73,7 +73,7 @@ def apply(
         frame before its first: `out.slots[:, -1]` goes on where another call ended.
       cues: videos: what is known of the first frame, where the model starts its slots from that: {"boxes": [b, m, 4]}
         (ymin, xmin, ymax, xmax in 0..1; rows of -1 are no object) or {"centers": [b, m, 2]}. {"slots": [b, k, d]} are
-        the slots themselves, with which the first frame's attention begins.
+        the slots themselves, any number, with which the first frame's attention begins.
       return_history: pictures: also return the slots and the attention of every iteration.
 
     Returns:
@@ -99,8 +99,9 @@ def apply(
     if initial_slots is not None:
         initial_slots = arguments.array("initial_slots", initial_slots)
         _check_slots(initial_slots, images.shape[:1], model.attention.slot_dim, model.decoded_dim)
-        if num_slots not in (None, initial_slots.shape[1]):
-            raise UserError(f"num_slots={num_slots}: initial_slots holds {initial_slots.shape[1]}; leave num_slots out")
+    for name, start in (("initial_slots", initial_slots), ("cues['slots']", (cues or {}).get("slots"))):
+        if start is not None and num_slots not in (None, start.shape[1]):
+            raise UserError(f"num_slots={num_slots}: {name} holds {start.shape[1]}; leave num_slots out")
     options = {"num_slots": num_slots, "num_iterations": num_iterations, "return_history": return_history}
     if cues is not None:
         options["cues"] = cues

@@ -12,7 +12,9 @@ from helpers import images_of, tiny
 
 import slotjax
 from slotjax import weights
+from slotjax.demo import scene
 from slotjax.errors import UserError
+from slotjax.reporting import card
 
 
 def file(header: object, body: bytes = b"", length: int | None = None) -> bytes:
@@ -92,6 +94,36 @@ def test_weights_that_are_not_their_models(tmp_path, trained):
         slotjax.load(path)
     with pytest.raises(UserError, match="is an array and a branch"):
         weights.unflatten({"a": 1, "a/b": 2})
+
+
+OF_THEMSELVES = [
+    (lambda fields: fields.update(data=3), "its config is none .data=3: must be fields"),
+    (lambda fields: fields.update(data={"name": "sprite"}), "data.name='sprite': choose one of"),
+    (lambda fields: fields.update(seed=None), "seed=None: must be a whole number"),
+    (lambda fields: fields["train"].update(num_steps="many"), "train.num_steps='many': must be a whole number"),
+    (lambda fields: fields.update(evaluation=[1]), r"evaluation=\[1\]: must be fields"),
+    (lambda fields: fields.update(evaluation={"ari": "good"}), "evaluation.ari='good': must be a number; write it"),
+    (lambda fields: fields.update(evaluation={"ari": 0.5}), "evaluation.num_images=None: must be a whole number"),
+]
+
+
+def test_what_weights_say_of_themselves_is_checked(tmp_path, trained, monkeypatch):
+    """By the card; the demo asks only which scenes they are of."""
+    config, params = trained
+    path = tmp_path / "x.safetensors"
+    monkeypatch.setattr(weights, "load", lambda path: (slotjax.build_model(config.model), params))  # as it is tested
+    for change, message in OF_THEMSELVES:
+        fields = json.loads(config.to_json())
+        change(fields)
+        weights.save(path, fields, params)
+        with pytest.raises(UserError, match=f"x.safetensors: .*{message}") as error:
+            card.card(str(path))
+        assert "\n" not in str(error.value)
+        if "evaluation" not in fields:
+            with pytest.raises(UserError, match=message):
+                scene.scenes(None, str(path), (32, 32))
+    weights.save(path, {"model": config.model.to_dict(), "data": {"name": "sprites"}}, params)
+    assert "`sprites`: rendered scenes." in card.card(str(path)) and scene.scenes(None, str(path), (32, 32))
 
 
 def test_other_errors_are_not_told_as_damage(tmp_path, trained, monkeypatch):

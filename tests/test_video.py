@@ -86,6 +86,14 @@ def test_slots_that_start_in_another_order_stay_in_it(plain):
     close(other.slots, one.slots[:, :, order])
 
 
+def test_slots_to_start_from_may_be_of_another_number(plain):
+    def masks(start):
+        return slotjax.apply(*plain, VIDEO, cues={"slots": start}).masks
+
+    for count in (1, SLOTS - 1, SLOTS + 1):
+        assert jax.eval_shape(masks, jnp.zeros((2, count, DIM))).shape == (2, FRAMES, count, SIDE, SIDE)
+
+
 def test_a_still_video_goes_through_the_iterations_of_a_picture():
     """With a predictor that does nothing each frame of it is one iteration more."""
     model, params = built(predictor={"name": "identity"}, first_iterations=0)
@@ -188,6 +196,7 @@ def test_slots_start_from_centers():
         ({"cues": {"boxes": BOXES[..., ::-1]}}, "a box ends before it begins; the order is ymin, xmin, ymax, xmax"),
         ({"cues": {"boxes": [["a"]]}}, r"cues\['boxes'\] of dtype"),
         ({"cues": {"slots": jnp.zeros((2, 3, 5))}}, r"cues\['slots'\] of shape \(2, 3, 5\): expected \[2, k, 8\]"),
+        ({"cues": {"slots": jnp.zeros((2, 3, 8))}, "num_slots": 4}, r"num_slots=4: cues\['slots'\] holds 3; leave"),
         ({"cues": {"boxes": BOXES}, "initial_slots": jnp.zeros((2, 3, 8))}, "cues: the slots start from initial_slots"),
     ],
 )

@@ -12,7 +12,10 @@ from slotjax.errors import UserError, nearest
 from slotjax.nn.fields import choose
 from slotjax.system import packaged
 
-UNMEASURED = "What says nothing of time was not measured; the papers' own sizes take a GPU, for hours or days."
+BELOW = (
+    "Times are without evaluations, on cores with nothing else to do. What says nothing of time was not measured; the "
+    "papers' own sizes take a GPU, for hours or days."
+)
 _VARIANT = re.compile(r"^    (\w+)  +(\S.*)$", re.MULTILINE)
 
 
@@ -63,7 +66,7 @@ def listing() -> str:
         lines += [f"{name}: {summary.rstrip('.')}{cost(name)}"]
         several = {x.partition(":")[2]: "of these" for x in packaged.costs() if x.startswith(f"{name}:") and "," in x}
         lines += [f"    :{x:<18} {line}{cost(f'{name}:{x}')}" for x, line in (variants | several).items()]
-    return "\n".join([*lines, "", UNMEASURED])
+    return "\n".join([*lines, "", BELOW])
 
 
 def cost(name: str) -> str:

@@ -120,13 +120,13 @@ def edited(seen: Seen, edit: Edit, frame_size: int) -> np.ndarray:
 def scenes(workdir: Path | None, weights: str | None, resolution: tuple[int, int]) -> Callable[[Any], Scene] | None:
     """What draws the scenes that a run or a file of weights says it was trained on; None if it was on other data."""
     from slotjax.config import disk
-    from slotjax.weights import find, read
+    from slotjax.reporting.evaluation import recorded
+    from slotjax.weights import find
 
-    fields = disk.load_valid(workdir / "config.json").to_dict() if workdir else read(find(str(weights)))[0]
-    data = fields.get("data", {})
-    if data.get("name") not in SCENES:
+    config = disk.load_valid(workdir / "config.json") if workdir else recorded(find(str(weights)))
+    if config is None or config.data.name not in SCENES:
         return None
-    return jax.jit(bind(data["name"], data["options"], resolution))
+    return jax.jit(bind(config.data.name, config.data.options.to_dict(), resolution))
 
 
 def segments(seen: Seen, sigma: float) -> np.ndarray:

@@ -90,15 +90,26 @@ def open_subject(workdir: Path | None, weights: str | None) -> Subject:
     if workdir is not None:
         return Subject(str(workdir), disk.load_valid(workdir / "config.json"), workdir)
     path = find(str(weights))
+    if (config := recorded(path)) is None:
+        raise UserError(f"{path}: does not say which pictures to score it on; save it with slotjax.save(..., data=...)")
+    return Subject(str(path), config, None)
+
+
+def recorded(path: Path) -> ConfigDict | None:
+    """The config in a file of weights, with defaults for what it leaves out; None if it does not name its pictures.
+
+    Raises:
+      UserError: no file of weights, or one whose config is none.
+    """
     fields = {name: value for name, value in read(path)[0].items() if name != "evaluation"}
     if "data" not in fields:
-        raise UserError(f"{path}: does not say which pictures to score it on; save it with slotjax.save(..., data=...)")
+        return None
     try:
         config = disk.from_fields(defaults().to_dict() | fields)
         validate(config)
     except ValueError as error:
         raise UserError(f"{path}: its config is none ({error}); pack the run again with slotjax.pack") from None
-    return Subject(str(path), config, None)
+    return config
 
 
 def usual(config: ConfigDict) -> dict[str, Any]:

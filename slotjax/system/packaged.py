@@ -15,7 +15,11 @@ def experiments() -> dict[str, Path]:
 
 
 def costs() -> dict[str, dict[str, float]]:
-    """What `benchmarks/costs.py` measured of recipes, by "NAME:VARIANTS": minutes and gib (of memory)."""
+    """What recipes take, by "NAME:VARIANTS": minutes and gib (of memory).
+
+    As `benchmarks/costs.py` measures it; the minutes of clevr_set:small are those of its runs in docs/results.md, which
+    took longer than that came to.
+    """
     path = _folder() / "costs.json"
     return json.loads(path.read_text("utf-8")) if path.exists() else {}
 
