@@ -9,6 +9,7 @@ import argparse
 from slotjax import cli
 from slotjax.cli import trained
 from slotjax.system.console import command
+from slotjax.system.writing import check_file
 
 METHODS = ("slots", "kmeans", "soft_kmeans", "blocks")
 
@@ -24,9 +25,10 @@ def main() -> None:
         for name in ("method", "position_weight", "num_slots", "num_iterations", "images", "data", "data_path", "brief")
     }
     conditions = evaluation.changed(subject, {name: value for name, value in asked.items() if value is not None})
+    if output := arguments.output or evaluation.file_of(subject, conditions):
+        check_file(output, "--output")
     figures, table = evaluation.evaluate(subject, conditions)
     print(table)
-    output = arguments.output or evaluation.file_of(subject, conditions)
     if output is None:
         print("the figures are not kept: name a file as --output")
     else:

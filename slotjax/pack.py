@@ -10,6 +10,7 @@ from pathlib import Path
 from slotjax import cli
 from slotjax.cli import trained
 from slotjax.errors import UserError
+from slotjax.system.writing import check_file
 
 
 def main() -> None:
@@ -27,6 +28,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.output.suffix != ".safetensors":
         raise UserError(f"--output {arguments.output}: name a file that ends in .safetensors")
+    check_file(arguments.output, "--output")
     if (arguments.tf2 is None) != (arguments.config is None):
         raise UserError("--tf2 and --config go together: a checkpoint of the original, and the config of its model")
     if arguments.tf2:

@@ -14,13 +14,15 @@ from slotjax import cli
 from slotjax.cli import trained
 from slotjax.errors import UserError, first_line
 from slotjax.system.console import command
-from slotjax.system.writing import write_text
+from slotjax.system.writing import check_file, write_text
 
 
 def main() -> None:
     arguments = parse()
     for workdir in arguments.workdir or [None]:
         trained.check(workdir, arguments.weights)
+    if arguments.failed_below is not None and len(arguments.workdir or ()) < 2:
+        raise UserError(f"--failed-below {arguments.failed_below:g}: is for a comparison; name several --workdir")
     if arguments.weights:
         report_weights(arguments.weights, arguments.output)
         return
@@ -67,7 +69,7 @@ def report(workdirs: Sequence[Path], output: Path | None = None, failed_below: f
 
     check_distinct(workdirs)
     output = output or default_output(workdirs)
-    check_writable(output)
+    check_file(output, "--output")
     histories = [history.read(workdir) for workdir in workdirs]
     if len(histories) == 1:
         html, notes = single.build(histories[0])
@@ -96,7 +98,7 @@ def report_weights(name: str, output: Path | None = None) -> Path:
     subject = evaluation.open_subject(None, name)
     path = Path(subject.name)
     output = output or Path(f"{path.stem}_report.html")
-    check_writable(output)
+    check_file(output, "--output")
     html, notes = single.build(history.History(path, subject.config, [], 0))
     write(html, output)
     tell(html, notes, output)
@@ -123,14 +125,6 @@ def check_distinct(workdirs: Sequence[Path]) -> None:
         if (name := os.path.realpath(workdir)) in seen:
             raise UserError(f"--workdir {workdir}: given twice; name every run once")
         seen[name] = workdir
-
-
-def check_writable(output: Path) -> None:
-    """Refuses an output before work is done for it; a missing workdir is left to whoever reads it."""
-    if output.is_dir():
-        raise UserError(f"--output {output}: is a directory; name a file, such as {output / 'report.html'}")
-    if output.parent.is_dir() and not os.access(output.parent, os.W_OK):
-        raise UserError(f"--output {output}: {output.parent} cannot be written to; name another --output")
 
 
 def write(html: str, output: Path) -> None:

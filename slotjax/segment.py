@@ -18,16 +18,19 @@ from pathlib import Path
 from slotjax import cli
 from slotjax.cli import trained
 from slotjax.errors import UserError
+from slotjax.system.writing import check_folder
 
 
 def main() -> None:
     arguments = parse()
+    output = arguments.output or (arguments.workdir or Path()) / "segments"
     if not arguments.list:
         trained.check(arguments.workdir, arguments.weights)
         if not arguments.images:
             raise UserError("IMAGE is missing: name the pictures to split")
         if not any(path.exists() or glob.has_magic(str(path)) for path in arguments.images):
             raise UserError(f"{arguments.images[0]}: no such file; name pictures, folders, or patterns in quotes")
+        check_folder(output, f"--output {output}")
     from slotjax.models import VideoDiscovery  # after the flags, so that a wrong one is answered at once
     from slotjax.reporting import own_pictures, own_videos
 
@@ -35,7 +38,6 @@ def main() -> None:
         print(own_pictures.listing())
         return
     subject = own_pictures.open_trained(arguments.workdir, arguments.weights)
-    default = arguments.workdir / "segments" if arguments.workdir else Path("segments")
     options = own_pictures.Options(
         num_slots=arguments.num_slots,
         num_iterations=arguments.num_iterations,
@@ -46,7 +48,7 @@ def main() -> None:
         cutouts=arguments.cutouts,
     )
     split = own_videos if isinstance(subject.model, VideoDiscovery) else own_pictures
-    split.segment(subject, arguments.images, arguments.output or default, options)
+    split.segment(subject, arguments.images, output, options)
 
 
 def parse() -> argparse.Namespace:

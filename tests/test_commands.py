@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 from helpers import ENVIRONMENT, ROOT, command
 
-from slotjax import cli, evaluate, report, segment
+from slotjax import cli, evaluate, pack, report, segment
 from slotjax.errors import UserError
+from slotjax.export import __main__ as export
 from slotjax.reporting import card
 from slotjax.system import compilation, writing
 
@@ -30,10 +31,20 @@ from slotjax.system import compilation, writing
         (segment, "--workdir none text.png", "none/config.json: no such file"),
         (segment, "--weights quick --sigma 0 a.png", "--sigma: must be a number from 0.001 to 1000, not 0"),
         (segment, "--weights quick --num-slots 257 a.png", "--num-slots: must be a whole number from 1 to 256"),
+        (segment, "--weights . text.png", "^\\.: is a directory; a training run is for --workdir"),
+        (segment, "--weights quick text.png --output text.png", "--output text.png: .*text.png is no folder; name"),
+        (report, "--weights quick --output .", "--output \\.: is a directory; name a file"),
+        (report, "--weights quick --failed-below 0.5", "--failed-below 0.5: is for a comparison; name several --"),
         (report, "", "--workdir and --weights: give one of the two"),
         (report, "--weights quack", "quack: no such .* no packaged weights .*one of .*quick"),
         (card, "quack", "quack: no such .* no packaged weights .*one of .*quick"),
         (card, "text.png", "text.png: not a file of weights"),
+        (evaluate, "--weights quick --position-weight 2", "--position-weight 2: is for --method kmeans and soft_km"),
+        (evaluate, "--weights quick --method kmeans --num-iterations 5", "--num-iterations 5: is for --method slots"),
+        (evaluate, "--weights quick --output .", "--output \\.: is a directory; name a file"),
+        (evaluate, "--weights quick --output text.png/a", "--output text.png/a: .*text.png is no folder; name"),
+        (pack, "--workdir none --output text.png/a.safetensors", "--output .*text.png is no folder; name another"),
+        (export, "--weights quick --to text.png/a.onnx", "--to text.png/a.onnx: .*text.png is no folder; name another"),
         (evaluate, "", "--workdir and --weights: give one of the two"),
         (evaluate, "--workdir none", "none/config.json: no such file"),
         (evaluate, "--weights quick --images 0", "--images: must be a whole number from 1 to 1000000, not 0"),

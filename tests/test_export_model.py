@@ -110,7 +110,6 @@ def test_mistakes_are_one_line(tmp_path, monkeypatch):
         f"--workdir {tmp_path}/run": "required: --to",
         f"--workdir {tmp_path}/run --weights quick --to {tmp_path}/m.onnx": "give one of the two",
         f"--workdir {tmp_path}/run --to {tmp_path}/m.pt": "ends in .stablehlo or .onnx",
-        f"--workdir {tmp_path}/run --to {tmp_path}/no/m.onnx": "no folder",
         f"--weights quack --to {tmp_path}/m.onnx": "no packaged weights of that name",
     }
     for flags, message in wrong.items():

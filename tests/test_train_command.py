@@ -108,6 +108,26 @@ def test_wrong_training_commands_are_one_line(case, run, tmp_path, monkeypatch):
     assert not (tmp_path / "run").exists()
 
 
+NO_CONFIGS = {
+    "a run's config.json": ('{"resume": true}', "line 1: NameError: name 'true' is not defined; a config is a Python"),
+    "half a line": ("def get_config(:", "invalid syntax"),
+    "nothing": ("", "has no get_config(variants); a config is a Python file"),
+    "a mistake in it": ("def get_config(variants):\n    return {}['x']", "line 2: KeyError: 'x'; a config is"),
+    "a package that is not there": ("import slotjaxx", "line 1: ModuleNotFoundError: No module named 'slotjaxx'; a"),
+    "no return": ("def get_config(variants):\n    pass", "get_config returns None; a config is a Python file"),
+}
+
+
+@pytest.mark.parametrize("case", NO_CONFIGS)
+def test_a_file_that_is_no_config_is_one_line(case, run, tmp_path):
+    text, message = NO_CONFIGS[case]
+    (tmp_path / "own.py").write_text(text)
+    with pytest.raises(UserError, match=re.escape(message)) as error:
+        run(training, "--config", tmp_path / "own.py", "--workdir", tmp_path / "run")
+    assert str(error.value).startswith(f"--config {tmp_path / 'own.py'}: ") and "\n" not in str(error.value)
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.slow
 def test_killed_and_started_again_equals_one_go(tiny_run, tmp_path):
     """The same command after a SIGKILL goes on by itself, to the same figures bit for bit."""

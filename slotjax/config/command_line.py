@@ -2,6 +2,7 @@
 
 import re
 import runpy
+import traceback
 from functools import reduce
 from operator import getitem
 from pathlib import Path
@@ -12,10 +13,11 @@ from ml_collections import ConfigDict, config_flags
 
 from slotjax.config.check import complete
 from slotjax.config.disk import flat
-from slotjax.errors import UserError, nearest
+from slotjax.errors import UserError, first_line, nearest, shown
 from slotjax.models.build import MODELS, declared
 
 NAMES = (".name", ".model.attention")  # of fields that choose a part
+NEEDED = "a config is a Python file whose get_config(variants) returns a ConfigDict, as those in configs/"
 WANTED: dict[Any, str] = {
     bool: "True or False",
     int: "a whole number",
@@ -25,11 +27,28 @@ WANTED: dict[Any, str] = {
 
 
 def read_config(path: Path, variants: str) -> ConfigDict:
-    """What the file's `get_config(variants)` returns."""
-    get_config = runpy.run_path(str(path)).get("get_config")
-    if get_config is None:
-        raise UserError(f"--config {path}: has no get_config(variants); the files in configs/ show what is needed")
-    return get_config(variants)
+    """What the file's `get_config(variants)` returns.
+
+    Raises:
+      UserError: the file is no such program, or fails.
+    """
+    try:
+        get_config = runpy.run_path(str(path)).get("get_config")
+        config = get_config(variants) if get_config else None
+    except UserError:
+        raise
+    except Exception as error:  # whatever a program of the user's raises
+        raise UserError(f"--config {path}: {_where(error, path)}{first_line(error)}; {NEEDED}") from error
+    if not isinstance(config, ConfigDict):
+        lacks = "has no get_config(variants)" if get_config is None else f"get_config returns {shown(config)}"
+        raise UserError(f"--config {path}: {lacks}; {NEEDED}")
+    return config
+
+
+def _where(error: Exception, path: Path) -> str:
+    """The last line of the file that was being run, and the kind of the error; of a file that is no Python, nothing."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    return f"line {lines[-1]}: {type(error).__name__}: " if lines else ""
 
 
 def override(config: ConfigDict, arguments: list[str]) -> None:

@@ -33,8 +33,8 @@ def serve(workdir: Path | None, weights: str | None, port: int, open_page: bool)
 
     from slotjax.demo import page, scene
 
-    table = scene.Table(workdir, weights)
     listener = listening(port)
+    table = scene.Table(workdir, weights)
     url = f"http://{HOST}:{listener.getsockname()[1]}/"
     with tempfile.TemporaryDirectory(prefix="slotjax-demo-") as folder:  # pictures that are dropped in go with it
         os.environ["GRADIO_TEMP_DIR"] = folder

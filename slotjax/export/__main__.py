@@ -10,6 +10,7 @@ from pathlib import Path
 from slotjax import cli
 from slotjax.cli import trained
 from slotjax.errors import UserError
+from slotjax.system.writing import check_file
 
 SUFFIXES = (".stablehlo", ".onnx")
 MOST = 1e-3  # that the file's outputs may differ from slotjax's; usual is 1e-5
@@ -20,8 +21,7 @@ def main() -> None:
     trained.check(arguments.workdir, arguments.weights)
     if arguments.to.suffix not in SUFFIXES:
         raise UserError(f"--to {arguments.to}: name a file that ends in {' or '.join(SUFFIXES)}")
-    if not arguments.to.absolute().parent.is_dir():
-        raise UserError(f"--to {arguments.to}: there is no folder {arguments.to.parent}; make it first")
+    check_file(arguments.to, "--to")
     export(str(arguments.workdir or arguments.weights), arguments.to, arguments.seed)
 
 

@@ -24,6 +24,7 @@ from slotjax.training.restore import restore_state
 from slotjax.weights import find, load, read
 
 BLOCKS = "blocks"  # the method that looks at nothing
+METHODS_OF = {"position_weight": ("kmeans", "soft_kmeans"), "num_iterations": ("slots",)}  # which heed such a number
 
 
 @dataclass(frozen=True)
@@ -142,6 +143,10 @@ def changed(subject: Subject, asked: Mapping[str, Any]) -> Conditions:
     baselines = (*subject.task.BASELINES, BLOCKS) if subject.task.BASELINES else ()
     if rest["method"] != "slots" and rest["method"] not in baselines:
         raise UserError(f"--method {rest['method']}: clusters pixels, a {config.model.name} run predicts none")
+    for name, methods in METHODS_OF.items():
+        if name in changes and rest["method"] not in methods:
+            flag = f"--{name.replace('_', '-')} {changes[name]:g}"
+            raise UserError(f"{flag}: is for --method {' and '.join(methods)}; leave it out")
     return Conditions(config, changes=changes, **rest)
 
 

@@ -42,6 +42,8 @@ def find_weights(name: str | Path) -> Path:
     path, known = Path(name).expanduser(), weights()
     if path.is_file():
         return path
+    if name and path.is_dir():
+        raise UserError(f"{name}: is a directory; a training run is for --workdir, slotjax pack makes weights of it")
     if str(name) not in known:
         there = f"{', '.join(known) or 'none'}{nearest(name, known)}"
         raise UserError(

@@ -7,6 +7,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from slotjax.errors import UserError
+
 _unfinished: set[Path] = set()
 
 
@@ -45,6 +47,30 @@ def whole(path: Path, *, durable: bool = False) -> Generator[BinaryIO]:
         raise
     finally:
         _unfinished.discard(partial)
+
+
+def check_file(path: Path, what: str) -> None:
+    """Refuses what cannot become a file, before work is done for it.
+
+    Args:
+      what: the flag that names it, with which the error begins.
+
+    Raises:
+      UserError: a directory, or a file where nothing can be written.
+    """
+    if path.is_dir():
+        raise UserError(f"{what} {path}: is a directory; name a file")
+    if not path.exists() or path.is_file():
+        check_folder(path.resolve().parent, f"{what} {path}")
+
+
+def check_folder(path: Path, what: str) -> None:
+    """Refuses a folder where nothing can be written, before work is done for it; one that is missing is made later."""
+    there = next(folder for folder in (path.absolute(), *path.absolute().parents) if os.path.lexists(folder))
+    if not there.is_dir():
+        raise UserError(f"{what}: {there} is no folder; name another place")
+    if not os.access(there, os.W_OK):
+        raise UserError(f"{what}: {there} cannot be written to; name another place")
 
 
 def abandon() -> None:

@@ -111,13 +111,14 @@ def first_state(config: ConfigDict, model: Model) -> TrainState:
     name = config.train.start_from
     if not name:
         return initial_state(config, model)
-    frozen = initial_state(config, model).frozen  # is the config's own, and not there where features are kept
+    frozen = jax.eval_shape(lambda: initial_state(config, model)).frozen  # the config's own; none of kept features
     try:
-        params = {name: x for name, x in load(name)[1].items() if name not in model.frozen} | frozen
-        weights.check_parameters(model, params)
+        params = {name: x for name, x in load(name)[1].items() if name not in model.frozen}
+        weights.check_parameters(model, params | frozen)
     except UserError as error:
         raise UserError(f"train.start_from={name}: {error}") from None
-    return state_of(config, model, jax.tree.map(jnp.asarray, params))
+    frozen = initial_state(config, model).frozen
+    return state_of(config, model, jax.tree.map(jnp.asarray, params | frozen))
 
 
 def restore_state(config: ConfigDict, workdir: Path, *, best: bool = False) -> tuple[Model, TrainState]:
