@@ -89,6 +89,11 @@ REFUSED = {
         ["--config", "configs/clevr.py:masks", "--config.data.path=/tmp", "--config.data.pool=9"],
         "data.pool=9: is for rendered scenes",
     ),
+    "options of what is read": (
+        ["--config", "configs/quick.py", "--config.data.name", "folder", "--config.data.path", "/tmp"],
+        "is for rendered scenes, folder is read: set it to {}",
+    ),
+    "a section": (["--config", "configs/quick.py", "--config.train=5"], "--config.train=5: has fields; set one by one"),
     "no data": (["--config", "configs/clevr.py:masks"], "data.path is not set"),
     "too many objects": (
         ["--config", "configs/clevr_set.py", "--config.model.num_slots=6"],

@@ -102,10 +102,10 @@ def check_data(config: ConfigDict) -> None:
         )
     if rendered and not data.eval_images:
         raise UserError("data.eval_images=0: must be at least 1 where scenes are rendered; 320 is the paper's number")
-    for field in ("options", "pool"):
-        if not rendered and data[field]:
-            value = data[field].to_dict() if isinstance(data[field], ConfigDict) else data[field]
-            raise UserError(f"data.{field}={shown(value)}: is for rendered scenes, {data.name} is read: leave it out")
+    for field, value, none in (("options", dict(data.options), {}), ("pool", data.pool, 0)):
+        if value and not rendered:
+            given = f"data.{field}={shown(value)}"
+            raise UserError(f"{given}: is for rendered scenes, {data.name} is read: set it to {none}")
     if rendered:
         check_options(data.name, data.options)
 

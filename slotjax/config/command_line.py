@@ -52,13 +52,26 @@ def _where(error: Exception, path: Path) -> str:
 
 
 def override(config: ConfigDict, arguments: list[str]) -> None:
-    """Sets fields from `--config.FIELD=VALUE`, each to a value of the type it has; completes parts that change.
+    """Sets fields from `--config.FIELD=VALUE`, or `--config.FIELD VALUE`, each to a value of the type it has; completes
+    parts that change.
 
     Names of parts come first, so that what another part has can be set beside its name.
     """
+    arguments = joined(arguments)
     names = [argument for argument in arguments if argument.partition("=")[0].endswith(NAMES)]
     for some in (names, [argument for argument in arguments if argument not in names]):
         assign(config, some)
+
+
+def joined(arguments: list[str]) -> list[str]:
+    """The arguments with a value behind its field joined to it by "="."""
+    found: list[str] = []
+    for argument in arguments:
+        if found and "=" not in found[-1] and not argument.startswith("-"):
+            found[-1] += f"={argument}"
+        else:
+            found.append(argument)
+    return found
 
 
 def assign(config: ConfigDict, arguments: list[str]) -> None:
@@ -104,6 +117,8 @@ def in_words(config: ConfigDict, message: str) -> str:
         return message
     field, given = found.groups()
     now: Any = reduce(getitem, field.split("."), config)
+    if isinstance(now, ConfigDict):
+        return f"--config.{field}={given}: has fields; set one by one, as --config.{field}.{next(iter(now), 'X')}=VALUE"
     if type(now) not in WANTED:
         return message
     return f"--config.{field}={given}: must be {WANTED[type(now)]}; it is {str(now).replace(' ', '')} now"

@@ -70,9 +70,17 @@ def open_trained(workdir: Path | None, weights: str | None) -> Trained:
 
 
 def usual_error(source: Path) -> float:
-    """The mean squared error on held-out pictures, as training or `slotjax.evaluate` found it; infinity if unknown."""
+    """The mean squared error on held-out pictures, as training or `slotjax.evaluate` found it; infinity if unknown.
+
+    Raises:
+      UserError: a run's figures are there, but cannot be read.
+    """
     if source.is_dir():
-        found = [row["mse"] for row in read_metrics(source / "metrics.jsonl") if "mse" in row]
+        path = source / "metrics.jsonl"
+        try:
+            found = [row["mse"] for row in read_metrics(path) if "mse" in row]
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror}); make it readable, or delete it") from None
     else:
         scored = read_weights(source)[0].get("evaluation")
         found = [scored.get("mse")] if isinstance(scored, dict) else []

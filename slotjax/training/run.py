@@ -37,6 +37,8 @@ MAY_CHANGE = (
     "model.remat", "model.backbone.weights",
 )  # fmt: skip
 
+FOLDERS = ("checkpoints", "best", "pictures", "tensorboard")  # that a run makes in its own
+
 
 @dataclass
 class Stage:
@@ -147,6 +149,8 @@ def check_workdir(config: ConfigDict, workdir: Path) -> None:
     """Refuses a workdir that holds another experiment, or no folder at all."""
     if workdir.exists() and not workdir.is_dir():
         raise UserError(f"--workdir {workdir}: is a file; name a directory")
+    if files := [name for name in FOLDERS if (workdir / name).exists() and not (workdir / name).is_dir()]:
+        raise UserError(f"--workdir {workdir}: {files[0]}, a file, is in the way; move it, or use another --workdir")
     path = workdir / "config.json"
     if path.exists():
         check_same_run(config, disk.load(path), workdir)
