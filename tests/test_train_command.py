@@ -93,6 +93,7 @@ REFUSED = {
         ["--config", "configs/quick.py", "--config.data.name", "folder", "--config.data.path", "/tmp"],
         "is for rendered scenes, folder is read: set it to {}",
     ),
+    "no value": (["--config", "configs/quick.py", "--config.seed"], "--config.seed: has no value; write --config"),
     "a section": (["--config", "configs/quick.py", "--config.train=5"], "--config.train=5: has fields; set one by one"),
     "no data": (["--config", "configs/clevr.py:masks"], "data.path is not set"),
     "too many objects": (
@@ -130,6 +131,20 @@ def test_a_file_that_is_no_config_is_one_line(case, run, tmp_path):
     with pytest.raises(UserError, match=re.escape(message)) as error:
         run(training, "--config", tmp_path / "own.py", "--workdir", tmp_path / "run")
     assert str(error.value).startswith(f"--config {tmp_path / 'own.py'}: ") and "\n" not in str(error.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_config_that_lacks_a_part_of_its_model_is_one_line(run, tmp_path):
+    model = {"name": "object_discovery", "resolution": (32, 32), "num_slots": 3, "slot_dim": 8, "mlp_dim": 8}
+    text = f"""
+from slotjax.config.variants import experiment
+
+def get_config(variants):
+    return experiment({model}, data={{"name": "sprites"}})
+"""
+    (tmp_path / "own.py").write_text(text)
+    with pytest.raises(UserError, match=r"model\.encoder: is missing; see the files in configs/"):
+        run(training, "--config", tmp_path / "own.py", "--config.seed=1", "--workdir", tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

@@ -102,19 +102,22 @@ def forget(config: ConfigDict, before: ConfigDict) -> None:
     model = config.get("model", {})
     kinds = MODELS[model.name].kinds if model.get("name") in MODELS else {}
     for part, known in kinds.items():
-        name, old = model[part].name, before.model[part]
-        if name != old.name and name in known:
+        new, old = (some.get(part) for some in (model, before.model))
+        if not (isinstance(new, ConfigDict) and isinstance(old, ConfigDict)):
+            continue  # no part: what is missing, or wrong, is refused when the model is built
+        name = new.get("name")
+        if name != old.get("name") and name in known:
             for field in set(old) - {"name", *declared(known[name])}:
-                if model[part][field] == old[field]:  # else it was asked for, and is refused
+                if new[field] == old[field]:  # else it was asked for, and is refused
                     with config.unlocked():
-                        del model[part][field]
+                        del new[field]
 
 
 def in_words(config: ConfigDict, message: str) -> str:
     """absl's message; where a value is not of its field's type, one that says which type that is."""
     found = re.match(r"flag --config\.([\w.]+)=(.*?): ", message)
     if not found:
-        return message
+        return re.sub(r"^Missing value for flag (\S+)$", r"\1: has no value; write \1=VALUE", message)
     field, given = found.groups()
     now: Any = reduce(getitem, field.split("."), config)
     if isinstance(now, ConfigDict):
