@@ -1,15 +1,12 @@
 """How videos reach a model: scenes that move, and what is refused."""
 
 import jax
-import numpy as np
 import pytest
 from helpers import tiny
 from ml_collections import ConfigDict
 from moving import sliding_square
 
 from slotjax.data.scenes import SCENES, bind
-from slotjax.data.scenes.rendering import render
-from slotjax.system.rng import example_keys, stream_key
 from slotjax.training.feed import open_feed
 from slotjax.training.parallel import Parallel
 
@@ -77,28 +74,6 @@ def test_videos_are_batched_and_held_out_ones_may_be_longer():
     config.data.update(pool=8)
     pooled = next(open_feed(config).train_batches(Parallel("jit", 4, jax.devices()[:1]), 0))
     assert pooled["image"].shape == batch["image"].shape
-
-
-@pytest.mark.parametrize("pool", [0, 5])
-def test_any_frames_in_a_row_of_a_scene_are_trained_on(pool):
-    config = tiny("video")
-    config.data.options = ConfigDict()
-    config.data.update(name="sliding_square", num_frames=2, scene_frames=5, eval_frames=4, pool=pool)
-    feed = open_feed(config)
-    assert feed.lesson["image"].shape[0] == 2 and feed.example["image"].shape[0] == 4
-    keys = [example_keys(stream_key(config.seed, "scenes"), step * (not pool), np.arange(8)) for step in range(4)]
-    scenes = np.concatenate([render(bind("sliding_square", {}, (32, 32), 5), each)["image"] for each in keys])
-    clips = np.stack([scenes[:, start : start + 2] for start in range(4)])
-    batches = feed.train_batches(Parallel("jit", 4, jax.devices()[:1]), 0)
-    starts = []
-    for clip in np.concatenate([next(batches)["image"] for _ in range(4)]):
-        apart = np.abs(clips - clip).max((2, 3, 4, 5))
-        assert apart.min() < 0.01  # a pool's pictures are bytes
-        starts.append(int(np.argmin(apart.min(1))))
-    assert len(set(starts)) > 2
-    again = next(open_feed(config).train_batches(Parallel("jit", 4, jax.devices()[:1]), 2))["image"]
-    batches = feed.train_batches(Parallel("jit", 4, jax.devices()[:1]), 0)
-    np.testing.assert_array_equal([next(batches)["image"] for _ in range(3)][2], again)
 
 
 def test_boxes_and_flow_of_scenes_reach_the_model():

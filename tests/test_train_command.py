@@ -95,10 +95,6 @@ REFUSED = {
     ),
     "no value": (["--config", "configs/quick.py", "--config.seed"], "--config.seed: has no value; write --config"),
     "a section": (["--config", "configs/quick.py", "--config.train=5"], "--config.train=5: has fields; set one by one"),
-    "scenes shorter than clips": (
-        ["--config", "configs/video.py", "--config.data.scene_frames=5"],
-        "data.scene_frames=5: scenes of which any data.num_frames=6 in a row are trained on must move, and be at least",
-    ),
     "no data": (["--config", "configs/clevr.py:masks"], "data.path is not set"),
     "too many objects": (
         ["--config", "configs/clevr_set.py", "--config.model.num_slots=6"],

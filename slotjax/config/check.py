@@ -102,16 +102,10 @@ def check_data(config: ConfigDict) -> None:
         )
     if rendered and not data.eval_images:
         raise UserError("data.eval_images=0: must be at least 1 where scenes are rendered; 320 is the paper's number")
-    of_scenes = (("options", dict(data.options), {}), ("pool", data.pool, 0), ("scene_frames", data.scene_frames, 0))
-    for field, value, none in of_scenes:
+    for field, value, none in (("options", dict(data.options), {}), ("pool", data.pool, 0)):
         if value and not rendered:
             given = f"data.{field}={shown(value)}"
             raise UserError(f"{given}: is for rendered scenes, {data.name} is read: set it to {none}")
-    if data.scene_frames and not 0 < data.num_frames <= data.scene_frames:
-        raise UserError(
-            f"data.scene_frames={data.scene_frames}: scenes of which any data.num_frames={data.num_frames} in a row are"
-            " trained on must move, and be at least as long; 0 is off"
-        )
     if rendered:
         check_options(data.name, data.options)
 

@@ -32,8 +32,6 @@ class Data:
     eval_images: Annotated[int, Range(0, MOST_IMAGES)] = 320  # held out; the paper's number; 0: a share of a small set
     num_frames: Frames = 0  # of the videos that are trained on; 0: pictures
     eval_frames: Frames = 0  # of held-out videos; 0: as many as num_frames
-    # Moving scenes: so long that any num_frames in a row are trained on; 0: their first ones are.
-    scene_frames: Frames = 0
     max_objects: Annotated[int, Range(0, 1000)] = 0  # stored data: leave out scenes with more; 0 keeps all
     crop: Literal["default", "reference", "none"] = "default"  # stored CLEVR: "reference" are the original's numbers
     # Photographs: "flip" mirrors at random, "crop" takes a random part as well; MOVi: "crop" takes a random part.

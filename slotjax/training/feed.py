@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from slotjax.data.scenes import SCENES, Scene, bind
+from slotjax.data.scenes import SCENES, bind
 from slotjax.data.scenes.rendering import entries, render
 from slotjax.errors import UserError
 from slotjax.models import build_model
@@ -23,7 +23,6 @@ from slotjax.training.parallel import Parallel
 
 Batch = dict[str, Any]
 
-CLIP = 7  # of a scene's key: where the clip of it starts
 POOL_PIECE = 256  # scenes of a pool that are rendered in one go
 
 
@@ -74,10 +73,9 @@ class SceneFeed:
     def __init__(self, config: ConfigDict):
         self.config, (self.fields, resolution) = config, needed(config)
         data = config.data
-        self.scene = bind(data.name, data.options, resolution, data.scene_frames or data.num_frames)
-        lesson = bind(data.name, data.options, resolution, data.num_frames)
+        self.scene = bind(data.name, data.options, resolution, data.num_frames)
         eval_scene = bind(data.name, data.options, resolution, data.eval_frames or data.num_frames)
-        self.lesson: Batch = entries(jax.eval_shape(lesson, jax.random.key(0)))
+        self.lesson: Batch = entries(jax.eval_shape(self.scene, jax.random.key(0)))
         self.example: Batch = entries(jax.eval_shape(eval_scene, jax.random.key(0)))
         self.num_true: int | None = self.example["objects"]["present"].shape[-1] + 1
         held_out = stream_key(EVAL_SEED, "held-out scenes")
@@ -88,20 +86,7 @@ class SceneFeed:
 
     def render(self, keys: jax.Array) -> Batch:
         """keys [b] -> the entries of so many scenes that are trained on."""
-        return render(self._clip_of if self.config.data.scene_frames else self.scene, keys)
-
-    @property
-    def _starts(self) -> int:
-        """At how many of a scene's frames a clip may start."""
-        return self.config.data.scene_frames - self.config.data.num_frames + 1
-
-    def _clip_of(self, key: jax.Array) -> Scene:
-        """Frames in a row, any of a scene's."""
-        return self._clip(self.scene(key), jax.random.randint(jax.random.fold_in(key, CLIP), (), 0, self._starts))
-
-    def _clip(self, scene: Any, start: jax.Array) -> Any:
-        """A scene's frames from `start` on."""
-        return jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, start, self.config.data.num_frames), scene)
+        return render(self.scene, keys)
 
     def train_batches(self, parallel: Parallel, start_step: int) -> Iterator[Batch]:
         """Batches from step `start_step` on, each made by the devices that use it; a pure function of (seed, step)."""
@@ -127,9 +112,6 @@ class SceneFeed:
             order = [epoch_order(self.config.seed, epoch, count) for epoch in epochs]
             chosen = np.array([each[place] for each, place in zip(order, places, strict=True)])
             batch = jax.tree.map(lambda x, chosen=chosen: x[chosen], pool)
-            if self.config.data.scene_frames:
-                starts = np.random.default_rng((self.config.seed, step)).integers(0, self._starts, size)[parallel.rows]
-                batch = jax.device_get(jax.vmap(self._clip)(batch, starts))
             yield parallel.shard(batch | {"image": batch["image"] / np.float32(127.5) - 1, "index": index})
 
     def _render_pool(self) -> Batch:
@@ -138,7 +120,7 @@ class SceneFeed:
 
         @jax.jit
         def draw(index):
-            scenes = render(self.scene, example_keys(key, 0, index))
+            scenes = self.render(example_keys(key, 0, index))
             image = jnp.round((scenes["image"] + 1) * 127.5).astype(jnp.uint8)
             return {name: scenes[name] for name in self.fields} | {"image": image}
 
