@@ -68,6 +68,7 @@ RUNS = {
     "clevr6": Entry("configs/clevr.py:small", paper=CLEVR6),
     "clevr10": Entry("configs/clevr.py:clevr10,small"),
     "clevr_set": Entry("configs/clevr_set.py:small"),
+    "video": Entry("configs/video.py:small"),
     # The paper's own models and schedules, for a GPU.
     "tetrominoes_paper": Entry("configs/tetrominoes.py", FIVE, TETROMINOES),
     "multi_dsprites_paper": Entry("configs/multi_dsprites.py", FIVE, MULTI_DSPRITES),
@@ -77,6 +78,7 @@ RUNS = {
 HEADLINES = {  # by task: what the first tables show
     "object_discovery": tuple(f"{kind}{name}" for kind in ("posterior_", "") for name in ("fg_ari", "ari", "miou")),
     "set_prediction": tuple(PAPER),
+    "video": (*(f"posterior_{name}" for name in ("fg_ari", "ari", "miou", "frame_fg_ari", "switches")), "fg_ari"),
 }
 CLUSTERING = {  # what pixels alone give: title, method, how much place counts
     "kmeans": ("k-means on colour", "kmeans", 0.0),

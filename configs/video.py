@@ -84,13 +84,19 @@ def small(config: ConfigDict) -> None:
     model.encoder = ConfigDict({"name": "cnn", "channels": (32, 32, 32), "kernels": (5, 5, 5), "mlp_dim": 64})
     model.encoder.update(strides=(2, 2, 1) if on_clevr else (2, 1, 1), kernel_init="he")
     model.predictor = ConfigDict({"name": "identity"})
-    decoder = {"name": "mlp", "hidden": (128, 128), "patch": 4, "frequencies": 4, "position": "own"}
+    decoder = {
+        "name": "mlp",
+        "hidden": (128,) * 2 if on_clevr else (256,) * 2,
+        "patch": 4,
+        "frequencies": 4,
+        "position": "own",
+    }
     model.decoder = ConfigDict(decoder | {"frame": "slot" if on_clevr else "picture"})
     config.cores = "threads"
     config.data.update(eval_frames=20, eval_images=64)
-    config.train.update(batch_size=4, num_steps=9_000, learning_rate=1.5e-3, schedule="cosine", warmup_steps=200)
+    config.train.update(batch_size=4, num_steps=20_000, learning_rate=1.5e-3, schedule="cosine", warmup_steps=200)
     config.train.update(
-        adam="keras", clip_norm=1.0, ema_decay=0.995, log_every=100, eval_every=1_000, checkpoint_every=1_000
+        adam="keras", clip_norm=1.0, ema_decay=0.995, log_every=100, eval_every=2_000, checkpoint_every=1_000
     )
-    priced = {"entropy": ((3_000, 0.0), (3_001, 0.1)), "expected": ((7_000, 0.0), (7_001, 0.25))}
+    priced = {"entropy": ((4_000, 0.0), (4_001, 0.03)), "expected": ((15_000, 0.0), (17_000, 0.25))}
     config.train.losses = ConfigDict({"mse": 1.0, "sse": 0.0} | priced)
