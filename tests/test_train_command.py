@@ -9,9 +9,11 @@ import sys
 import time
 
 import pytest
-from helpers import ENVIRONMENT, ROOT, command, figures, picture_size
+from helpers import ENVIRONMENT, ROOT, command, config_of, figures, picture_size
 
 from slotjax import train as training
+from slotjax.config.check import validate
+from slotjax.config.command_line import override
 from slotjax.errors import UserError
 
 
@@ -94,6 +96,11 @@ REFUSED = {
         "is for rendered scenes, folder is read: set it to {}",
     ),
     "no value": (["--config", "configs/quick.py", "--config.seed"], "--config.seed: has no value; write --config"),
+    "no weight": (
+        ["--config", "configs/quick.py", "--config.train.losses.entropy=much"],
+        "--config.train.losses.entropy=much: must be a number, or pairs of a step and a weight",
+    ),
+    "a weight below 0": (["--config", "configs/quick.py", "--config.train.losses.mse=-1"], "losses.mse=-1.0: must lie"),
     "a section": (["--config", "configs/quick.py", "--config.train=5"], "--config.train=5: has fields; set one by one"),
     "no data": (["--config", "configs/clevr.py:masks"], "data.path is not set"),
     "too many objects": (
@@ -112,6 +119,13 @@ def test_wrong_training_commands_are_one_line(case, run, tmp_path, monkeypatch):
         run(training, *arguments, "--workdir", tmp_path / "run")
     assert "\n" not in str(error.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_loss_weighs_a_number_or_follows_the_step_whatever_it_did_before():
+    config = config_of("quick")
+    override(config, ["--config.train.losses.entropy=0", "--config.train.losses.mse=((0,0.5),(10,1.0))"])
+    validate(config)
+    assert (config.train.losses.entropy, config.train.losses.mse) == (0.0, ((0, 0.5), (10, 1.0)))
 
 
 NO_CONFIGS = {

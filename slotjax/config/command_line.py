@@ -1,5 +1,6 @@
 """Configs from the command line: `--config configs/NAME.py:VARIANT --config.FIELD=VALUE`."""
 
+import ast
 import re
 import runpy
 import traceback
@@ -82,9 +83,13 @@ def assign(config: ConfigDict, arguments: list[str]) -> None:
         if argument.startswith("-"):
             check_field(config, name.removeprefix("--config."))
         *sections, field = name.removeprefix("--config.").split(".")
-        if hasattr(ConfigDict, field):  # "update", say: absl would find the method of that name
+        if sections == ["train", "losses"]:
+            weigh(config.train.losses, field, value)
+        elif hasattr(ConfigDict, field):  # "update", say: absl would find the method of that name
             reduce(getitem, sections, config)[field] = value
-            arguments = [other for other in arguments if other is not argument]
+        else:
+            continue
+        arguments = [other for other in arguments if other is not argument]
     values = flags.FlagValues()
     config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=["train.py", *arguments])
     try:
@@ -95,6 +100,17 @@ def assign(config: ConfigDict, arguments: list[str]) -> None:
         raise UserError(f"{rest[0]!r}: not a flag; write --config.FIELD=VALUE")
     forget(config, before)
     complete(config)
+
+
+def weigh(losses: ConfigDict, name: str, text: str) -> None:
+    """Sets what a loss weighs, a number or pairs of a step and a weight, whichever of the two it was before."""
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        where = f"--config.train.losses.{name}={text}"
+        raise UserError(f"{where}: must be a number, or pairs of a step and a weight, ((0,1.0),(1000,0.5))") from None
+    with losses.ignore_type():
+        losses[name] = float(value) if type(value) is int else value  # as it is where a config says 1.0
 
 
 def forget(config: ConfigDict, before: ConfigDict) -> None:
