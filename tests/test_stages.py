@@ -8,6 +8,7 @@ import pytest
 from helpers import figures, images_of, tiny
 
 import slotjax
+from slotjax.config.check import validate
 from slotjax.errors import UserError
 from slotjax.models import build_model
 from slotjax.training.loop import train
@@ -54,3 +55,10 @@ def test_a_stage_that_needs_further_parameters_is_refused(tmp_path):
     config.train.stages = ({"until": 2, "model.selection": "gumbel"},)
     with pytest.raises(UserError, match="train.stages: the config's own model lacks .*selection"):
         open_run(config, tmp_path)
+
+
+def test_a_stage_names_the_field_that_it_cannot_set():
+    config = tiny("quick")
+    config.train.stages = ({"until": 1, "model.num_iterations": "x"},)
+    with pytest.raises(UserError, match=r"train.stages\[0\]: model.num_iterations='x': must be a whole number"):
+        validate(config)

@@ -179,13 +179,17 @@ def check_stages(config: ConfigDict) -> None:
             if name != "until" and not (name.startswith("model.") and name.removeprefix("model.") in STAGED):
                 known = ", ".join(f"model.{field}" for field in STAGED)
                 raise UserError(f"{where}.{name}={shown(stage[name])}: a stage can change {known}")
-        build_model(staged(config, stage).model)
+        try:
+            build_model(staged(config, stage).model)
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from None
 
 
 def staged(config: ConfigDict, stage: Mapping[str, Any]) -> ConfigDict:
     """The config as it is during a stage."""
     own = config.copy_and_resolve_references()
-    for name, value in stage.items():
-        if name != "until":
-            own.update_from_flattened_dict({name: value})
+    with own.ignore_type():  # the model that is built of it checks its fields
+        for name, value in stage.items():
+            if name != "until":
+                own.update_from_flattened_dict({name: value})
     return own
