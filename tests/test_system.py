@@ -95,22 +95,25 @@ def test_a_folder_that_may_not_be_entered(tmp_path, monkeypatch):
         paths.given("/secret", "data.path")
 
 
-def test_others_wait_for_what_is_being_made(tmp_path, capsys):
-    order, said, started, may_end = [], "", threading.Event(), threading.Event()
+def test_others_wait_for_what_is_being_made(tmp_path, monkeypatch):
+    order, started, waits, may_end = [], threading.Event(), threading.Event(), threading.Event()
+
+    def say(line):
+        assert line == f"Waiting for another process that is making {tmp_path / 'new' / 'x'} ..."
+        waits.set()
 
     def make(name):
         with locks.locked(tmp_path / "new" / "x"):
             order.append(name)
             started.set()
-            assert may_end.wait(60)
+            may_end.wait()
 
-    threads = [threading.Thread(target=make, args=(name,)) for name in "ab"]
+    monkeypatch.setattr(locks, "say", say)
+    threads = [threading.Thread(target=make, args=(name,), daemon=True) for name in "ab"]
     threads[0].start()
     assert started.wait(60)
     threads[1].start()
-    while "Waiting for another process" not in said:
-        assert order == ["a"]
-        said += capsys.readouterr().err  # what is read may be a part of the line
+    assert waits.wait(60) and order == ["a"]
     may_end.set()
     for thread in threads:
         thread.join()
