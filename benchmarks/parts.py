@@ -11,7 +11,6 @@ import statistics
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import chain, zip_longest
 from pathlib import Path
 
@@ -34,6 +33,7 @@ from measured import (
 )
 from measured import titles as titles_of
 from memory import MIB, compiled_bytes
+from parts_rows import ROWS, SCENES
 from stretches import Deadline, Program, add_flags, conclude, of_seeds, read_flags, train, with_variant
 from tables import table
 from timing import clocked, in_turns, noise_batch, ratio, recipe, run_on, training_step
@@ -46,129 +46,6 @@ from slotjax.system.writing import write_text
 from slotjax.training.feed import open_feed
 
 ROUNDS = 15  # steps that are timed
-
-
-@dataclass(frozen=True)
-class Scenes:
-    """What all rows of a table have in common: a recipe, and how it is cut short."""
-
-    config: str
-    changes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Row:
-    """A part in place of the recipe's own.
-
-    Attributes:
-      changes: of the config's fields.
-      reason: what it is, and who says so.
-    """
-
-    changes: tuple[str, ...]
-    reason: str
-
-
-def row(changes: str, reason: str) -> Row:
-    return Row(tuple(changes.split()), reason)
-
-
-SCENES = {
-    "sprites": Scenes(
-        "configs/quick.py",
-        (
-            "train.num_steps=4500",
-            "train.eval_every=4500",
-            "train.losses.entropy=((1500,0.0),(1501,0.1))",
-            "train.losses.expected=((3500,0.0),(3501,0.25))",
-        ),
-    ),
-    "clevr": Scenes("configs/clevr.py:small", ()),
-    "textured": Scenes("configs/clevr.py:textured,small", ()),
-}
-STAGES = (
-    "train.stages=("
-    + ",".join(
-        f"{{'until':{until},'model.initializer.sigma':{sigma}}}"
-        for until, sigma in ((300, 1.0), (600, 0.67), (900, 0.33))
-    )
-    + ")"
-)
-SMALL_RESNET = "channels=(32,64) blocks=(1,1) strides=(2,1) layers=1 hidden=128"
-ROWS: dict[str, Row] = {
-    "baseline": row("", "the recipe as it is"),
-    "iterations_3": row("model.num_iterations=3", "the paper's iterations (Locatello et al., 2020)"),
-    "normalize_inputs": row("model.normalize=inputs", "no competition: the softmax of ordinary attention (there)"),
-    "sinkhorn": row("model.normalize=sinkhorn", "slots of equal size: optimal transport (Zhang et al., 2023)"),
-    "mesh": row("model.normalize=mesh", "slots of equal size that hardly share: minimised entropy (there)"),
-    "centered": row("model.centered=True", "matches count from their mean over the picture (a step towards transport)"),
-    "update_sum": row("model.update=sum", "a slot gathers a sum and no mean (Locatello et al., 2020, sec. 4.3)"),
-    "update_scaled": row("model.update=scaled", "the sum over the number of tokens (Krimmel et al., 2024)"),
-    "update_layer_norm": row("model.update=layer_norm", "the sum, normalised over its features (there)"),
-    "heads_4": row("model.heads=4", "four competitions, each with its share of a slot (as in SAVi's program)"),
-    "noise": row("model.noise=0.5", "noise on the tokens that fades over the iterations (MetaSlot, Liu et al., 2025)"),
-    "gradient_last": row("model.gradient=last", "gradient of the last iteration alone (Chang et al., 2022, sec. 4)"),
-    "bo_qsa": row(
-        "model.gradient=straight_through", "BO-QSA: the last iteration's, which the start gets too (Jia et al., 2023)"
-    ),
-    "bo_qsa_noise": row(
-        f"model.gradient=straight_through {STAGES}", "the same, with noise on the start that fades over the first steps"
-    ),
-    "implicit": row("model.gradient=implicit", "gradient of a fixed point (Chang et al., 2022, sec. 3)"),
-    "isa": row(
-        "model.attention=invariant model.frame=scaled model.decoder.frame=scaled model.encoder.position_scale=0.0",
-        "slots attend and are drawn in frames of their own (Biza et al., 2023)",
-    ),
-    "frame_slot": row(
-        "model.decoder.frame=slot", "slots are drawn around where they attend (there, the decoder's half)"
-    ),
-    "gaussian": row("model.initializer.name=gaussian", "every slot starts from one Gaussian (Locatello et al., 2020)"),
-    "predicted": row(
-        "model.initializer.name=predicted train.losses.start=0.1",
-        "slots start where they will likely end (SmoothSA, Zhao et al., 2025)",
-    ),
-    "glorot": row("model.encoder.kernel_init=glorot", "the original's kernels in the encoder"),
-    "groups_8": row("model.encoder.groups=8", "GroupNorm in the encoder (SAVi, Kipf et al., 2022)"),
-    "resnet": row(
-        " ".join(f"model.encoder.{field}" for field in ("name=resnet", *SMALL_RESNET.split())),
-        "a small one of SAVi++'s encoder (Elsayed et al., 2022)",
-    ),
-    "unet": row("model.encoder.name=unet model.encoder.stride=2", "tokens that see their surroundings: a small U-Net"),
-    "position_shared": row(
-        "model.decoder.position=shared", "slot and place only add up in the decoder, as in the paper"
-    ),
-    "spatial_broadcast": row(
-        "model.decoder.name=spatial_broadcast model.decoder.channels=(32,32,32) model.decoder.kernels=(5,5,5)"
-        " model.decoder.strides=(2,2,1)",
-        "the paper's decoder, small (Watters et al., 2019)",
-    ),
-    "mse_alone": row(
-        "train.losses.entropy=((1,0.0),) train.losses.expected=((1,0.0),)",
-        "the paper's loss: undecided masks and shared objects have no price",
-    ),
-    "chroma_7": row("train.losses.chroma=7.0", "errors of colour weigh more (after Jäckl et al., 2024)"),
-    "ssim": row("train.losses.ssim=0.1", "structural similarity beside the squared error (Wang et al., 2004)"),
-    "mixture": row(
-        "train.losses.mse=0.0 train.losses.mixture=1.0",
-        "the likelihood that segments go by, in place of the squared error (NEM, Greff et al., 2017)",
-    ),
-    "slots_11": row("model.num_slots=11", "more slots than objects"),
-    "adaslot": row(
-        "model.num_slots=11 model.selection=gumbel train.losses.kept=0.05",
-        "each slot says whether it is drawn, and has a price (AdaSlot, Fan et al., 2024)",
-    ),
-    "stick_breaking": row(
-        "model.num_slots=11 model.selection=stick_breaking train.losses.kept=0.05",
-        "slots are drawn until one says that it is enough, at the same price",
-    ),
-    "distinct": row(
-        "model.num_slots=11 model.selection=distinct", "of slots that are alike one is drawn (after MetaSlot)"
-    ),
-    "needed": row(
-        "model.num_slots=11 model.selection=needed train.stages=({'until':1500,'model.selection':'all'},)",
-        "slots without which the others draw the same are not drawn, once objects have parted",
-    ),
-}
 MERGED = ("slots_11",)  # rows that are scored a second time, with slots that overlap made one
 HEAD = """# Parts of the literature, side by side
 
@@ -214,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         report(flags)
         return 0
     deadline = Deadline(flags.minutes)
-    wanted = [(scenes, name) for scenes in flags.scenes for name in flags.only if differs(scenes, name)]
+    wanted = [(scenes, name) for scenes in flags.scenes for name in SCENES[scenes].rows if name in flags.only]
     programs = by_seed([programs_of(scenes, name, flags) for scenes, name in wanted])
     wrong = train(programs, deadline)
     complete = all([beside(scenes, name, flags, deadline) for scenes, name in wanted])
@@ -230,12 +107,6 @@ def changes_of(scenes: str, name: str, tiny: bool = False) -> tuple[str, ...]:
     """The fields of a row, the last of those that are set twice."""
     common = () if tiny else SCENES[scenes].changes
     return tuple({change.partition("=")[0]: change for change in (*common, *ROWS[name].changes)}.values())
-
-
-def differs(scenes: str, name: str) -> bool:
-    """Whether a row is not what the recipe has anyway."""
-    own = recipe(SCENES[scenes].config, *changes_of(scenes, name))
-    return name == "baseline" or own.to_json() != recipe(SCENES[scenes].config, *SCENES[scenes].changes).to_json()
 
 
 def programs_of(scenes: str, name: str, flags: argparse.Namespace) -> list[Program]:
@@ -289,7 +160,7 @@ def report(flags: argparse.Namespace) -> None:
     found, made = {}, {}
     for scenes in SCENES:
         config = config_of(scenes, flags)
-        for name in ROWS:
+        for name in SCENES[scenes].rows:
             key, changes = f"{scenes}/{name}", changes_of(scenes, name, flags.tiny)
             found[key], made[key] = measure(flags.workdir / key, config, changes), (config, changes)
     measured = keep(found, made, flags.docs / "parts.json")
@@ -300,7 +171,7 @@ def report(flags: argparse.Namespace) -> None:
 
 def section(scenes: str, measured: Mapping[str, Measured]) -> str:
     """The tables of one kind of scenes."""
-    own = {name: measured.get(f"{scenes}/{name}") for name in ROWS}
+    own = {name: measured.get(f"{scenes}/{name}") for name in SCENES[scenes].rows}
     trained = {name: found for name, found in own.items() if found}
     common = "".join(f" `{change}`" for change in SCENES[scenes].changes)
     said = f"`{SCENES[scenes].config}`{' with' if common else ''}{common}"

@@ -46,11 +46,10 @@ def small(config: ConfigDict) -> None:
     recipes.small(config, patch=8)
     if config.data.name in SCENES:
         config.data.options.crop = True
-        config.data.pool = 10_000  # rendering a scene costs more than learning from it once: scenes come back
-    config.model.encoder.update(channels=(32,) * 4, kernels=(5,) * 4, strides=(2, 2, 2, 1))
+        config.data.pool = 20_000  # rendering a scene costs more than learning from it once: scenes come back
+    config.model.encoder.update(channels=(32,) * 4, kernels=(8, 5, 5, 5), strides=(4, 1, 1, 1))
     config.model.decoder.sample = 2  # a quarter of each picture is drawn: drawing is most of the work
-    config.train.num_steps = 36_000
-    config.train.losses = ConfigDict(
-        {"entropy": ((16_000, 0.0), (16_001, 0.01)), "expected": ((28_000, 0.0), (28_001, 0.1))}
-    )
-    recipes.background_first(config, (4_000, 7_000, 10_000), until=12_000)
+    config.train.update(num_steps=120_000, eval_every=4_000, learning_rate=5e-4, warmup_steps=1_000)
+    config.train.losses = ConfigDict({"expected": ((100_000, 0.0), (105_000, 0.1))})
+    recipes.background_first(config, (5_000, 9_000, 13_000), until=16_000)
+    recipes.needed_after(config, 20_000)

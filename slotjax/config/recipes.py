@@ -94,3 +94,13 @@ def background_first(config: ConfigDict, fades: tuple[int, int, int], until: int
         *({"until": step, "model.background": start} | first for step, start in starts),
         {"until": until} | first,
     )
+
+
+def needed_after(config: ConfigDict, step: int) -> None:
+    """After the curriculum, and when objects have parted, slots that a picture does not need are left out.
+
+    Sooner they would all be alike, and one of them enough.
+    """
+    config.model.selection = "needed"
+    stages = (*config.train.stages, {"until": step})
+    config.train.stages = tuple(stage | {"model.selection": "all"} for stage in stages)
