@@ -63,7 +63,8 @@ ROWS: dict[str, Row] = {
     ),
     "implicit": row("model.gradient=implicit", "gradient of a fixed point (Chang et al., 2022, sec. 3)"),
     "isa": row(
-        "model.attention=invariant model.frame=scaled model.decoder.frame=scaled model.encoder.position_scale=0.0",
+        "model.attention=invariant model.frame=scaled model.decoder.frame=scaled model.encoder.position_scale=0.0"
+        " train.clip_norm=0.05",
         "slots attend and are drawn in frames of their own (Biza et al., 2023)",
     ),
     "frame_slot": row(
