@@ -34,6 +34,7 @@ from measured import titles as titles_of
 from stretches import Deadline, Program, add_flags, conclude, of_seeds, read_flags, train, with_variant
 from tables import table
 from timing import recipe
+from worst import draw
 
 from slotjax import cli
 from slotjax.config import disk
@@ -118,7 +119,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     deadline = Deadline(flags.minutes)
     programs = [program for name in flags.runs for program in programs_of(name, flags)]
     wrong = train(programs, deadline)
-    complete = all([beside(flags.workdir / name, deadline) for name in flags.runs])
+    complete = all([beside(name, flags, deadline) for name in flags.runs])
     report(flags)
     return conclude(programs, wrong, ["benchmarks/results.py", *(argv or sys.argv[1:])], complete)
 
@@ -132,19 +133,26 @@ def programs_of(name: str, flags: argparse.Namespace) -> list[Program]:
     return of_seeds(flags.workdir / name, config_of(name, flags), (), flags.seeds or RUNS[name].seeds)
 
 
-def beside(folder: Path, deadline: Deadline) -> bool:
-    """Scores what the same held-out images give otherwise, once; whether all of it is there, or none is to be had."""
+def beside(name: str, flags: argparse.Namespace, deadline: Deadline) -> bool:
+    """Draws some held-out scenes, and scores what they give otherwise, once; whether all of it is there in time."""
+    folder = flags.workdir / name
     done = [path for path in sorted(folder.glob("seed_[0-9]*")) if Program(path, "").finished]
-    if not done or recipe_of(done[0]).model.name != "object_discovery":
+    if not done:
         return True
-    feed, config = open_feed(recipe_of(done[0])), recipe_of(done[0])
-    if feed.num_true is None:
-        return True  # data without masks
-    jobs: dict[str, Callable[[], dict]] = {"sigma": lambda: sigma.own_curve(done[0])}
-    for name, (_, method, weight) in CLUSTERING.items():
-        score = build_clustering_score(method, config.model.num_slots, feed.num_true, weight)
-        jobs[name] = lambda score=score: discovery.summary(collect(score, None, feed.eval_batches()))
+    config = recipe_of(done[0])
+    jobs: dict[str, Callable[[], dict]] = {"picture": lambda: draw(done[0], flags.docs / picture_of(name))}
+    feed = open_feed(config)
+    if config.model.name == "object_discovery" and feed.num_true is not None:
+        jobs["sigma"] = lambda: sigma.own_curve(done[0])
+        for key, (_, method, weight) in CLUSTERING.items():
+            score = build_clustering_score(method, config.model.num_slots, feed.num_true, weight)
+            jobs[key] = lambda score=score: discovery.summary(collect(score, None, feed.eval_batches()))
     return write_beside(folder, jobs, deadline)
+
+
+def picture_of(name: str) -> str:
+    """Where the picture of a run lies, beside the page."""
+    return f"figures/results/{name}.webp"
 
 
 def recipe_of(workdir: Path):
@@ -200,9 +208,18 @@ def section(name: str, config: str, found: Measured | None) -> str:
     if found is None:
         return f"## {name}\n\n{command}: not measured yet.\n"
     lines = [f"## {name}\n", f"{command}. {conditions([found])}\n", seeds_table(name, found), ""]
+    if drawn := found["beside"].get("picture"):
+        lines += [f"{drawn_scenes(drawn)}:\n", f"![Scenes as {name} splits them]({picture_of(name)})\n"]
     if curve := found["beside"].get("sigma"):
         lines += ["Segments of the responsibilities over sigma, one seed:\n", sigma.curve_table(curve), ""]
     return "\n".join(lines)
+
+
+def drawn_scenes(drawn: dict) -> str:
+    """What the picture shows."""
+    count, worst = drawn["first"], ", ".join(f"{value:.3f}" for value in drawn["worst"])
+    scenes = f"The first {count} held-out scenes" if count > 1 else "The first held-out scene"
+    return f"{scenes}, by the first seed" + (f", and those it does worst on (FG-ARI {worst})" if worst else "")
 
 
 def seeds_table(name: str, found: Measured) -> str:

@@ -37,12 +37,13 @@ def colored_on_colored(config: ConfigDict) -> None:
 def small(config: ConfigDict) -> None:
     """What sprites of any colour on any grey ask for, beyond the other small models.
 
-    Without `groups` and `centered` those on dark backgrounds were blurred into one; colour, which tells most sprites
-    from what is behind them, is learned sooner weighted.
+    Without `groups` those on dark backgrounds were blurred into one; colour, which tells most sprites from what is
+    behind them, is learned sooner weighted.
     """
     recipes.small(config, patch=4)
-    config.model.update(centered=True)
-    config.model.encoder.update(strides=(2, 2, 1), groups=8)
-    config.train.update(batch_size=16, num_steps=25_000, warmup_steps=200)
-    config.train.losses = ConfigDict({"chroma": 7.0})
-    recipes.two_iterations_until(config, 10_000)
+    config.model.encoder.update(strides=(2, 1, 1), groups=8)
+    config.model.decoder.update(hidden=(256, 256), sample=2)  # a quarter of each picture is drawn
+    config.train.update(num_steps=40_000, eval_every=2_000)
+    config.train.losses = ConfigDict({"chroma": 7.0, "expected": ((30_000, 0.0), (32_000, 0.1))})
+    recipes.background_first(config, (2_000, 3_500, 5_000), until=6_000)
+    recipes.needed_after(config, 20_000)

@@ -52,7 +52,7 @@ PARAMETERS = {  # per config and variant; a change of a model shows here
     "multi_dsprites": 235_812,
     "multi_dsprites:tiny": 9_340,
     "multi_dsprites:binarized": 235_812,
-    "multi_dsprites:small": 304_864,
+    "multi_dsprites:small": 527_328,
     "multi_dsprites:small,tiny": 13_008,
     "quick": 300_000,
     "quick:tiny": 12_384,
