@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import sigma
+from limits import limits
 from measured import (
     BLANK,
     SEED_COLUMNS,
@@ -34,7 +35,6 @@ from measured import titles as titles_of
 from stretches import Deadline, Program, add_flags, conclude, of_seeds, read_flags, train, with_variant
 from tables import table
 from timing import recipe
-from worst import draw
 
 from slotjax import cli
 from slotjax.config import disk
@@ -140,7 +140,7 @@ def beside(name: str, flags: argparse.Namespace, deadline: Deadline) -> bool:
     if not done:
         return True
     config = recipe_of(done[0])
-    jobs: dict[str, Callable[[], dict]] = {"picture": lambda: draw(done[0], flags.docs / picture_of(name))}
+    jobs: dict[str, Callable[[], dict]] = {"limits": lambda: limits(done[0], flags.docs / picture_of(name))}
     feed = open_feed(config)
     if config.model.name == "object_discovery" and feed.num_true is not None:
         jobs["sigma"] = lambda: sigma.own_curve(done[0])
@@ -208,18 +208,25 @@ def section(name: str, config: str, found: Measured | None) -> str:
     if found is None:
         return f"## {name}\n\n{command}: not measured yet.\n"
     lines = [f"## {name}\n", f"{command}. {conditions([found])}\n", seeds_table(name, found), ""]
-    if drawn := found["beside"].get("picture"):
-        lines += [f"{drawn_scenes(drawn)}:\n", f"![Scenes as {name} splits them]({picture_of(name)})\n"]
+    if limit := found["beside"].get("limits"):
+        lines += [*said_limits(limit), f"![Scenes as {name} splits them]({picture_of(name)})\n"]
     if curve := found["beside"].get("sigma"):
         lines += ["Segments of the responsibilities over sigma, one seed:\n", sigma.curve_table(curve), ""]
     return "\n".join(lines)
 
 
-def drawn_scenes(drawn: dict) -> str:
-    """What the picture shows."""
-    count, worst = drawn["first"], ", ".join(f"{value:.3f}" for value in drawn["worst"])
+def said_limits(found: dict) -> list[str]:
+    """What a picture shows, and what errors cost."""
+    count, worst = found["first"], ", ".join(f"{value:.3f}" for value in found.get("worst", []))
     scenes = f"The first {count} held-out scenes" if count > 1 else "The first held-out scene"
-    return f"{scenes}, by the first seed" + (f", and those it does worst on (FG-ARI {worst})" if worst else "")
+    if not worst:
+        return [f"{scenes}, by the first seed:\n"]
+    names = {"split": "slots of the same object were one", "shared": "objects that share a slot had their own"}
+    costs = ", ".join(f"{found[key]:.3f} if {title}" for key, title in names.items())
+    return [
+        f"The responsibilities' FG-ARI of the first seed's best checkpoint, {found['own']:.3f}, would be {costs}, and"
+        f" {found['both']:.3f} with both. {scenes}, and those it does worst on (FG-ARI {worst}):\n"
+    ]
 
 
 def seeds_table(name: str, found: Measured) -> str:

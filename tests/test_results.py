@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from benchmark_runs import module, section, written
 from helpers import ROOT, config_of
@@ -159,3 +160,16 @@ def test_every_run_has_a_tiny_form():
         config = module("timing").recipe(module("stretches").with_variant(entry.config, "tiny"))
         check.validate(config)
         assert config.train.num_steps < 10 and config.data.pool < 10
+
+
+def test_what_each_kind_of_error_costs():
+    """An object in two slots, one in another's, and one in the background's."""
+    limits = module("limits")
+    truth = np.array([[0, 0, 0, 1, 1, 1, 1, 2, 2, 3, 4, 4]])
+    found = np.array([[0, 0, 0, 3, 3, 3, 1, 2, 2, 2, 0, 0]])
+    ways = limits.without_errors(truth, found)
+    np.testing.assert_array_equal(ways["split"][1], [[0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 0, 0]])
+    np.testing.assert_array_equal(ways["shared"][1], [[0, 0, 0, 3, 3, 3, 1, 2, 2, 7, 8, 8]])
+    np.testing.assert_array_equal(ways["both"][1], truth)
+    own, split, shared, both = (limits.fg_ari(*pair).item() for pair in ways.values())
+    assert own < min(split, shared) and max(split, shared) < both == 1
