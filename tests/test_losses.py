@@ -7,11 +7,12 @@ import pytest
 from helpers import compose
 
 from slotjax.errors import UserError
-from slotjax.losses.masks import expected, mixture
+from slotjax.losses.masks import entropy, expected, mixture
 from slotjax.losses.reconstruction import mse
 from slotjax.losses.slots import contrast, kept, start
 from slotjax.losses.structure import ssim
 from slotjax.models import Output
+from slotjax.models.base import gated
 
 
 def normal(seed: int, *shape: int) -> np.ndarray:
@@ -56,6 +57,20 @@ def test_the_mixture_likelihood_is_that_of_gaussians():
 def test_the_mixture_lies_below_what_slots_expect_and_of_one_slot_is_the_squared_error():
     np.testing.assert_allclose(mixture(composed(1)), mse(composed(1)), rtol=1e-5)
     assert (mixture(composed(3)) < expected(composed(3))).all()
+
+
+def test_the_price_of_undecided_masks_has_a_gradient_where_a_slot_is_not_drawn():
+    """Of two slots that are drawn the entropy is that of those two."""
+    logits = jnp.asarray(normal(0, 1, 3, 2, 2))[..., None, None]
+
+    def price(logits, gates):
+        masks, logits = gated(logits, gates[..., None, None, None, None])
+        return entropy(Output(masks=masks[..., 0, 0], mask_logits=logits[..., 0, 0])).sum()
+
+    value, slopes = jax.value_and_grad(price, (0, 1))(logits, jnp.asarray([[1.0, 0.0, 1.0]]))
+    two = jax.nn.softmax(logits[:, ::2, ..., 0, 0], axis=1)
+    np.testing.assert_allclose(value, -(two * jnp.log(two)).sum(1).mean(), rtol=1e-5)
+    assert all(np.isfinite(slope).all() and np.abs(slope).max() < 10 for slope in slopes) and slopes[1][0, 0] != 0
 
 
 def test_contrast_is_the_cross_entropy_of_the_same_slot_in_the_next_frame():

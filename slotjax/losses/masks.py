@@ -17,11 +17,12 @@ def entropy(out: Output, batch: Any = None, step: Any = None) -> jax.Array:
 
     Slots to spare share an object, or the background, in halves, which costs no squared error; a price on undecided
     masks, once objects have parted, makes one slot of them (docs/parts.md). From the start it would keep slots from
-    parting.
+    parting. A slot that is not drawn adds nothing, and is not asked to.
     """
     del batch, step
     masks, logits = out.need("masks", "mask_logits")
-    return -(masks * jax.nn.log_softmax(logits, axis=-3)).sum(-3).mean((-2, -1))
+    terms = masks * jax.nn.log_softmax(logits, axis=-3)
+    return -jnp.where(masks > 0, terms, 0.0).sum(-3).mean((-2, -1))
 
 
 def expected(out: Output, batch: Any = None, step: Any = None) -> jax.Array:
