@@ -101,4 +101,4 @@ def small(config: ConfigDict) -> None:
     )
     priced = {"entropy": ((4_000, 0.0), (4_001, 0.03)), "expected": ((15_000, 0.0), (17_000, 0.25))}
     config.train.losses = ConfigDict({"mse": 1.0, "sse": 0.0} | priced)
-    recipes.background_first(config, (800, 1_400, 2_000), until=3_000, num_iterations=1)
+    recipes.background_first(config, (800, 1_400, 2_000), until=3_000, num_iterations=None)
