@@ -74,6 +74,8 @@ that what is nearer to the baseline than that says nothing.
 - The weighted mean, and the softmax over slots. Sums need scaling, and even so outlines are worse; optimal transport
   costs more and finds no more here, where there are few objects. `mesh` has the sharpest masks.
 - The gradient of all iterations, while they are few: that of the last alone, implicit ones and BO-QSA are behind.
+- `needed` or nothing to find how many: at their price `adaslot` and `stick_breaking` give up slots that have objects,
+  and `distinct` leaves out slots before objects part.
 - Slots' own frames (`frame_slot`, `isa`) for long trainings: with so few steps they are far behind.
 - `ssim` beside the squared error, for outlines. The mixture's likelihood does not train.
 """
