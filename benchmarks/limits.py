@@ -21,6 +21,7 @@ from slotjax import cli
 from slotjax.api import jitted_apply
 from slotjax.config import disk
 from slotjax.metrics import adjusted_rand_index
+from slotjax.metrics.segmentation import contingency
 from slotjax.tasks import TASKS
 from slotjax.training.evaluation import slots_keys
 from slotjax.training.feed import SceneFeed, StoredFeed, open_feed
@@ -29,7 +30,7 @@ PICTURES, VIDEOS = 3, 1  # how many of either kind are drawn, from the front and
 QUALITY = 80  # of the file
 FIGURE = "posterior_fg_ari"
 
-Segments = tuple[np.ndarray, np.ndarray]  # the true ids, and the slots that were found: int [n, ...]
+Segments = tuple[np.ndarray, np.ndarray]  # the true ids, and the slots that were found: int [n, pixels]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -71,38 +72,44 @@ def segments(model: Any, params: Any, feed: SceneFeed | StoredFeed) -> Segments:
 
 def without_errors(truth: np.ndarray, found: np.ndarray) -> dict[str, Segments]:
     """The truth, and what was found: as it is, and without errors of one kind or of both."""
-    split = np.stack([one_slot_each(*pair) for pair in zip(truth, found, strict=True)])
-    shared = np.stack([one_object_each(*pair) for pair in zip(truth, found, strict=True)])
-    both = np.stack([one_slot_each(*pair) for pair in zip(truth, shared, strict=True)])
-    return {name: (truth, ids) for name, ids in (("own", found), ("split", split), ("shared", shared), ("both", both))}
-
-
-def counts(truth: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """How many pixels each true id shares with each slot."""
-    shape = truth.max() + 1, found.max() + 1
-    return np.bincount(np.ravel_multi_index((truth, found), shape), minlength=np.prod(shape)).reshape(shape)
+    shared = one_object_each(truth, found)
+    ways = {"own": found, "split": one_slot_each(truth, found), "shared": shared, "both": one_slot_each(truth, shared)}
+    return {name: (truth, ids) for name, ids in ways.items()}
 
 
 def one_slot_each(truth: np.ndarray, found: np.ndarray) -> np.ndarray:
     """Each slot as the id of what most of its pixels are."""
-    return counts(truth, found).argmax(0)[found]
+    return of_each(counts(truth, found).argmax(1), found)
 
 
 def one_object_each(truth: np.ndarray, found: np.ndarray) -> np.ndarray:
     """An object that lies in a slot which is mostly another's, or the background's, has that part as one of its own."""
     shared = counts(truth, found)
-    slots, owners = shared.argmax(1), shared.argmax(0)
-    parted = found.copy()
-    for thing in range(1, len(shared)):
-        if shared[thing].any() and owners[slots[thing]] != thing:
-            parted[(truth == thing) & (found == slots[thing])] = shared.shape[1] + thing
-    return parted
+    slots, owners, things = shared.argmax(2), shared.argmax(1), np.arange(shared.shape[1])
+    guests = (of_each(owners, slots) != things) & (things > 0)
+    return np.where(of_each(guests, truth) & (found == of_each(slots, truth)), shared.shape[2] + truth, found)
+
+
+def of_each(values: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """values [n, m] and ids [n, p] below m -> each id's value, [n, p]."""
+    return np.take_along_axis(values, ids, 1)
+
+
+def counts(truth: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """How many pixels of each scene a true id shares with a slot: [n, ids, slots]."""
+    return np.asarray(contingency(truth[:, None], found[:, None], *numbers(truth, found)))
 
 
 def fg_ari(truth: np.ndarray, found: np.ndarray) -> np.ndarray:
     """Of each scene, float [n]."""
-    ids = {"num_true": int(truth.max()) + 1, "num_pred": int(found.max()) + 1}
-    return np.asarray(adjusted_rand_index(truth[:, None], found[:, None], **ids, ignore_background=True))
+    num_true, num_pred = numbers(truth, found)
+    options = {"num_true": num_true, "num_pred": num_pred, "ignore_background": True}
+    return np.asarray(adjusted_rand_index(truth[:, None], found[:, None], **options))
+
+
+def numbers(truth: np.ndarray, found: np.ndarray) -> tuple[int, int]:
+    """How many true ids and slots there are."""
+    return int(truth.max()) + 1, int(found.max()) + 1
 
 
 if __name__ == "__main__":

@@ -67,16 +67,16 @@ TAKE = """## What to take when
 By the rows for sprites, one seed each so far; seeds of one recipe differ by 0.01 ([results.md](results.md#quick)), so
 that what is nearer to the baseline than that says nothing.
 
-- More slots than objects, if their cost is no matter: `slots_11` is ahead in every figure. With a price on undecided
-  masks, and one on objects that are shared, slots to spare stay empty.
-- A start of each slot's own, where a background is to be one segment: from a common Gaussian it becomes everybody's.
-- The prices too: the squared error alone has the highest FG-ARI but one, and leaves the background to several slots.
-- The weighted mean, and the softmax over slots. Sums need scaling, and even so outlines are worse; optimal transport
-  costs more and finds no more here, where there are few objects. `mesh` has the sharpest masks.
+- More slots than objects, if their cost is no matter: by the responsibilities nothing is ahead of `slots_11`. Slots to
+  spare stay empty where undecided masks and objects that are shared have a price.
+- A start of each slot's own, where a background is to be one segment: from a common Gaussian it is everybody's.
+- The prices: the squared error alone has the highest FG-ARI but one, and leaves the background to several slots.
+- The weighted mean, and the softmax over slots. A sum fails unless it is scaled or normalised, and outlines are worse
+  even so; optimal transport costs more and finds no more here, where there are few objects.
 - The gradient of all iterations, while they are few: that of the last alone, implicit ones and BO-QSA are behind.
-- `needed` or nothing to find how many: at their price `adaslot` and `stick_breaking` give up slots that have objects,
-  and `distinct` leaves out slots before objects part.
-- Slots' own frames (`frame_slot`, `isa`) for long trainings: with so few steps they are far behind.
+- `needed` to leave out slots: at their price `adaslot` and `stick_breaking` give up slots that have objects, and with
+  `distinct` the background is everybody's.
+- The picture's frame: with so few steps, slots' own (`frame_slot`, `isa`) are far behind.
 - `ssim` beside the squared error, for outlines. The mixture's likelihood does not train.
 """
 TAIL = """## What is not here, and why
