@@ -1,9 +1,9 @@
 """The table of models in README.md, from the weights that come with the library.
 
-    python benchmarks/zoo.py [--score]
+    python benchmarks/zoo.py [--score [NAME ...]]
 
-The figures are those in the weights' metadata; --score measures them anew, on the held-out scenes of their configs, and
-writes them there.
+The figures are those in the weights' metadata; --score measures them anew, of all weights or of these, on the held-out
+scenes of their configs, and writes them there.
 """
 
 import argparse
@@ -27,10 +27,11 @@ FIGURES = ("fg_ari", "ari", "miou")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--score", action="store_true", help="measure the figures anew")
-    if parser.parse_args().score:
-        for name in weights.packaged_names():
-            score(name)
+    known = weights.packaged_names()
+    parser.add_argument("--score", nargs="*", choices=known, metavar="NAME", help="measure the figures anew")
+    scored = parser.parse_args().score
+    for name in known if scored == [] else scored or ():
+        score(name)
     text = README.read_text()
     write_text(README, MARKS.sub(lambda found: found.group(1) + table() + found.group(2), text))
     print(table(), end="")

@@ -193,7 +193,7 @@ def _verified(path: Path, step: int) -> Intact | None:
     try:
         content = manifest.verify(path)
     except manifest.Damaged as damage:
-        say(f"warning: damaged checkpoint: {damage}; the one before it is used")
+        say(f"warning: damaged checkpoint: {damage}; it is passed over")
         return None
     return Intact(path, step, content["config"])
 
