@@ -15,7 +15,7 @@ from slotjax.config.check import validate
 from slotjax.data.pictures import read_rgb
 from slotjax.data.stored import Key, open_stored
 from slotjax.data.stored.coco import Instances
-from slotjax.data.stored.photographs import VOID, View
+from slotjax.data.stored.photographs import VOID, View, view_of
 from slotjax.data.stored.voc import read_indices
 from slotjax.drawing.slots import colour_segments
 from slotjax.errors import UserError
@@ -227,6 +227,8 @@ def test_what_cannot_be_augmented_is_refused():
     config.data.update(augment="flip", path="x")
     with pytest.raises(UserError, match="data.augment=flip: is for coco and voc, not folder"):
         validate(config)
+    with pytest.raises(UserError, match="data.augment='rotate': choose one of none, flip, crop"):
+        view_of({"augment": "rotate"}, (8, 8))
     config = config_of("features:tiny")
     config.data.feature_cache = 1.0
     with pytest.raises(UserError, match="features are kept of pictures as they are"):
@@ -251,6 +253,8 @@ def test_clevrtex_is_read_as_it_is_unpacked(tmp_path):
     assert example["segments"].max() == 1 and example["objects"]["present"].sum() == 1
     # The middle 19.2 of 24 rows, enlarged to 24: an object of 4 by 6 pixels becomes 5 by 7.5.
     assert (example["segments"].any(1).sum(), example["segments"].any(0).sum()) in ((5, 7), (5, 8))
+    with pytest.raises(UserError, match="data.max_objects=3: clevrtex is not counted; set it to 0"):
+        opened("clevrtex", tmp_path, max_objects=3)
     next(tmp_path.rglob("*_flat.png")).unlink()
     with pytest.raises(UserError, match="_flat.png is not there"):
         opened("clevrtex", tmp_path)

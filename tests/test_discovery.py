@@ -16,7 +16,7 @@ from slotjax.tasks import discovery
 from slotjax.training.objective import build_objective
 
 segmentation_scores = jax.jit(discovery.segmentation_scores, static_argnums=(2, 3))
-attention_segments = jax.jit(discovery.attention_segments, static_argnums=1)
+attention_segments = jax.jit(discovery.attention_segments, static_argnums=(1, 2))
 scores = jax.jit(discovery.scores, static_argnums=(0, 4))
 
 
@@ -192,7 +192,7 @@ def test_segments_of_masks_responsibilities_and_attention_are_scored_apart():
     found = {
         "": np.asarray(out.masks).argmax(1),
         "posterior_": np.asarray(jax.jit(responsibilities)(out, scene.image)).argmax(1),
-        "attention_": np.asarray(attention_segments(out.attention, (32, 32))),
+        "attention_": np.asarray(attention_segments(out.attention, model.token_grid, (32, 32))),
     }
     for kind, segments in found.items():
         own = segmentation_scores(scene.segments, segments, 5, 5)
@@ -206,11 +206,16 @@ def test_segments_of_masks_responsibilities_and_attention_are_scored_apart():
 def test_every_pixel_belongs_to_the_slot_that_wins_its_token(resolution, stride):
     rows, columns = (-(-side // stride) for side in resolution)
     attention = np.random.default_rng(0).uniform(size=(2, 3, rows * columns))
-    found = np.asarray(attention_segments(attention, resolution))
+    found = np.asarray(attention_segments(attention, (rows, columns), resolution))
     assert found.shape == (2, *resolution)
     for row, column in ((0, 0), (resolution[0] - 1, resolution[1] - 1), (stride, 2 * stride)):
         token = row // stride * columns + column // stride
         np.testing.assert_array_equal(found[:, row, column], attention[:, :, token].argmax(1))
+
+
+def test_tokens_of_halves_that_are_rounded_up_are_spread_over_the_picture():
+    found = np.asarray(attention_segments(np.eye(25)[None], (5, 5), (36, 36)))  # strides of 1, 2, 2 and 2
+    assert found.shape == (1, 36, 36) and set(found.ravel()) == set(range(25))
 
 
 def test_collapse_is_told():

@@ -4,12 +4,14 @@ import contextlib
 import io
 import json
 import re
+import shutil
 import sys
 
 import pytest
-from helpers import command, picture_size
+from helpers import command, config_of, picture_size
 
 from slotjax import evaluate, weights
+from slotjax.errors import UserError
 from slotjax.reporting import evaluation
 
 
@@ -58,6 +60,25 @@ def test_what_is_as_in_training_is_no_variant(tiny_run):
     assert evaluation.changed(subject, {"num_slots": 5, "images": 8, "data": "sprites", "method": "slots"}).own
     assert not evaluation.changed(subject, {"num_slots": 5, "brief": True}).own
     assert evaluation.changed(subject, {"num_slots": 4}).changes == {"num_slots": 4}
+
+
+def test_what_was_trained_on_is_not_held_out(tmp_path, photos):
+    for i in range(20):
+        shutil.copy(next(photos.glob("*.png")), tmp_path / f"{i}.png")
+    config = config_of("folder:small,tiny")
+    config.data.update(path=str(tmp_path), eval_images=3)
+    subject = evaluation.Subject("a run", config, None)
+    for fine in (1, 3):
+        assert evaluation.changed(subject, {"images": fine}).config.data.eval_images == fine
+    with pytest.raises(UserError, match="--images 5: 2 of these were trained on"):
+        evaluation.changed(subject, {"images": 5})
+
+
+def test_other_data_are_taken_as_they_are():
+    config = config_of("features:tiny")
+    config.data.augment = "flip"
+    changed = evaluation.changed(evaluation.Subject("a run", config, None), {"data": "sprites"})
+    assert changed.config.data.augment == "none"
 
 
 def test_weights_are_evaluated_as_they_were(run):

@@ -167,6 +167,17 @@ def test_the_one_before_a_damaged_checkpoint_is_used(config, whole, copy, capsys
     assert_same_run(config, copy, whole)
 
 
+def test_what_was_given_up_makes_room_for_what_is_saved(copy):
+    """Checkpoints of later steps, from before the run went back, do not push out the one just written."""
+    state = {"x": np.zeros(3, np.float32)}
+    checkpoints = Checkpoints(copy, {}, keep=1)
+    checkpoints.save(5, state)
+    checkpoints.save_best(1, state)
+    checkpoints.close()
+    assert [path.name for path in (copy / "checkpoints").iterdir()] == ["5"]
+    assert [path.name for path in (copy / "best").iterdir()] == ["1"]
+
+
 def test_if_every_checkpoint_is_damaged_nothing_is_touched(config, copy):
     for folder in (copy / "checkpoints").iterdir():
         damage(folder / manifest.NAME, "truncate")

@@ -7,6 +7,7 @@ import pytest
 from helpers import compose
 
 from slotjax.errors import UserError
+from slotjax.losses import weigh
 from slotjax.losses.masks import entropy, expected, mixture
 from slotjax.losses.reconstruction import mse
 from slotjax.losses.slots import contrast, kept, start
@@ -94,9 +95,11 @@ def test_contrast_is_low_where_slots_stay_and_high_where_they_swap():
     assert low < 0.001 and high > 5
 
 
-def test_contrast_of_pictures_is_refused():
+def test_losses_of_what_a_model_does_not_return_are_refused():
     with pytest.raises(UserError, match="frames of videos"):
         contrast(Output(slots=jnp.zeros((2, 4, 6))))
+    with pytest.raises(UserError, match=r"^train.losses.kept: out.kept: this model has none"):
+        weigh({"kept": 0.1}, Output(slots=jnp.zeros((2, 4, 6))), {}, jnp.zeros(()))
 
 
 def test_starts_are_drawn_to_the_slots_and_no_slot_to_its_start():

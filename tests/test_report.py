@@ -197,7 +197,7 @@ def test_large_pictures_stay_within_the_budget(monkeypatch, side, num_slots, num
     batch = {"image": np.broadcast_to(components[0, 0], (count, side, side, 3))}
     scores = scoring.Scores({"slots": {"mse": np.arange(count) / count}}, {"slots": {"mse": 0.5}}, ["mse"])
     indices = np.array([index for _, index in examples.choose(scores)])
-    views = explorer.look(indices, batch, out)
+    views = explorer.look(indices, batch, out, grid)
     built = explorer.fit(scores, partial(explorer.build, SimpleNamespace(task=discovery), scores, views))
     assert built.size <= explorer.BUDGET
     assert built.settings["size"][0] <= 128

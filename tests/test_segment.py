@@ -3,6 +3,8 @@
 import json
 import math
 import re
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -122,6 +124,9 @@ def test_segment_with_weights_that_come_with_the_library(tmp_path, monkeypatch, 
 def test_the_usual_error_is_that_of_the_last_evaluation(tiny_run, tmp_path):
     rows = [json.loads(line) for line in (tiny_run / "metrics.jsonl").read_text().splitlines()]
     assert own_pictures.usual_error(tiny_run) == rows[-1]["mse"]
+    later = Path(shutil.copytree(tiny_run, tmp_path / "later")) / "metrics.jsonl"  # as of several losses
+    later.write_text(later.read_text() + json.dumps({"step": 7, "loss": 9.0, "mse": 9.0}) + "\n")
+    assert own_pictures.usual_error(later.parent) == rows[-1]["mse"]
     packaged = weights.find("quick")
     assert own_pictures.usual_error(packaged) == weights.read(packaged)[0]["evaluation"]["mse"]
     for i, unknown in enumerate(({}, {"evaluation": 3}, {"evaluation": {"mse": "low"}}, {"evaluation": {"mse": 0}})):

@@ -1,10 +1,12 @@
 """`segment` takes videos where the model does."""
 
+import jax
 import numpy as np
 import pytest
 from helpers import config_of, untrained
 from PIL import Image
 
+import slotjax
 from slotjax.errors import UserError
 from slotjax.reporting import own_videos
 from slotjax.reporting.own_pictures import Options, open_trained
@@ -41,6 +43,18 @@ def test_a_video_in_parts_is_split_as_it_is_whole(trained, monkeypatch):
     parts = list(own_videos.found(trained, frames(4), Options()))
     assert len(parts) == 2
     np.testing.assert_array_equal(np.concatenate(parts), whole)
+
+
+@pytest.mark.parametrize("target", ["flow", "depth"])
+def test_slots_that_draw_no_pictures_are_told_by_their_masks(target, tmp_path):
+    config = config_of("video:small,tiny")
+    config.model.targets = (target,)
+    trained = open_trained(untrained(config, tmp_path), None)
+    seen = np.random.default_rng(0).integers(0, 255, (2, *config.model.resolution, 3), np.uint8)
+    (ids,) = own_videos.found(trained, seen, Options())
+    video = seen[None].astype(np.float32) / 127.5 - 1
+    expected = slotjax.segments(trained.model, trained.params, video, jax.random.key(Options().seed))
+    assert (ids == np.asarray(expected)[0]).mean() > 0.99  # but for ties
 
 
 def test_what_is_no_video_is_named(trained, tmp_path):

@@ -168,7 +168,10 @@ def test_data_that_cannot_be_learned_from_is_refused():
     objects = jax.eval_shape(lambda: clevr_objects_shapes(10))
     assert "model.num_slots=6" in refusal({"model.num_slots": 6}, {"objects": objects})
     assert "set model.num_slots=8 or data.max_objects=6" in refusal(
-        {"model.num_slots": 6, "data.max_objects": 8, "data.options": ConfigDict()}, {"objects": objects}
+        {"model.num_slots": 6, "data.max_objects": 8, "data.name": "clevr_tfds"}, {"objects": objects}
+    )
+    assert "set model.num_slots=10 or data.options.max_objects=6" in refusal(  # rendered scenes do not heed the other
+        {"model.num_slots": 6, "data.max_objects": 6}, {"objects": objects}
     )
     assert "says nothing of objects" in refusal({"data.name": "folder"}, {"image": None})
     lacking = {name: value for name, value in objects.items() if name not in ("color", "3d_coords")}

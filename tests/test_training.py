@@ -181,6 +181,20 @@ def test_memory_is_estimated_and_parts_are_chosen(run):
         memory.choose_micro_batches(0, 64, 2**40, 2**30)
 
 
+def test_files_that_are_only_kept_in_memory_are_free(tmp_path):
+    left = memory._left_to_container
+    assert left(tmp_path) is None
+    for name, text in (
+        ("memory.max", "max\n"),
+        ("memory.current", "700\n"),
+        ("memory.stat", "anon 9\ninactive_file 600\n"),
+    ):
+        (tmp_path / name).write_text(text)
+    assert left(tmp_path) is None
+    (tmp_path / "memory.max").write_text("1000\n")
+    assert left(tmp_path) == 900
+
+
 def test_clevr_needs_about_what_it_takes():
     """The paper's batch of 64 at 128x128 wants some 18 GiB in float32."""
     config = config_of("clevr")
@@ -318,3 +332,7 @@ def test_loggers_are_told_of_everything_and_change_nothing(tmp_path, capsys):
     again = Follower()
     train(config, tmp_path / "followed", [again])  # nothing to do, nothing to tell
     assert again.told == []
+    lines = (tmp_path / "followed" / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "followed" / "metrics.jsonl").write_text("".join(line for line in lines if '"step": 2' not in line))
+    train(config, tmp_path / "followed", [again])  # stopped in its last step, before the evaluation
+    assert [event for event, _ in again.told] == ["start", "evaluation", "picture", "finished"]

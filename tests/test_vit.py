@@ -102,6 +102,13 @@ def test_what_is_written_beside_the_weights_is_heeded(data_dir, tmp_path):
     (tmp_path / "preprocessor_config.json").write_text(json.dumps({"image_mean": [0.5, 0.4, 0.3]}))
     backbone, _ = slotjax.load_backbone(tmp_path / "model.safetensors")
     assert (backbone.heads, backbone.mean, backbone.spread) == (4, (0.5, 0.4, 0.3), ())
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps({"do_normalize": False}))
+    backbone, _ = slotjax.load_backbone(tmp_path / "model.safetensors")
+    assert (backbone.mean, backbone.spread) == ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps({"image_std": [0.5]}))
+    with pytest.raises(UserError, match=r"image_std=\[0.5\] beside it; give red, green and blue"):
+        slotjax.load_backbone(tmp_path / "model.safetensors")
+    (tmp_path / "preprocessor_config.json").unlink()
     (tmp_path / "config.json").write_text(json.dumps({"hidden_size": 16, "hidden_act": "gelu_new"}))
     with pytest.raises(UserError, match="hidden_act=gelu_new"):
         slotjax.load_backbone(tmp_path / "model.safetensors")

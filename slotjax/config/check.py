@@ -29,6 +29,7 @@ STAGED = (
     "initializer.sigma",
     "decoder.position",
     "selection",
+    "restart",
 )
 
 

@@ -50,7 +50,8 @@ def loader(
       path: of stored data, its file or folder; options: of scenes, keywords of the family.
       num_frames: how many a video has; 0 for pictures.
       max_objects, crop, augment: of stored data, as in `config.data` (docs/data.md).
-      eval_images: how many the split "eval" has; 0 for 320, or a tenth of a small stored set.
+      eval_images: how many the split "eval" has; 0 for 320, or a tenth of a small stored set. Where both splits are
+        made of one list, the split "train" has the rest: give both the same.
       num_workers: threads that read stored data ahead.
 
     Returns:

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from slotjax.errors import UserError
 from slotjax.losses.masks import distillation, entropy, expected, mixture
 from slotjax.losses.reconstruction import chroma, mse, sse
 from slotjax.losses.sets import set_loss
@@ -46,7 +47,19 @@ def weight_at(weight: Weight, step: jax.Array) -> jax.Array | float:
 
 
 def weigh(weights: Mapping[str, Weight], out: Output, batch: Batch, step: jax.Array) -> dict[str, jax.Array]:
-    """The mean over the images of every loss that has a weight, and as "loss" their weighted sum: scalars."""
-    means = {name: LOSSES[name](out, batch, step).mean() for name, weight in weights.items() if weight}
+    """The mean over the images of every loss that has a weight, and as "loss" their weighted sum: scalars.
+
+    Raises:
+      UserError: a loss of what this model does not return.
+    """
+    means = {name: _of_images(name, out, batch, step).mean() for name, weight in weights.items() if weight}
     total = jnp.stack([weight_at(weights[name], step) * value for name, value in means.items()]).sum()
     return {"loss": total} | (means if len(means) > 1 else {})
+
+
+def _of_images(name: str, out: Output, batch: Batch, step: jax.Array) -> jax.Array:
+    """A loss of each image, [b]."""
+    try:
+        return LOSSES[name](out, batch, step)
+    except UserError as error:
+        raise UserError(f"train.losses.{name}: {error}") from None

@@ -21,7 +21,7 @@ def contrast(out: Output, batch: Any = None, step: Any = None) -> jax.Array:
     del batch, step
     (slots,) = out.need("slots")
     if slots.ndim != 4:
-        raise UserError("train.losses.contrast: compares the frames of videos; with pictures set it to 0")
+        raise UserError("compares the frames of videos; with pictures set it to 0")
     directions = slots * jax.lax.rsqrt((slots**2).sum(-1, keepdims=True) + 1e-12)
     alike = jnp.einsum("btkd,btjd->btkj", directions[:, :-1], directions[:, 1:]) / TEMPERATURE
     return -jnp.diagonal(jax.nn.log_softmax(alike), axis1=-2, axis2=-1).mean((1, 2))

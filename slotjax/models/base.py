@@ -100,6 +100,11 @@ class Model(nn.Module):
         raise NotImplementedError
 
     @property
+    def token_grid(self) -> tuple[int, int]:
+        """Rows and columns of the tokens of an image, or of a frame."""
+        raise NotImplementedError
+
+    @property
     def learns_from(self) -> tuple[str, ...]:
         """What an example holds for training besides: cues for the slots, or a target that is not among the inputs."""
         return ()

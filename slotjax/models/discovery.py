@@ -56,6 +56,10 @@ class ObjectDiscovery(Model):
         return {} if weights is None else {"backbone": weights}
 
     @property
+    def token_grid(self) -> tuple[int, int]:
+        return self.encoder.grid(self.backbone.grid(self.resolution))
+
+    @property
     def sees_features(self) -> bool:
         return not isinstance(self.backbone, Pixels)
 
@@ -100,4 +104,4 @@ class ObjectDiscovery(Model):
         return self.decoder.frame.start(slots, self.attention.slot_dim)
 
     def locate(self, slots: jax.Array, attention: jax.Array) -> jax.Array:
-        return self.decoder.frame.locate(slots, attention, self.encoder.grid(self.backbone.grid(self.resolution)))
+        return self.decoder.frame.locate(slots, attention, self.token_grid)

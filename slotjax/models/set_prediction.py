@@ -25,6 +25,10 @@ class SetPrediction(Model):
     def inputs(self) -> dict[str, jax.ShapeDtypeStruct]:
         return {"image": jax.ShapeDtypeStruct((*self.resolution, 3), jnp.float32)}
 
+    @property
+    def token_grid(self) -> tuple[int, int]:
+        return self.encoder.grid(self.resolution)
+
     def encode(self, images: jax.Array) -> jax.Array:
         """images [b, h, w, 3] -> tokens [b, n, d]."""
         return self.encoder(images)

@@ -1,16 +1,15 @@
 """What slots draw of a video: its frames, its flow, its depth."""
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from slotjax.nn.fields import Choice
+
 FLOWS = ("flow", "backward_flow")  # where what is seen goes, and where it comes from; both in pixels a frame
 FLOW_GAIN = 50  # a motion of 1/50 of the diagonal in one frame is drawn in full colour
-
-Target = Literal["image", "flow", "backward_flow", "depth"]
-Targets = tuple[Target, ...]
 
 
 def flow_picture(flow: jax.Array) -> jax.Array:
@@ -58,36 +57,46 @@ def grey(depth: jax.Array) -> jax.Array:
     return jnp.repeat(2 * jnp.exp(-depth / 2) - 1, 3, axis=-1)
 
 
-MAKERS: dict[str, tuple[int, Any]] = {  # how many numbers a pixel has, and how they are made of a batch's entry
-    "image": (3, lambda image: image),
-    **dict.fromkeys(FLOWS, (3, flow_picture)),
-    "depth": (1, log_depth),
+class Target(NamedTuple):
+    """A kind of what slots draw.
+
+    Attributes:
+      channels: how many numbers a pixel has.
+      make: of a batch's entry of that name, [*b, h, w, c].
+      colours: of those numbers, red, green and blue in [-1, 1], [*b, h, w, 3].
+    """
+
+    channels: int
+    make: Callable[[jax.Array], jax.Array]
+    colours: Callable[[jax.Array], jax.Array]
+
+
+TARGETS = {
+    "image": Target(3, lambda image: image, lambda image: image),
+    **dict.fromkeys(FLOWS, Target(3, flow_picture, lambda flow: 2 * flow - 1)),
+    "depth": Target(1, log_depth, grey),
 }
-COLOURS: dict[str, Any] = {
-    "image": lambda image: image,
-    **dict.fromkeys(FLOWS, lambda flow: 2 * flow - 1),
-    "depth": grey,
-}
+Targets = tuple[Annotated[str, Choice(TARGETS)], ...]
 
 
 def channels(targets: Targets) -> int:
     """How many numbers a pixel of these has together."""
-    return sum(MAKERS[name][0] for name in targets)
+    return sum(TARGETS[name].channels for name in targets)
 
 
 def flows_of(targets: Targets, pictures: jax.Array) -> dict[str, jax.Array]:
     """The flows among the targets, in pictures of all of them [*b, h, w, c], by name: as of `flow_of`."""
     starts = {name: channels(targets[: targets.index(name)]) for name in FLOWS if name in targets}
-    return {name: flow_of(pictures[..., start : start + MAKERS[name][0]]) for name, start in starts.items()}
+    return {name: flow_of(pictures[..., start : start + TARGETS[name].channels]) for name, start in starts.items()}
 
 
 def colours(targets: Targets, pictures: jax.Array) -> jax.Array:
     """The first target in pictures of all of them [*b, h, w, c], as red, green and blue in [-1, 1]: [*b, h, w, 3]."""
-    return COLOURS[targets[0]](pictures[..., : MAKERS[targets[0]][0]])
+    return TARGETS[targets[0]].colours(pictures[..., : TARGETS[targets[0]].channels])
 
 
 def target_of(targets: Targets, batch: Mapping[str, Any]) -> jax.Array | None:
     """What a batch holds of these, one after another in the last axis [*b, h, w, c]; None where it lacks one."""
     if not set(targets) <= set(batch):
         return None
-    return jnp.concatenate([MAKERS[name][1](batch[name]) for name in targets], axis=-1)
+    return jnp.concatenate([TARGETS[name].make(batch[name]) for name in targets], axis=-1)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from slotjax.errors import UserError, shown
 from slotjax.models.base import Model, Output, composed, with_head_start
 from slotjax.models.cues import check_cues, cues_of
-from slotjax.models.targets import MAKERS, Targets, channels, colours, flows_of, target_of
+from slotjax.models.targets import TARGETS, Targets, channels, colours, flows_of, target_of
 from slotjax.nn.decoders.base import Drawn, SlotwiseDecoder, rematerialised
 from slotjax.nn.encoders import Encoder
 from slotjax.nn.fields import Range
@@ -30,6 +30,8 @@ class VideoDiscovery(Model):
     Attributes:
       targets: what the slots draw.
       first_iterations: of attention at a video's first frame; 0: as at all others.
+      restart: slots start anew after every so many frames, as if each part were a video of its own; 0: never. With it
+        training begins on short videos (`train.stages`), where objects part sooner.
       remat: frames are encoded and drawn one after another, and the backward pass computes their activations again
         instead of keeping them.
       background: as of `slotjax.models.discovery.ObjectDiscovery`.
@@ -41,6 +43,7 @@ class VideoDiscovery(Model):
     decoder: SlotwiseDecoder
     targets: Targets = ("image",)
     first_iterations: Annotated[int, Range(0, 1000)] = 0
+    restart: Annotated[int, Range(0, 10_000)] = 0
     remat: bool = False
     background: Annotated[float, Range(0, 20)] = 0.0
     training: bool = False
@@ -66,6 +69,30 @@ class VideoDiscovery(Model):
         """
         if return_history:
             raise UserError("return_history=True: is for pictures; out.slots holds the slots of every frame")
+        if not self.restart or self.is_initializing():
+            return self._followed(video, slots, key, cues, num_slots, num_iterations)
+        batch, frames = video.shape[:2]
+        if slots is not None or cues is not None:
+            raise UserError(f"model.restart={self.restart}: slots start anew on the way, from neither slots nor cues")
+        if frames % self.restart:
+            raise UserError(f"model.restart={self.restart}: must divide the {frames} frames of a video")
+        if key is not None:
+            split = jax.vmap(lambda key: jax.random.split(key, frames // self.restart))
+            key = split(keys_of_examples(key, batch)).reshape(-1)
+        parts = video.reshape(-1, self.restart, *video.shape[2:])
+        out = self._followed(parts, None, key, None, num_slots, num_iterations)
+        return jax.tree.map(lambda x: x.reshape(batch, frames, *x.shape[2:]), out)
+
+    def _followed(
+        self,
+        video: jax.Array,
+        slots: jax.Array | None,
+        key: jax.Array | None,
+        cues: Mapping[str, jax.Array] | None,
+        num_slots: int | None,
+        num_iterations: int | None,
+    ) -> Output:
+        """What `__call__` returns of videos through which slots go from the first frame to the last."""
         tokens, frames = self.encode(video), []
         if slots is None or self.is_initializing():
             first = num_iterations or self.first_iterations or self.attention.num_iterations
@@ -103,6 +130,10 @@ class VideoDiscovery(Model):
     @property
     def inputs(self) -> dict[str, jax.ShapeDtypeStruct]:
         return {"image": jax.ShapeDtypeStruct((2, *self.resolution, 3), jnp.float32)}
+
+    @property
+    def token_grid(self) -> tuple[int, int]:
+        return self.encoder.grid(self.resolution)
 
     @property
     def learns_from(self) -> tuple[str, ...]:
@@ -148,7 +179,9 @@ class VideoDiscovery(Model):
     def check(self) -> None:
         """Raises a `UserError` for nothing to draw, or attention in the slots' own frames, which no predictor moves."""
         if not self.targets or len(set(self.targets)) < len(self.targets):
-            raise UserError(f"model.targets={shown(self.targets)}: name at least one of {', '.join(MAKERS)}, each once")
+            raise UserError(
+                f"model.targets={shown(self.targets)}: name at least one of {', '.join(TARGETS)}, each once"
+            )
         if self.in_training() != self and self.targets != ("image",):
             raise UserError("model.decoder.sample: is for model.targets=image alone; set it to 1")
         if self.attention.own_frame() is not None or isinstance(self.decoder.frame, AttendedFrame):
@@ -181,8 +214,8 @@ class VideoDiscovery(Model):
 
     def locate(self, slots: jax.Array, attention: jax.Array) -> jax.Array:
         """slots [b, t, k, d] and where they attend [b, t, k, n] -> what `decode` takes."""
-        grid = self.encoder.grid(self.resolution)
-        return jax.vmap(lambda *frame: self.decoder.frame.locate(*frame, grid), 1, 1)(slots, attention)
+        locate = self.decoder.frame.locate
+        return jax.vmap(lambda *frame: locate(*frame, self.token_grid), 1, 1)(slots, attention)
 
     def _of_each(self, part: Any, inputs: jax.Array, axes: int) -> jax.Array:
         """What `part`, which takes one leading axis, makes of inputs with so many; the second is that of frames."""

@@ -143,7 +143,7 @@ class CueSlots(nn.Module):
         if cues is None:
             cues = {self.cue: jnp.full((len(keys), 1, 4 if self.cue == "boxes" else 2), -1.0, jnp.float32)}
         places = cues[self.cue]
-        places = jnp.where((places < 0).any(-1, keepdims=True), 0.0, places)
+        places = jnp.where((places == -1).all(-1, keepdims=True), 0.0, places)
         spare = num_slots - places.shape[1]
         places = jnp.pad(places, ((0, 0), (min(spare, 1), max(spare - 1, 0)), (0, 0)))
         hidden = nn.relu(nn.Dense(self.hidden_dim, name="dense0")(places))

@@ -111,11 +111,12 @@ class VisionTransformer(nn.Module):
             raise UserError(f"model.backbone.heads={self.num_heads}: must divide model.backbone.width={self.width}")
         if self.layer > self.depth:
             raise UserError(f"model.backbone.layer={self.layer}: there are {self.depth} blocks; 0 takes all of them")
-        for name, value in (("mean", self.mean), ("spread", self.spread)):
-            if len(value) not in (0, 3) or any(number <= 0 for number in value):
-                raise UserError(
-                    f"model.backbone.{name}={value}: give red, green and blue above 0, or () for ImageNet's"
-                )
+        if len(self.mean) not in (0, 3):
+            raise UserError(f"model.backbone.mean={self.mean}: give red, green and blue, or () for ImageNet's")
+        if len(self.spread) not in (0, 3) or any(number <= 0 for number in self.spread):
+            raise UserError(
+                f"model.backbone.spread={self.spread}: give red, green and blue above 0, or () for ImageNet's"
+            )
 
     def _normalised(self, images: jax.Array) -> jax.Array:
         mean, spread = (jnp.asarray(x, jnp.float32) for x in (self.mean or MEAN, self.spread or SPREAD))

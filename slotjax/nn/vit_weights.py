@@ -180,8 +180,13 @@ def _beside(path: Path, width: int, where: str) -> dict[str, Any]:
             fields[ours] = found[theirs]
     for ours, theirs in (("mean", "image_mean"), ("mean", "mean"), ("spread", "image_std"), ("spread", "std")):
         value = found.get(theirs)
-        if isinstance(value, list) and len(value) == 3 and all(isinstance(x, float) and 0 < x < 1 for x in value):
-            fields[ours] = tuple(value)
+        if value is None:
+            continue
+        if not (isinstance(value, list) and len(value) == 3 and all(isinstance(x, int | float) for x in value)):
+            raise UserError(f"{where}: {path} has {theirs}={shown(value)} beside it; give red, green and blue")
+        fields[ours] = tuple(map(float, value))
+    if found.get("do_normalize") is False:
+        fields |= {"mean": (0.0, 0.0, 0.0), "spread": (1.0, 1.0, 1.0)}
     return fields
 
 

@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from slotjax.config import disk
 from slotjax.config.check import validate
 from slotjax.config.schema import defaults
+from slotjax.data.stored import STORED, open_stored
 from slotjax.errors import UserError
 from slotjax.models import build_model
 from slotjax.models.build import noun_of
@@ -133,12 +134,14 @@ def changed(subject: Subject, asked: Mapping[str, Any]) -> Conditions:
     changes = {name: value for name, value in asked.items() if value != own[name]}
     config = subject.config.copy_and_resolve_references()
     if "data" in changes:
-        config.data.update(name=changes["data"], path="", pool=0)
+        config.data.update(name=changes["data"], path="", pool=0, augment="none", feature_cache=0.0)
         config.data.options = ConfigDict()
     if "data_path" in changes:
         config.data.path = str(changes["data_path"])
     config.data.eval_images = changes.get("images", own["images"])
     validate(config)
+    if not {"data", "data_path"} & set(changes):
+        check_held_out(config, own["images"])
     rest = {name: changes.get(name, own[name]) for name in own if name not in ("images", "data", "data_path")}
     baselines = (*subject.task.BASELINES, BLOCKS) if subject.task.BASELINES else ()
     if rest["method"] != "slots" and rest["method"] not in baselines:
@@ -148,6 +151,26 @@ def changed(subject: Subject, asked: Mapping[str, Any]) -> Conditions:
             flag = f"--{name.replace('_', '-')} {changes[name]:g}"
             raise UserError(f"{flag}: is for --method {' and '.join(methods)}; leave it out")
     return Conditions(config, changes=changes, **rest)
+
+
+def check_held_out(config: ConfigDict, own: int) -> None:
+    """Refuses more images than the run's own, where they would be some of those that it was trained on."""
+    if config.data.name not in STORED or config.data.eval_images == own:
+        return
+
+    def trained_on(held_out: int) -> int:
+        fields = {**config.data.to_dict(), "eval_images": held_out}
+        return len(open_stored(fields, config.model.resolution, "train"))
+
+    try:
+        further = trained_on(own) - trained_on(config.data.eval_images)
+    except UserError:  # what it was trained on is not here, or cannot be divided, which opening it will tell
+        return
+    if further > 0:
+        raise UserError(
+            f"--images {config.data.eval_images}: {further} of these were trained on, as {config.data.name} holds out "
+            f"the first of one list; leave it out for all that were held out"
+        )
 
 
 def evaluate(subject: Subject, conditions: Conditions) -> tuple[dict[str, Any], str]:

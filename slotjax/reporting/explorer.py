@@ -59,17 +59,14 @@ def explore(history: History, trained: Trained, scores: Scores) -> Explorer:
     batch = trained.feed.held_out(indices)
     keys = slots_keys(batch["index"])
     out = jax.device_get(jitted_apply(trained.model, trained.params, batch["image"], keys, return_history=True))
-    return fit(scores, partial(build, history, scores, look(indices, jax.device_get(batch), out)))
+    views = look(indices, jax.device_get(batch), out, trained.model.token_grid)
+    return fit(scores, partial(build, history, scores, views))
 
 
-def look(indices: np.ndarray, batch: dict[str, Any], out: Output) -> Views:
-    """The tokens are taken for a grid of equal squares."""
-    attention = np.asarray(out.attention_history)
-    height, width = batch["image"].shape[1:3]
-    stride = round((height * width / attention.shape[-1]) ** 0.5)
-    grid = -(-height // stride), -(-width // stride)
+def look(indices: np.ndarray, batch: dict[str, Any], out: Output, grid: tuple[int, int]) -> Views:
+    """What is to be seen of these images; `grid`: rows and columns of the tokens."""
     if out.masks is None:
-        weights = attention[:, -1].reshape(len(indices), -1, *grid)
+        weights = np.asarray(out.attention_history)[:, -1].reshape(len(indices), -1, *grid)
     else:
         weights = np.asarray(responsibilities(out, batch["image"]))
     return Views(indices, batch, in_pictures(out, batch["image"]), weights, grid)

@@ -44,8 +44,10 @@ class LiveReport:
         """The report after training looks for it."""
 
     def close(self, finished: bool) -> None:
-        """A run that was stopped leaves a page that does not reload any more; the whole one follows a finished run."""
-        if not finished and self.path.exists():
+        """A stopped run leaves a page that does not reload any more; a finished one makes room for the whole report."""
+        if finished:
+            self.path.unlink(missing_ok=True)
+        elif self.path.exists():
             self._write(ended=True)
 
     def _write(self, ended: bool = False) -> None:

@@ -78,7 +78,7 @@ def usual_error(source: Path) -> float:
     if source.is_dir():
         path = source / "metrics.jsonl"
         try:
-            found = [row["mse"] for row in read_metrics(path) if "mse" in row]
+            found = [row["mse"] for row in read_metrics(path) if "mse" in row and "num_images" in row]
         except OSError as error:
             raise UserError(f"{path}: cannot be read ({error.strerror}); make it readable, or delete it") from None
     else:
@@ -216,10 +216,13 @@ def split(out: Output, picture: np.ndarray, options: Options) -> tuple[np.ndarra
       out: of one picture, at the model's resolution; picture: uint8 [h, w, 3], of any size.
     """
     height, width = picture.shape[:2]
-    sigma = math.inf if options.masks == "decoder" else options.sigma
+    only_masks = options.masks == "decoder" or out.target is None  # what it draws is no picture
+    sigma = math.inf if only_masks else options.sigma
     logits, components = jnp.asarray(out.mask_logits), jnp.asarray(out.components)
-    if not out.draws_pictures:  # whoever drew a patch is known already
-        logits, components = evidence(out, sigma), jnp.zeros((*logits.shape, 3))
+    if not out.draws_pictures:
+        components = jnp.zeros((*logits.shape, 3))
+        if out.target is not None:  # features: whoever drew a patch is known already
+            logits = evidence(out, sigma)
     rows = max(1, min(height, AT_ONCE // (width * logits.shape[1])))
     ids, shares = [], []
     for first in range(0, height, rows):

@@ -1,7 +1,6 @@
 """Object discovery: reconstruct the image, and find the objects on the way (Locatello et al., 2020, sec. 3.1)."""
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -111,7 +110,7 @@ def scores(
         found = {
             "": masks_at(out, truth.shape[-2:]).argmax(-3),
             "posterior_": responsibilities(out, seen).argmax(-3),
-            "attention_": attention_segments(attention, truth.shape[-2:]),
+            "attention_": attention_segments(attention, model.token_grid, truth.shape[-2:]),
         }
         # All kinds in one: the matching takes seconds to compile.
         each = jax.vmap(lambda segments: segmentation_scores(truth, segments, num_true, num_slots))
@@ -148,13 +147,12 @@ def relative_distance(slots: jax.Array) -> jax.Array:
     return jnp.sqrt((apart**2).mean(axes) / (slots**2).mean(axes))
 
 
-def attention_segments(attention: jax.Array, resolution: tuple[int, int]) -> jax.Array:
-    """The slot that wins each pixel's token: [*b, k, n] -> int32 [*b, h, w]; tokens are a grid of equal squares."""
-    height, width = resolution
-    stride = round(math.sqrt(height * width / attention.shape[-1]))
-    rows, columns = -(-height // stride), -(-width // stride)
-    winners = attention.argmax(-2).reshape(*attention.shape[:-2], rows, columns)
-    return winners.repeat(stride, -2).repeat(stride, -1)[..., :height, :width]
+def attention_segments(attention: jax.Array, grid: tuple[int, int], resolution: tuple[int, int]) -> jax.Array:
+    """The slot that wins each pixel's token: [*b, k, n], of a grid of tokens, -> int32 [*b, h, w]."""
+    winners = attention.argmax(-2).reshape(*attention.shape[:-2], *grid)
+    for axis, (tokens, pixels) in zip((-2, -1), zip(grid, resolution, strict=True), strict=True):
+        winners = winners.repeat(-(-pixels // tokens), axis)
+    return winners[..., : resolution[0], : resolution[1]]
 
 
 def segmentation_scores(truth: jax.Array, predicted: jax.Array, num_true: int, num_pred: int) -> dict[str, jax.Array]:

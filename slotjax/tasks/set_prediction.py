@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from slotjax.api import decode, jitted_apply
 from slotjax.data import clevr_properties
 from slotjax.data.clevr_properties import REAL, targets
+from slotjax.data.scenes import SCENES
 from slotjax.drawing import objects as draw
 from slotjax.errors import UserError
 from slotjax.losses.sets import matched_huber
@@ -39,8 +40,10 @@ def check(config: ConfigDict, example: Mapping[str, Any]) -> None:
     if names := clevr_properties.missing(example["objects"]):
         raise UserError(f"{where}: its objects have no {', '.join(names)}; {_REMEDY}")
     most = example["objects"]["present"].shape[0]
-    field = "data.options.max_objects" if "max_objects" in config.data.options else "data.max_objects"
-    most = min(most, config.data.max_objects or most)
+    rendered = config.data.name in SCENES
+    field = "data.options.max_objects" if rendered else "data.max_objects"
+    if not rendered:
+        most = min(most, config.data.max_objects or most)
     if most > config.model.num_slots:
         raise UserError(
             f"model.num_slots={config.model.num_slots}: the scenes hold up to {most} objects, and each needs a slot; "
@@ -73,7 +76,8 @@ def summary(figures: Figures) -> Summary:
     """Average precision at the paper's thresholds (None without objects) and the mean loss over all images."""
     predictions, truth = figures["predictions"], figures["targets"]
     means: dict[str, Any] = {name: average_precision(predictions, truth, limit) for name, limit in AP.items()}
-    means["set_loss"] = float(np.mean(figures["set_loss"], dtype=np.float64)) if len(truth) else None
+    loss = float(np.mean(figures["set_loss"], dtype=np.float64)) if len(truth) else np.nan
+    means["set_loss"] = loss if np.isfinite(loss) else None
     return means | {"num_images": len(truth), "num_objects": int(truth[..., REAL].sum())}
 
 
@@ -83,7 +87,8 @@ def is_better(candidate: Mapping[str, Any], best: Mapping[str, Any] | None) -> b
 
 
 def _quality(figures: Mapping[str, Any]) -> tuple[float, float]:
-    return float(np.mean([figures[name] or 0.0 for name in AP])), -figures["set_loss"]
+    loss = np.inf if figures["set_loss"] is None else figures["set_loss"]
+    return float(np.mean([figures[name] or 0.0 for name in AP])), -loss
 
 
 def conditions(config: ConfigDict) -> list[Condition]:

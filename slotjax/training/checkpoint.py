@@ -153,7 +153,10 @@ class Checkpoints:
         self._saving = self._background.submit(self._publish, partial, folder, step, keep)
 
     def _publish(self, partial: Path, folder: Path, step: int, keep: int) -> None:
-        """Seals a checkpoint, gives it its name, and removes what is too many."""
+        """Seals a checkpoint, gives it its name, and removes what is too many, or of later steps.
+
+        Those are damaged, or of a course that was given up.
+        """
         try:
             self._orbax.wait_until_finished()
             manifest.seal(partial, step, self.config)
@@ -163,8 +166,10 @@ class Checkpoints:
         if (folder / str(step)).exists():
             _remove(folder / str(step))
         partial.rename(folder / str(step))
-        for old in sorted(_steps(folder))[:-keep]:
-            _remove(folder / str(old))
+        steps = sorted(_steps(folder))
+        kept = [other for other in steps if other <= step][-keep:]
+        for other in set(steps).difference(kept):
+            _remove(folder / str(other))
 
     def _intact(self, folder: Path) -> Intact | None:
         steps = sorted(_steps(folder), reverse=True)

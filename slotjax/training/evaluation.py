@@ -140,8 +140,11 @@ class Evaluator:
 
     def draw(self, step: int, state: TrainState) -> Path:
         """Writes the first held-out images as the model sees them into `pictures/`, and returns the file."""
-        run, count = self.run, self.run.config.eval.pictures
+        run = self.run
         batch = next(iter(run.feed.eval_batches()))
+        count = min(
+            run.config.eval.pictures, int(batch["valid"].sum())
+        )  # what fills up a batch is no picture of its own
         batch = jax.tree.map(lambda x: x[:count], {name: batch[name] for name in batch if name != "valid"})
         sheet = run.task.pictures(run.model, state.best_params, batch, slots_keys(batch["index"]))
         path = Path(run.workdir) / "pictures" / f"step_{step:07d}.png"

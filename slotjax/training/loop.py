@@ -100,7 +100,7 @@ class Loop:
             for opened in (self.metrics, self.progress):
                 stack.callback(opened.close)
             self._introduce()
-            if self.start < self.config.train.num_steps:
+            if self.start < self.config.train.num_steps or self.start not in self.evaluator.scored:
                 stack.callback(self._farewell)
                 self.loggers.start(self.config, self.run_.workdir, self.start)
             self._steps()

@@ -82,7 +82,15 @@ def _available_on_host() -> int | None:
         limits.append(int(lines["MemAvailable"].split()[0]) * 1024)
     elif hasattr(os, "sysconf"):
         limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    limit, used = (Path("/sys/fs/cgroup") / name for name in ("memory.max", "memory.current"))
-    if limit.exists() and used.exists() and limit.read_text().strip() != "max":  # a container's share
-        limits.append(int(limit.read_text()) - int(used.read_text()))
+    if (left := _left_to_container(Path("/sys/fs/cgroup"))) is not None:
+        limits.append(left)
     return min(limits) if limits else None
+
+
+def _left_to_container(folder: Path) -> int | None:
+    """What the limit of a container leaves, but for files that are kept in memory; None where there is none."""
+    limit, used, what = (folder / name for name in ("memory.max", "memory.current", "memory.stat"))
+    if not (limit.exists() and used.exists()) or limit.read_text().strip() == "max":
+        return None
+    kinds = dict(line.split() for line in what.read_text().splitlines()) if what.exists() else {}
+    return int(limit.read_text()) - int(used.read_text()) + int(kinds.get("inactive_file", 0))

@@ -29,7 +29,8 @@ from slotjax.training.step import Step, build_train_step
 from slotjax.training.teacher import Teacher, open_teacher
 from slotjax.training.vector import Layout
 
-# Fields that may differ when a run is continued: they change how far and how often, not what is learned.
+# Fields that may differ when a run is continued: they change how far and how often, not what was learned. Where the
+# learning rate falls towards the last step, more steps raise it again.
 MAY_CHANGE = (
     "train.num_steps", "train.micro_batches", "train.log_every", "train.eval_every", "train.checkpoint_every",
     "train.keep_checkpoints", "train.on_nonfinite", "eval.batch_size", "eval.pictures",

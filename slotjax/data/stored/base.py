@@ -105,6 +105,12 @@ def centered_of(config: Any) -> bool:
     return bool(crop)
 
 
+def refuse_max_objects(config: Any) -> None:
+    """Raises a `UserError` for `data.max_objects`, where nobody has counted the objects of the pictures."""
+    if limit := config.get("max_objects"):
+        raise UserError(f"data.max_objects={limit}: {config.get('name')} is not counted; set it to 0")
+
+
 def counts_of(path: Path, split: str, total: int, count: Callable[[int], int]) -> np.ndarray:
     """The number of objects of every record, int [total]; counted once, then kept in a file beside the data.
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from slotjax.data import pictures
-from slotjax.data.stored.base import Key, Stored, fingerprint_of, path_of
+from slotjax.data.stored.base import Key, Stored, fingerprint_of, path_of, refuse_max_objects
 from slotjax.errors import UserError
 
 PICTURE = re.compile(r"CLEVRTEX_\w+_(\d{6})\.png")
@@ -22,6 +22,7 @@ MOST_OBJECTS = 10
 
 def open_split(config: Any, resolution: tuple[int, int], split: str) -> Stored:
     directory = path_of(config)
+    refuse_max_objects(config)
     found = sorted(
         (match[1], path) for path in directory.rglob("CLEVRTEX_*.png") if (match := PICTURE.fullmatch(path.name))
     )

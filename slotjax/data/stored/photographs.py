@@ -14,6 +14,7 @@ import numpy as np
 from slotjax.data import pictures
 from slotjax.data.stored.base import Key, Stored, centered_of, fingerprint_of
 from slotjax.errors import UserError
+from slotjax.nn.fields import choose
 
 VOID = -1
 Labels = Callable[[int], dict[str, np.ndarray]]  # number of a picture -> "segments" and "classes", at its own size
@@ -51,7 +52,9 @@ class View:
 
 def view_of(config: Any, resolution: tuple[int, int]) -> View:
     """What `config.data` says of it."""
-    return View(resolution, centered_of(config), config.get("augment") or "none")
+    augment = config.get("augment") or "none"
+    choose("data.augment", dict.fromkeys(("none", "flip", "crop")), augment)
+    return View(resolution, centered_of(config), augment)
 
 
 class Photographs(Stored):

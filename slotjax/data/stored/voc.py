@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from slotjax.data import pictures
-from slotjax.data.stored.base import Stored, path_of
+from slotjax.data.stored.base import Stored, path_of, refuse_max_objects
 from slotjax.data.stored.photographs import VOID, Photographs, view_of
 from slotjax.errors import UserError
 
@@ -24,6 +24,7 @@ MOST_OBJECTS = 56  # of a picture in VOC 2012
 
 def open_split(config: Any, resolution: tuple[int, int], split: str) -> Stored:
     root, view = root_of(path_of(config)), view_of(config, resolution)
+    refuse_max_objects(config)
     names = names_of(root, split)
     if split == "eval":
         names = names[: config.get("eval_images") or None]
@@ -43,7 +44,7 @@ def open_split(config: Any, resolution: tuple[int, int], split: str) -> Stored:
     def labels(index: int) -> dict[str, np.ndarray]:
         return {kind: read_indices(mask_path(root, kind, names[index])) for kind in MASKS}
 
-    return Photographs(paths, labels, config.get("max_objects") or MOST_OBJECTS, view)
+    return Photographs(paths, labels, MOST_OBJECTS, view)
 
 
 def root_of(path: Path) -> Path:
