@@ -69,9 +69,9 @@ class VideoDiscovery(Model):
         """
         if return_history:
             raise UserError("return_history=True: is for pictures; out.slots holds the slots of every frame")
-        if not self.restart or self.is_initializing():
-            return self._followed(video, slots, key, cues, num_slots, num_iterations)
         batch, frames = video.shape[:2]
+        if not 0 < self.restart < frames or self.is_initializing():
+            return self._followed(video, slots, key, cues, num_slots, num_iterations)
         if slots is not None or cues is not None:
             raise UserError(f"model.restart={self.restart}: slots start anew on the way, from neither slots nor cues")
         if frames % self.restart:
