@@ -102,11 +102,11 @@ ROWS: dict[str, Row] = {
     ),
     "slots_11": row("model.num_slots=11", "more slots than objects"),
     "adaslot": row(
-        "model.num_slots=11 model.selection=gumbel train.losses.kept=0.05",
+        "model.num_slots=11 model.selection=gumbel train.losses.kept=0.005",
         "each slot says whether it is drawn, and has a price (AdaSlot, Fan et al., 2024)",
     ),
     "stick_breaking": row(
-        "model.num_slots=11 model.selection=stick_breaking train.losses.kept=0.05",
+        "model.num_slots=11 model.selection=stick_breaking train.losses.kept=0.005",
         "slots are drawn until one says that it is enough, at the same price",
     ),
     "distinct": row(
@@ -136,7 +136,7 @@ CUT_CLEVR = (
             for until, head_start in ((800, 3.0), (1500, 2.0), (2200, 1.0))
         ),
         {"until": 3000} | PARTING,
-        {"until": 4000, "model.selection": "all"},
+        {"until": 7000, "model.selection": "all"},
     ),
 )
 SCENES = {
