@@ -76,9 +76,14 @@ def report(workdirs: Sequence[Path], output: Path | None = None, failed_below: f
     else:
         html, notes = comparison.build(histories, failed_below)
     write(html, output)
-    animation = output.with_name("timelapse.webp")
-    if len(histories) == 1 and timelapse.animate(histories[0], animation):
-        print(f"wrote {animation}: how it learned, in pictures")
+    if len(histories) == 1:
+        own = output == default_output(workdirs)
+        animation = output.with_name("timelapse.webp" if own else f"{output.stem}_timelapse.webp")
+        try:
+            if timelapse.animate(histories[0], animation):
+                print(f"wrote {animation}: how it learned, in pictures")
+        except OSError as error:
+            raise UserError(f"{animation}: cannot be written ({error.strerror}); name another --output") from None
     tell(html, notes, output)
     return output
 

@@ -156,6 +156,10 @@ def short(directory):
     animated(directory / "b.gif", frames(0, 3))
 
 
+def mixed(directory):
+    Image.fromarray(frames(0)[0]).save(directory / "z.gif")
+
+
 def other_masks(directory):
     folder(directory / "images" / "b", frames(0))
     folder(directory / "masks" / "b", [np.ones((4, 4), np.uint8)] * LENGTH)
@@ -169,6 +173,10 @@ def other_masks(directory):
         (broken_animation, r"1 of 4 videos cannot be used: .*b.png, frame [1-5] cannot be read"),
         (broken_film, "1 of 4 videos cannot be used: .*b.mp4, frame [1-5] (is broken|cannot be read)"),
         (short, r"b.gif has 3 frames, fewer than the 6 asked for \(1 of 4 videos\): lower data.num_frames"),
+        (
+            mixed,
+            r"z.gif is a still picture and .*0.gif an animation: keep frames and animations in folders of their own",
+        ),
     ],
 )
 def test_what_is_wrong_is_named_in_a_line(tmp_path, spoil, message):

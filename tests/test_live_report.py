@@ -92,6 +92,11 @@ def test_many_evaluations_give_few_frames_within_the_budget(tmp_path, monkeypatc
     assert 2 <= len(fewer) < len(whole) and fewer[-1]["step"] == 600
 
 
+def test_of_frames_too_large_for_the_budget_the_last_is_kept(run, monkeypatch):
+    monkeypatch.setattr(timelapse, "BUDGET", 1)
+    assert [frame["step"] for frame in timelapse.embedded(history.read(run))] == [30]
+
+
 def test_a_frame_is_read_once_and_anew_when_it_has_changed(run, monkeypatch):
     read = []
     original = timelapse.read_sheet

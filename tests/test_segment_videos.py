@@ -45,6 +45,13 @@ def test_a_video_in_parts_is_split_as_it_is_whole(trained, monkeypatch):
     np.testing.assert_array_equal(np.concatenate(parts), whole)
 
 
+def test_patterns_stand_for_videos(tmp_path):
+    for name in ("b.gif", "a.gif", "c.txt"):
+        (tmp_path / name).touch()
+    assert [path.name for path in own_videos.matching(tmp_path / "*.gif")] == ["a.gif", "b.gif"]
+    assert own_videos.matching(tmp_path / "*.mp4") == [tmp_path / "*.mp4"]  # nothing: named as no such file
+
+
 @pytest.mark.parametrize("target", ["flow", "depth"])
 def test_slots_that_draw_no_pictures_are_told_by_their_masks(target, tmp_path):
     config = config_of("video:small,tiny")

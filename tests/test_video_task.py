@@ -7,10 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from benchmark_runs import module as benchmark
+from helpers import config_of
 from test_video import FRAMES, KEY, MODEL, SIDE, VIDEO, apply, built
 
 import slotjax
 from slotjax.drawing import strips
+from slotjax.errors import UserError
 from slotjax.models import Output
 from slotjax.models.targets import flow_of, flow_picture
 from slotjax.reporting import player
@@ -74,6 +76,20 @@ def test_the_error_of_flow_is_scored_where_it_is_drawn():
     out = apply(model, params, VIDEO, keys)
     expected = np.sqrt((np.asarray(jax.jit(flow_of)(out.reconstruction)) ** 2).sum(-1)).mean((1, 2, 3))
     np.testing.assert_allclose(figures["flow_error"], expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"model.restart": 4, "data.num_frames": 12}, "model.restart=4: must divide .*, of which one is 6$"),
+        ({"data.num_frames": 1}, "train.losses.contrast: compares frames"),
+    ],
+)
+def test_frames_that_cannot_be_parted_or_compared_are_refused(changes, line):
+    config = config_of("video:small,tiny")
+    config.update_from_flattened_dict(changes)
+    with pytest.raises(UserError, match=line):
+        discovery.check(config, {"image": np.zeros((6, 32, 32, 3), np.float32)})
 
 
 def test_long_videos_are_drawn_in_part():

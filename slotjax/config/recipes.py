@@ -40,7 +40,7 @@ def isa(config: ConfigDict) -> None:
     """Slots attend and are drawn in frames of their own (Biza et al., 2023, appendix B), which have place and extent.
 
     Tokens then do not say where they are. There are far more pairs of slot and token than tokens, so the encoder ends
-    at a quarter of CLEVR's side, and at half of a smaller picture's.
+    at an eighth of CLEVR's side, and at half of a smaller picture's.
     """
     for field in ("normalize", "update", "centered", "gradient"):  # of attention in the picture's frame
         if field in config.model:

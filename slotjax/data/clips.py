@@ -26,7 +26,9 @@ class Clip:
           UserError: the video has too few frames; begins with `where`.
         """
         if length < count:
-            raise UserError(f"{where} has {length} frames, fewer than the {count} asked for: lower data.num_frames")
+            raise UserError(
+                f"{where} has {length} frames, fewer than the {count} asked for: lower data.num_frames or eval_frames"
+            )
         start = 0 if generator is None else int(generator.integers(length - count + 1))
         return cls(length, start, count)
 
@@ -45,6 +47,12 @@ def frames_of(config: Any, split: str) -> int:
     if not count:
         raise UserError(f"data.num_frames=0: {config.get('name')} holds videos: say how many frames a clip has")
     return int(count)
+
+
+def lengths_in(config: Any) -> str:
+    """The fields that say how long clips are, the longest first, with their values."""
+    asked = {f"data.{name}": config.get(name) or 0 for name in ("eval_frames", "num_frames")}
+    return " and ".join(f"{name}={asked[name]}" for name in sorted(asked, key=lambda name: -asked[name]) if asked[name])
 
 
 def check_frames(frames: Sequence[np.ndarray], name: str, start: int = 0) -> np.ndarray:

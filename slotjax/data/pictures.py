@@ -195,6 +195,15 @@ def _upright(path: Path) -> tuple["Image", bool]:
     return picture, orientation != 1
 
 
+def opened(file: BinaryIO, formats: tuple[str, ...] = FORMATS) -> "Image":
+    """A picture that is not unpacked yet. Raises whatever Pillow does; warns of nothing."""
+    from PIL import Image
+
+    with _opening, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return Image.open(file, formats=formats)
+
+
 def unpack(file: BinaryIO, name: object, formats: tuple[str, ...] = FORMATS) -> tuple["Image", int]:
     """A picture, unpacked if its size is within bounds, and turned upright; and the orientation that it had.
 
@@ -204,9 +213,7 @@ def unpack(file: BinaryIO, name: object, formats: tuple[str, ...] = FORMATS) -> 
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
-        with _opening, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            picture = Image.open(file, formats=formats)
+        picture = opened(file, formats)
         if picture.width * picture.height <= MAX_PIXELS:
             orientation = picture.getexif().get(_ORIENTATION, 1)
             kind = picture.format

@@ -7,9 +7,8 @@ Folders of masks belong to folders of frames as masks belong to pictures (`store
 
 import itertools
 import re
-import warnings
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -62,13 +61,10 @@ class Animation(_File):
 
     def frames(self, start: int = 0) -> Iterator["Image"]:
         """See `Frames.frames`."""
-        from PIL import Image
-
         number = start
         try:
-            with self.path.open("rb") as file, warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                picture = Image.open(file, formats=pictures.FORMATS)
+            with self.path.open("rb") as file:
+                picture = pictures.opened(file)
                 if picture.width * picture.height > pictures.MAX_PIXELS:
                     raise UserError(f"{self.path} has more than {pictures.MAX_PIXELS} pixels: make it smaller")
                 for number in range(start, min(getattr(picture, "n_frames", 1), MOST_FRAMES)):
@@ -123,7 +119,7 @@ def find(directory: Path) -> list[Video]:
     for file in files:
         if file.suffix.lower() in (*pairing.ENDINGS, ".apng"):
             stills[file.parent, file.suffix.lower()].append(file)
-    animated = {place for place, (first, *_) in stills.items() if place[1] in ANIMATED and moves(first)}
+    animated = {place for place, group in stills.items() if place[1] in ANIMATED and _animated(group)}
     animations = [Animation(file) for place in animated for file in stills[place]]
     folders = _folders([file for place, group in stills.items() if place not in animated for file in group], directory)
     videos = sorted([*films, *animations, *folders], key=lambda video: in_order(video.path))
@@ -133,14 +129,23 @@ def find(directory: Path) -> list[Video]:
     return videos
 
 
+def _animated(group: Sequence[Path]) -> bool:
+    """Whether files of one folder and ending are animations, as the first and the last say; else they are frames."""
+    first, last = moves(group[0]), moves(group[-1])
+    if first != last:
+        still, other = (group[-1], group[0]) if first else (group[0], group[-1])
+        raise UserError(
+            f"data.path: {still} is a still picture and {other} an animation: keep frames and animations in folders "
+            "of their own"
+        )
+    return first
+
+
 def moves(path: Path) -> bool:
     """Whether a picture has several frames; one that cannot be read has not."""
-    from PIL import Image
-
     try:
-        with path.open("rb") as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return getattr(Image.open(file, formats=pictures.FORMATS), "n_frames", 1) > 1
+        with path.open("rb") as file:
+            return getattr(pictures.opened(file), "n_frames", 1) > 1
     except Exception:  # it will be named when its frames are read
         return False
 

@@ -30,6 +30,7 @@ def serve(workdir: Path | None, weights: str | None, port: int, open_page: bool)
         import fastapi  # ty: ignore[import-not-found]
         import gradio  # ty: ignore[import-not-found]
         import uvicorn  # ty: ignore[import-not-found]
+        from fastapi.middleware.trustedhost import TrustedHostMiddleware  # ty: ignore[import-not-found]
 
     from slotjax.demo import page, scene
 
@@ -40,6 +41,7 @@ def serve(workdir: Path | None, weights: str | None, port: int, open_page: bool)
         os.environ["GRADIO_TEMP_DIR"] = folder
         app = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
         app.middleware("http")(guarded)
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])  # not of a name that led here
         options = {"theme": page.theme(), "css": page.CSS, "footer_links": [], "ssr_mode": False, "pwa": False}
         app = gradio.mount_gradio_app(app, page.build(table, weights or str(workdir)), path="/", **options)
         print(f"open {url} in a browser on this machine; Ctrl-C ends it", flush=True)

@@ -15,8 +15,9 @@ def contrast(out: Output, batch: Any = None, step: Any = None) -> jax.Array:
     """How hard it is to tell which slot of the next frame each slot becomes (SlotContrast, Manasyan et al., 2025): [b].
 
     The cross entropy of picking a slot's successor by the cosine of their angle, over all slots of the same video's
-    next frame, at a temperature of 0.1; the mean over slots and frames. The paper also picks among the slots of the
-    batch's other videos, which would make a video's loss depend on which others share its device.
+    next frame, at a temperature of 0.1; the mean over slots and frames. The paper also picks among
+    the slots of the batch's other videos, which would make a video's loss depend on which others share its device. With
+    `model.restart` a part's last frame is followed by the next part's first: weigh it when no stage restarts any more.
     """
     del batch, step
     (slots,) = out.need("slots")

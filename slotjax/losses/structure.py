@@ -35,7 +35,8 @@ def ssim(out: Output, batch: Any = None, step: Any = None) -> jax.Array:
 def blurred(x: jax.Array, size: tuple[int, int]) -> jax.Array:
     """The mean of each window that lies within pictures [..., h, w, c], as two products with banded matrices."""
     rows, columns = (jnp.asarray(windows(side)) for side in size)
-    return jnp.einsum("ph,qw,...hwc->...pqc", rows, columns, x)
+    precise = jax.lax.Precision.HIGHEST  # variances are small differences of what this makes
+    return jnp.einsum("ph,qw,...hwc->...pqc", rows, columns, x, precision=precise)
 
 
 def windows(side: int) -> np.ndarray:

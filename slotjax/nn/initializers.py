@@ -11,6 +11,8 @@ from slotjax.errors import UserError
 from slotjax.nn.fields import Count, Range
 from slotjax.nn.predictors import TransformerBlock
 
+OF_SIGMA = 1  # a stream of random numbers besides that of a learned noise
+
 
 class Initializer(Protocol):
     """A linen module with `slot_dim` and `num_slots`; one more is a class here and a line in `INITIALIZERS`.
@@ -76,7 +78,8 @@ class LearnedSlots(nn.Module):
             )
         slots = jnp.broadcast_to(mu[:, :num_slots], (keys.shape[0], num_slots, self.slot_dim))
         if self.sigma:
-            slots = slots + self.sigma * jax.lax.stop_gradient(slots) * normal(keys, slots.shape[1:])
+            own = jax.vmap(jax.random.fold_in, (0, None))(keys, OF_SIGMA) if self.noise else keys
+            slots = slots + self.sigma * jax.lax.stop_gradient(slots) * normal(own, slots.shape[1:])
         if not self.noise:
             return slots
         log_sigma = self.param("log_sigma", nn.initializers.constant(-2.0), shape, jnp.float32)

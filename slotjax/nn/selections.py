@@ -98,7 +98,7 @@ class StickBreaking(GumbelSelection):
 
 
 class DistinctSlots(nn.Module):
-    """Of slots that are alike the first is drawn.
+    """A slot that is like one before it is not drawn.
 
     MetaSlot (Liu et al., 2025) leaves out slots whose nearest prototype is another's too; here there are no prototypes,
     and slots are the same if the cosine of their angle is above 0.9.

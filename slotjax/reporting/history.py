@@ -123,7 +123,9 @@ def gather(workdir: Path, config: ConfigDict) -> History:
 
 def read_rows(path: Path) -> tuple[list[Row], int]:
     """The rows of a metrics file, of which nothing but numbers is kept, and how many lines are no rows."""
-    lines = sum(bool(line.strip()) for line in read_bytes(path, MAX_METRICS_BYTES).decode().splitlines())
+    lines = sum(
+        bool(line.strip()) for line in read_bytes(path, MAX_METRICS_BYTES).decode(errors="replace").splitlines()
+    )
     rows = [{name: value for name, value in row.items() if is_figure(value)} for row in read_metrics(path)]
     rows = [row for row in rows if 0 <= row.get("step", -1) < 2**53]
     if len({name for row in rows for name in row}) > MAX_FIGURES:

@@ -1,5 +1,6 @@
 """People's own videos split into slots that stay with what they found, at the frames' own size."""
 
+import glob
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,8 @@ def segment(trained: Trained, given: Sequence[Path], folder: Path, options: Opti
     videos, unread = [], []
     for path in given:
         try:
-            videos += videos_of(path)
+            for one in matching(path):
+                videos += videos_of(one)
         except UserError as error:
             unread.append(error)
     asked = len(videos) + len(unread)
@@ -51,6 +53,12 @@ def segment(trained: Trained, given: Sequence[Path], folder: Path, options: Opti
         used = len(np.unique(ids))
         print(f"{video.path}: {len(frames)} frames; {used} of {slots} slots win pixels; wrote {', '.join(written)}")
     check_all_read(unread, asked)
+
+
+def matching(path: Path) -> list[Path]:
+    """The path itself, or what a pattern stands for."""
+    pattern = not path.exists() and glob.has_magic(str(path))
+    return (sorted(map(Path, glob.glob(str(path), recursive=True))) if pattern else []) or [path]
 
 
 def videos_of(path: Path) -> list[Video]:

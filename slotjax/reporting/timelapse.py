@@ -58,7 +58,7 @@ def embedded(history: History) -> list[dict[str, Any]]:
         if sum(len(each["uri"]) for each in found) <= BUDGET:
             return found
     while sum(len(each["uri"]) for each in found) > BUDGET and len(found) > 1:
-        found = [*found[:-1:2], found[-1]]
+        found = [*found[:-1:2], found[-1]] if len(found) > 2 else found[-1:]
     return found
 
 

@@ -62,8 +62,10 @@ COLLAPSED = (0.98, 0.1)  # one slot's share of the pixels above, or the slots' d
 def check(config: ConfigDict, example: Mapping[str, Any]) -> None:
     """Refuses data without the cues or the targets that the model learns from, or with cues for too many slots.
 
-    Else any pictures and videos will do.
+    Else any pictures and videos will do, but where slots start anew in videos, or are compared from frame to frame.
     """
+    if config.model.name == "video":
+        _check_frames(config, {len(example["image"]), config.data.num_frames or len(example["image"])})
     where, slots = f"data.name={config.data.name!r}", config.model.num_slots
     needed = build_model(config.model).learns_from
     if missing := [name for name in needed if name not in example]:
@@ -74,6 +76,18 @@ def check(config: ConfigDict, example: Mapping[str, Any]) -> None:
             f"model.num_slots={slots}: slots start from the boxes of up to {most} objects; set model.num_slots="
             f"{most + 1}, one of them for the background, or a lower max_objects"
         )
+
+
+def _check_frames(config: ConfigDict, lengths: set[int]) -> None:
+    """Refuses videos of these numbers of frames where they cannot be parted as asked, or have no two to compare."""
+    restart = config.model.get("restart", 0)
+    for frames in sorted(lengths):
+        if 0 < restart < frames and frames % restart:
+            raise UserError(
+                f"model.restart={restart}: must divide data.num_frames and data.eval_frames, of which one is {frames}"
+            )
+        if frames == 1 and config.train.losses.get("contrast"):
+            raise UserError("train.losses.contrast: compares frames, and data.num_frames=1; set it to 0")
 
 
 def scores(

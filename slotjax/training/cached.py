@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -16,6 +15,7 @@ from slotjax.data.stored.base import Key, Stored
 from slotjax.errors import UserError
 from slotjax.models import Model, build_model
 from slotjax.system.derived import derived_path
+from slotjax.system.paths import given
 from slotjax.system.rng import stream_key
 
 
@@ -27,13 +27,13 @@ def learner(config: ConfigDict) -> Model:
 
 def open_caches(config: ConfigDict, splits: dict[str, Stored]) -> dict[str, FeatureCache]:
     """A cache for each split, complete or not; a `UserError` where they may not, or cannot, have the room."""
-    given = next(iter(learner(config).inputs.values()))
+    taken, path = next(iter(learner(config).inputs.values())), given(config.data.path, "data.path")
     caches = {}
     for split, stored in splits.items():
-        folder = derived_path(Path(config.data.path), f".features-{_digest(config, split, stored)}")
+        folder = derived_path(path, f".features-{_digest(config, split, stored)}")
         if folder is None:
             raise UserError(f"data.feature_cache: there is no place to write beside {config.data.path}; set it to 0")
-        caches[split] = FeatureCache(folder, len(stored), given.shape)
+        caches[split] = FeatureCache(folder, len(stored), taken.shape)
     check_room(list(caches.values()), config.data.feature_cache)
     return caches
 
@@ -53,7 +53,7 @@ def fill(config: ConfigDict, splits: dict[str, Stored], caches: dict[str, Featur
             images = np.stack([stored[int(i)]["image"] for i in padded])
             return np.asarray(run(weights, images))[: len(numbers)]
 
-        caches[split].fill(compute, f"{Path(config.data.path).name}, {split}")
+        caches[split].fill(compute, f"{given(config.data.path, 'data.path').name}, {split}")
 
 
 class WithFeatures(Stored):

@@ -10,7 +10,7 @@ class Uniform:
     """Hands out parts of one draw: on CPU every call of jax.random takes seconds to compile, however small."""
 
     def __init__(self, key: jax.Array, count: int):
-        self.left = jax.random.uniform(key, (count,))
+        self.left = jax.random.uniform(key, (count,), jnp.float32)
 
     def floats(self, shape: tuple[int, ...]) -> jax.Array:
         """Uniform in [0, 1)."""

@@ -145,7 +145,7 @@ CORE = 0.55  # size of the core over the sprite's
 def hsv_to_rgb(hsv: jax.Array) -> jax.Array:
     """[..., 3] hue, saturation, value in [0, 1] -> red, green, blue in [0, 1]."""
     hue, saturation, value = hsv[..., 0:1], hsv[..., 1:2], hsv[..., 2:3]
-    wheel = jnp.abs((hue + jnp.array([1.0, 2 / 3, 1 / 3])) % 1 * 6 - 3) - 1
+    wheel = jnp.abs((hue + jnp.array([1.0, 2 / 3, 1 / 3], jnp.float32)) % 1 * 6 - 3) - 1
     return value * (1 - saturation + saturation * jnp.clip(wheel, 0, 1))
 
 

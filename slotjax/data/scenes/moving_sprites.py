@@ -40,7 +40,8 @@ def moving_sprites(
     """Discs, squares and triangles as in `sprites` that move and turn steadily.
 
     Each sprite lies in one of two layers. As discs of their radius, sprites of one layer bounce off each other without
-    loss (masses as their areas); those of different layers pass over one another and hide what is behind. Most bounce
+    loss (masses as their areas), but for those that overlap at the start, where there is no room for 6 to 8; those of
+    different layers pass over one another and hide what is behind. Most bounce
     off the borders; some pass them, are wholly outside for a while, and come back.
 
     Args:

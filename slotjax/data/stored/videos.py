@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from slotjax.data import pictures
-from slotjax.data.clips import Clip, check_frames, frames_of
+from slotjax.data.clips import Clip, check_frames, frames_of, lengths_in
 from slotjax.data.stored.base import Key, Stored, centered_of, of_split, path_of
 from slotjax.data.videos import Video, find, measure
 from slotjax.errors import UserError
@@ -27,7 +27,7 @@ _NAMED = 20  # videos that cannot be used
 def open_split(config: Any, resolution: tuple[int, int], split: str) -> "Videos":
     crop, path, count = centered_of(config), path_of(config), frames_of(config, split)
     checked = check(path, find(path))
-    _check_lengths(checked, max(count, frames_of(config, "train")))
+    _check_lengths(checked, max(count, frames_of(config, "train")), lengths_in(config))
     masked = all(each.video.masks for each in checked)
     counts = np.array([len(each.values) if masked else 0 for each in checked])
     chosen = of_split(counts, config, split, path)
@@ -121,12 +121,12 @@ def check(directory: Path, videos: Sequence[Video]) -> list[Checked]:
     return [Checked(video, facts[video][3], facts[video][4:]) for video in videos]
 
 
-def _check_lengths(checked: Sequence[Checked], needed: int) -> None:
+def _check_lengths(checked: Sequence[Checked], needed: int, said: str) -> None:
     short = [each for each in checked if each.length < needed]
     if short:
         raise UserError(
             f"data.path: {short[0].video.path} has {number(short[0].length, 'frame')}, fewer than the {needed} asked "
-            f"for ({len(short)} of {number(len(checked), 'video')}): lower data.num_frames, or take out what is shorter"
+            f"for ({len(short)} of {number(len(checked), 'video')}): lower {said}, or take out what is shorter"
         )
 
 

@@ -44,6 +44,7 @@
   const steps = { ArrowLeft: -1, ArrowRight: 1 };
   document.querySelector(".explorer").parentElement.addEventListener("keydown", (event) => {
     const { key, target } = event;
+    if (event.altKey || event.ctrlKey || event.metaKey) return; // the browser's own
     if (key === " " && target.tagName !== "BUTTON") {
       event.preventDefault();
       play.toggle();

@@ -29,7 +29,7 @@ class Camera(NamedTuple):
 
 def sample_camera_position(key: jax.Array) -> jax.Array:
     """Draws the jittered camera position [3]."""
-    return jnp.array(MEAN_POSITION) + jax.random.uniform(key, (3,), minval=-JITTER, maxval=JITTER)
+    return jnp.array(MEAN_POSITION) + jax.random.uniform(key, (3,), jnp.float32, minval=-JITTER, maxval=JITTER)
 
 
 def look_at_origin(position: jax.Array) -> Camera:

@@ -72,7 +72,7 @@ def visibility(solids: Solids, point: Vector, direction: Vector, spread: jax.Arr
         step = jnp.clip(0.5 + 0.5 * margin / (spread * t + 1e-2), 0.0, 1.0)
         return share * jnp.where(own == index, 1.0, step * step * (3.0 - 2.0 * step)), None
 
-    return jax.lax.scan(past, jnp.ones_like(point[0]), (jnp.arange(solids.x.shape[0]), solids))[0]
+    return jax.lax.scan(past, jnp.ones_like(point[0]), (jnp.arange(solids.x.shape[0], dtype=jnp.int32), solids))[0]
 
 
 def irradiance(lamps: Lamps, solids: Solids, point: Vector, normal: Vector, own: jax.Array) -> Vector:
@@ -110,7 +110,7 @@ def light_from_objects(solids: Solids, color: jax.Array, point: Vector, normal: 
         share = math.pi * jnp.maximum(dot(offset, normal), 0.0) * jnp.sqrt(inverse2) * inverse2 * solid.scale**2
         return add_colored(total, jnp.where(own == index, 0.0, share), shade), None
 
-    return jax.lax.scan(add, black(point[0]), (jnp.arange(solids.x.shape[0]), solids, color))[0]
+    return jax.lax.scan(add, black(point[0]), (jnp.arange(solids.x.shape[0], dtype=jnp.int32), solids, color))[0]
 
 
 def black(like: jax.Array) -> Vector:

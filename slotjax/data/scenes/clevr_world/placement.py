@@ -34,7 +34,7 @@ def sample_world(key: jax.Array, min_objects: int, max_objects: int) -> World:
     present = jnp.arange(max_objects) < count
 
     def attempt(key: jax.Array) -> tuple[World, jax.Array]:
-        draws = jax.random.uniform(key, (max_objects, 5 + 2 * TRIES))
+        draws = jax.random.uniform(key, (max_objects, 5 + 2 * TRIES), jnp.float32)
         attributes = attributes_of(draws[:, :5])
         candidates = EXTENT * (2.0 * draws[:, 5:].reshape(max_objects, TRIES, 2) - 1.0)
         position, placed = place(candidates, camera, jnp.array(HALF_EXTENTS)[attributes["size"]])

@@ -140,8 +140,8 @@ def first_hit(
         closer = t < best[0] if skip is None else (t < best[0]) & (skip != index)
         return (jnp.where(closer, t, best[0]), jnp.where(closer, index, best[1])), None
 
-    none = jnp.full(direction[0].shape, jnp.inf), jnp.full(direction[0].shape, -1)
-    return jax.lax.scan(nearer, none, (jnp.arange(solid.x.shape[0]), solid))[0]
+    none = jnp.full_like(direction[0], jnp.inf), jnp.full(direction[0].shape, -1, jnp.int32)
+    return jax.lax.scan(nearer, none, (jnp.arange(solid.x.shape[0], dtype=jnp.int32), solid))[0]
 
 
 def normal(solid: Solids, point: Vector) -> Vector:

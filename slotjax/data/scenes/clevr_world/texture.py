@@ -42,16 +42,16 @@ def sample_texture(key: jax.Array, base_color: jax.Array) -> Texture:
     surfaces = base_color.shape[0] + 1
     keys = jax.random.split(key, 6)
     low, high = jnp.log(jnp.array(_COUNTS))
-    counts = jnp.exp(jax.random.uniform(keys[0], (surfaces, _WAVES, 1), minval=low, maxval=high))
-    axes = _rotations(jax.random.normal(keys[1], (surfaces, 4)))
-    bent = jax.random.normal(keys[2], (surfaces, 1, 3))
+    counts = jnp.exp(jax.random.uniform(keys[0], (surfaces, _WAVES, 1), jnp.float32, minval=low, maxval=high))
+    axes = _rotations(jax.random.normal(keys[1], (surfaces, 4), jnp.float32))
+    bent = jax.random.normal(keys[2], (surfaces, 1, 3), jnp.float32)
     bent = bent / (jnp.linalg.norm(bent, axis=-1, keepdims=True) + 1e-6)
     least, most = _COLORS
-    colors = jax.random.uniform(keys[3], (surfaces + 1, 3), minval=least, maxval=most)
+    colors = jax.random.uniform(keys[3], (surfaces + 1, 3), jnp.float32, minval=least, maxval=most)
     return Texture(
         pattern=jax.random.randint(keys[4], (surfaces,), 0, len(PATTERNS)),
         waves=counts * jnp.concatenate([axes, bent], axis=1),
-        phase=jax.random.uniform(keys[5], (surfaces, _WAVES), maxval=2.0 * jnp.pi),
+        phase=jax.random.uniform(keys[5], (surfaces, _WAVES), jnp.float32, maxval=2.0 * jnp.pi),
         first=jnp.concatenate([base_color, colors[:1]]),
         second=colors[1:],
     )

@@ -54,12 +54,12 @@ def sample_throw(key: jax.Array, min_objects: int, max_objects: int) -> tuple[Wo
     """
     camera_key, lamp_key, count_key, key = jax.random.split(key, 4)
     camera, lamps = cameras.sample_camera_position(camera_key), sample_lamps(lamp_key)
-    of_scene = jax.random.uniform(count_key, (3,))
+    of_scene = jax.random.uniform(count_key, (3,), jnp.float32)
     present = jnp.arange(max_objects) < min_objects + jnp.floor(of_scene[0] * (max_objects + 1 - min_objects))
     pan = _between(PAN, of_scene[1]) * jnp.where(of_scene[2] < 0.5, -1, 1)
 
     def attempt(key: jax.Array) -> tuple[tuple[World, jax.Array], jax.Array]:
-        draws = jax.random.uniform(key, (max_objects, 11 + 2 * TRIES))
+        draws = jax.random.uniform(key, (max_objects, 11 + 2 * TRIES), jnp.float32)
         attributes = jax.tree.map(lambda value: jnp.where(present, value, 0), attributes_of(draws[:, :5]))
         entering, places = draws[:, 5] < ENTERING, draws[:, 11:].reshape(max_objects, TRIES, 2)
         around = jnp.arctan2(camera[1], camera[0]) + AROUND * (2 * places[..., 0] - 1)

@@ -79,7 +79,9 @@ class World:
 
 def sample_lamps(key: jax.Array) -> jax.Array:
     """Draws the jittered lamp positions [3, 3]."""
-    return jnp.array(LAMP_POSITIONS) + jax.random.uniform(key, (3, 3), minval=-LAMP_JITTER, maxval=LAMP_JITTER)
+    return jnp.array(LAMP_POSITIONS) + jax.random.uniform(
+        key, (3, 3), jnp.float32, minval=-LAMP_JITTER, maxval=LAMP_JITTER
+    )
 
 
 def project_centers(world: World) -> jax.Array:
