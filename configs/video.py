@@ -79,7 +79,8 @@ def clevr(config: ConfigDict) -> None:
 def small(config: ConfigDict) -> None:
     """The recipe of quick.py, frame by frame: a predictor that does nothing, as little moves from one to the next.
 
-    It begins with half as many frames, and slots learn to stay apart only once they have objects.
+    It begins with single frames: where slots are carried on before objects part, they part the picture instead. Then
+    come halves of a video, and slots learn to stay apart from frame to frame.
     """
     on_clevr = config.data.name == "moving_clevr"
     model = config.model
@@ -105,5 +106,5 @@ def small(config: ConfigDict) -> None:
     priced = {"entropy": ((4_000, 0.0), (4_001, 0.03)), "contrast": ((5_000, 0.0), (6_000, 0.02))}
     config.train.losses = ConfigDict({"mse": 1.0, "sse": 0.0} | priced)
     recipes.background_first(config, (800, 1_400, 2_000), until=3_000, num_iterations=None)
-    stages = (*config.train.stages, {"until": 5_000})
-    config.train.stages = tuple(stage | {"model.restart": 6} for stage in stages)
+    pictures = (stage | {"model.restart": 1} for stage in config.train.stages)
+    config.train.stages = (*pictures, {"until": 5_000, "model.restart": 6})
