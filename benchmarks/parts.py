@@ -74,8 +74,8 @@ that what is nearer to the baseline than that says nothing.
 - The weighted mean, and the softmax over slots. A sum fails unless it is scaled or normalised, and outlines are worse
   even so; optimal transport costs more and finds no more here, where there are few objects.
 - The gradient of all iterations, while they are few: that of the last alone, implicit ones and BO-QSA are behind.
-- To leave out slots: `needed`, `adaslot` and `stick_breaking` are equally good. The latter two depend on their price: at
-  ten times this one they gave up slots that had objects (FG-ARI 0.382 and 0.000). With `distinct` the background is
+- To leave out slots: `needed`, `adaslot` and `stick_breaking` are equally good. The latter two depend on their price:
+  at ten times this one they gave up slots that had objects (FG-ARI 0.382 and 0.000). With `distinct` the background is
   everybody's.
 - The picture's frame: with so few steps, slots' own (`frame_slot`, `isa`) are far behind.
 - `ssim` beside the squared error, for outlines. The mixture's likelihood does not train.
