@@ -123,11 +123,12 @@ def gather(workdir: Path, config: ConfigDict) -> History:
 
 def read_rows(path: Path) -> tuple[list[Row], int]:
     """The rows of a metrics file, of which nothing but numbers is kept, and how many lines are no rows."""
-    lines = sum(
-        bool(line.strip()) for line in read_bytes(path, MAX_METRICS_BYTES).decode(errors="replace").splitlines()
-    )
+    content = read_bytes(path, MAX_METRICS_BYTES).decode(errors="replace")
+    lines = sum(bool(line.strip()) for line in content.splitlines())
     rows = [{name: value for name, value in row.items() if is_figure(value)} for row in read_metrics(path)]
     rows = [row for row in rows if 0 <= row.get("step", -1) < 2**53]
+    if not rows and "\ufffd" in content:
+        raise ValueError("it is no text")
     if len({name for row in rows for name in row}) > MAX_FIGURES:
         raise ValueError(f"more than {MAX_FIGURES} different figures")
     return rows, lines - len(rows)
