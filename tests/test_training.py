@@ -335,4 +335,4 @@ def test_loggers_are_told_of_everything_and_change_nothing(tmp_path, capsys):
     lines = (tmp_path / "followed" / "metrics.jsonl").read_text().splitlines(keepends=True)
     (tmp_path / "followed" / "metrics.jsonl").write_text("".join(line for line in lines if '"step": 2' not in line))
     train(config, tmp_path / "followed", [again])  # stopped in its last step, before the evaluation
-    assert [event for event, _ in again.told] == ["start", "evaluation", "picture", "finished"]
+    assert [event for event, _ in again.told] == ["start", "evaluation", "checkpoint", "picture", "finished"]
