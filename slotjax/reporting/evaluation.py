@@ -169,7 +169,7 @@ def check_held_out(config: ConfigDict, own: int) -> None:
     if further > 0:
         raise UserError(
             f"--images {config.data.eval_images}: {further} of these were trained on, as {config.data.name} holds out "
-            f"the first of one list; leave it out for all that were held out"
+            "the first of one list; leave it out for all that were held out"
         )
 
 
