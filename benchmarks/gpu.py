@@ -107,7 +107,7 @@ def planned(options: argparse.Namespace) -> Iterator[Stage]:
     yield Stage("parity", ("-m", "pytest", "-q", "-n", "0", "-m", "slow or not slow", *tests), 120, EXACT)
     for dtype in ("bfloat16",) if options.tiny else ("bfloat16", "float32"):
         flags = f"--resolution 128 --batch 64 --dtype {dtype}"
-        yield Stage(f"step, {dtype}", script("step.py", flags, small, *peer), 120)
+        yield Stage(f"step, {dtype}", script("step.py", flags, small, *peer), 200)  # most of it XLA trying out kernels
     yield Stage("memory", own("memory"), 60)
     rendered = "--count 2 --resolution 16 --rounds 1", "--count 64 --frames 10"
     yield Stage("renderer", script("render.py", rendered[1], rendered[0]), 60)
@@ -121,7 +121,8 @@ def taken(stage: Stage, deadline: float, out: Path) -> Result:
     start = time.monotonic()
     seconds = min(stage.seconds or float("inf"), max(deadline - start - SAVING, 1))
     path = out / f"{stage.name.replace(', ', '_')}.txt"
-    environment = {"JAX_PLATFORMS": ""} | os.environ | {"PYTHONPATH": str(ROOT)} | BESIDE | stage.environment
+    paths = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {"JAX_PLATFORMS": ""} | os.environ | {"PYTHONPATH": paths} | BESIDE | stage.environment
     with path.open("w") as file:
         process = subprocess.Popen(
             [sys.executable, *stage.command], cwd=ROOT, env=environment, stdout=file, stderr=subprocess.STDOUT

@@ -1,11 +1,13 @@
 """What run directories say, as a JSON-like dict: figures, steps, minutes, devices; and how that reads in tables."""
 
+import hashlib
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ml_collections import ConfigDict
 from stretches import Deadline, progress, stretches
 from timing import recipe
 
@@ -20,9 +22,10 @@ from slotjax.training.run import MAY_CHANGE
 PAUSE = 30  # times the usual time between two lines of metrics.jsonl: in between nothing was trained
 LEFT_OUT = ("attention_", "set_loss")  # figures for slotjax.evaluate
 BLANK = ""
-# A run that ends below either has failed: objects are not told apart, or segments are not theirs (stripes, say).
-FAILED_BELOW = {"posterior_fg_ari": 0.9, "posterior_miou": 0.7}
-SEED_COLUMNS = ("steps", "minutes of training", "minutes in all")  # what `seed_cells` ends with
+# A run that ends below one of them has failed: objects are not told apart, slots share the background, or segments are
+# not the objects' (stripes, say).
+FAILED_BELOW = {"posterior_fg_ari": 0.9, "posterior_ari": 0.7, "posterior_miou": 0.7}
+SEED_COLUMNS = ("steps", "minutes of training", "minutes in all", "on")  # what `seed_cells` ends with
 
 Measured = dict[str, Any]
 
@@ -36,6 +39,7 @@ def measure(folder: Path, config: str, changes: Sequence[str] = ()) -> Measured 
     own = next(iter(found.values())).config
     return {
         "config": config,
+        "recipe": digest(own),
         "changes": list(changes),
         "task": own.model.name,
         "images": own.data.eval_images,
@@ -89,6 +93,13 @@ def minutes_at(rows: Iterable[Mapping[str, Any]]) -> tuple[list[int], list[float
     return steps.astype(int).tolist(), (np.cumsum([pace * steps[0], *seconds]) / 60).tolist()
 
 
+def digest(config: ConfigDict) -> str:
+    """A short name of all that a run's figures depend on but the seed: runs with the same one belong together."""
+    fields = {name: value for name, value in disk.flat(config.to_dict()).items() if name not in ("seed", *MAY_CHANGE)}
+    told = json.dumps(fields | {"train.num_steps": config.train.num_steps}, sort_keys=True)
+    return hashlib.sha256(told.encode()).hexdigest()[:12]
+
+
 def differences(found: history.History, config: str, changes: Sequence[str]) -> list[str]:
     """Where a run's config is not the one that is named, "field: the run's / the config's"."""
     ignored = {"seed", *MAY_CHANGE} - {"train.num_steps"}
@@ -97,16 +108,27 @@ def differences(found: history.History, config: str, changes: Sequence[str]) -> 
 
 
 def keep(measured: Mapping[str, Measured | None], names: Mapping[str, tuple], path: Path) -> dict[str, Measured]:
-    """Adds what was measured to the file, and returns all of it: runs whose directories are elsewhere stay.
+    """Adds what was measured to the file, and returns all of it: seeds whose directories are elsewhere stay.
 
     Args:
       names: {name: (config, changes)}; what was measured of others, which no command makes any more, goes.
     """
     known = json.loads(path.read_text()) if path.exists() else {}
-    known |= {name: found for name, found in measured.items() if found}
+    known |= {name: beside_known(found, known.get(name)) for name, found in measured.items() if found}
     known = {name: found for name, found in known.items() if names.get(name) == made_by(found)}
     write_json(path, known, indent=1)
     return known
+
+
+def beside_known(found: Measured, known: Measured | None) -> Measured:
+    """What was found, with the seeds that were known before, unless another recipe made them."""
+    if not known or any(known.get(field) != found[field] for field in ("recipe", "config", "changes")):
+        return found
+    runs = known["runs"] | found["runs"]
+    return found | {
+        "runs": {seed: runs[seed] for seed in sorted(runs, key=int)},
+        "beside": known["beside"] | found["beside"],
+    }
 
 
 def made_by(found: Measured) -> tuple[str, tuple[str, ...]]:
@@ -164,13 +186,19 @@ def mean(values: Sequence[float | None]) -> str:
 
 
 def seed_cells(one: Measured | None, names: Sequence[str]) -> list[str]:
-    """A run's figures, steps and minutes; what is not there yet is blank."""
+    """A run's figures, steps, minutes and devices; what is not there yet is blank."""
     if one is None:
-        return [*[BLANK] * len(names), "not measured yet", BLANK, BLANK]
+        return [*[BLANK] * len(names), "not measured yet", *[BLANK] * (len(SEED_COLUMNS) - 1)]
     minutes = [BLANK if one[name] is None else f"{one[name]:.1f}" for name in ("minutes", "minutes_in_all")]
+    rest = [*minutes, devices_of(one)]
     if one["figures"] is None:
-        return [*[BLANK] * len(names), f"step {one['step']:,} of {one['steps']:,}", *minutes]
-    return [*(shown(one["figures"].get(name)) for name in names), f"{one['steps']:,}", *minutes]
+        return [*[BLANK] * len(names), f"step {one['step']:,} of {one['steps']:,}", *rest]
+    return [*(shown(one["figures"].get(name)) for name in names), f"{one['steps']:,}", *rest]
+
+
+def devices_of(one: Measured) -> str:
+    """On what a run was trained, without versions."""
+    return "; ".join(sorted({machine.partition(",")[0] for machine in one["machines"]}))
 
 
 def conditions(measured: Collection[Measured]) -> str:

@@ -21,6 +21,7 @@ from measured import (
     SEED_COLUMNS,
     Measured,
     conditions,
+    devices_of,
     failures,
     finals,
     keep,
@@ -95,10 +96,11 @@ which keeps what directories on other machines said); no figure is typed in. Eac
 step, on held-out images that are the same for every seed: the last evaluation, not the best one. Two segmentations are
 scored: the argmax of the responsibilities (`slotjax.responsibilities`), and that of the decoder's masks, the paper's
 protocol. Spread is the sample's standard deviation over seeds; a seed that ends with the responsibilities' FG-ARI
-below 0.9 or mIoU below 0.7 counts as failed, and stays in the mean. Where colours are few and far apart, as in
+below 0.9, or ARI or mIoU below 0.7, counts as failed, and stays in the mean. Where colours are few and far apart, as in
 `sprites`, soft k-means ends where k-means does.
 Minutes of training are between the lines of metrics.jsonl, evaluations included and long pauses left out; minutes in
-all are of the whole commands, over all stretches, with starting, compiling, saving and the report. The paper is
+all are of the whole commands, over all stretches, with starting, compiling, saving and the report. The GPU and its 16
+cores were shared by ten runs at a time; what a recipe takes on two cores `slotjax configs` lists. The paper is
 Locatello et al., 2020, which trains on the original data sets; here scenes are rendered while training, unless a config
 says otherwise.
 """
@@ -189,10 +191,12 @@ def overview(task: str, rows: list[list[str]]) -> str:
 
 
 def minutes(found: Measured | None) -> str:
-    """What a seed took on average."""
-    took = [run["minutes_in_all"] for run in (found or {"runs": {}})["runs"].values() if run["figures"]]
-    took = [value for value in took if value is not None]
-    return f"{sum(took) / len(took):.0f}" if took else BLANK
+    """What a finished seed took on average, on each kind of device."""
+    took: dict[str, list[float]] = {}
+    for run in (found or {"runs": {}})["runs"].values():
+        if run["figures"] and run["minutes_in_all"] is not None:
+            took.setdefault(devices_of(run), []).append(run["minutes_in_all"])
+    return "; ".join(f"{sum(each) / len(each):.0f} on {device}" for device, each in took.items())
 
 
 def published(figure: tuple[float, float | None] | None) -> str:

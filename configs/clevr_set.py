@@ -33,11 +33,11 @@ def small(config: ConfigDict) -> None:
     config.data.update(crop="default", max_objects=4)  # the same of stored scenes
     if config.data.name == "clevr":
         config.data.options = ConfigDict({"min_objects": 1, "max_objects": 4, "crop": True})
-        config.data.pool = 20_000  # rendering a scene costs more than learning from it once: scenes come back
+        config.data.pool = 40_000  # rendering a scene costs more than learning from it once: scenes come back
     # Each of these left the first plateau, on which all slots say the same, in fewer seconds (docs/set_prediction.md).
     config.model.update(resolution=(64, 64), num_slots=7, num_iterations=2)
     config.model.initializer = ConfigDict({"name": "learned"})
     config.model.encoder.update(channels=(32, 32, 32, 64), kernels=(5, 5, 3, 3), strides=(2, 2, 2, 1))
     config.model.encoder.kernel_init = "he"
-    config.train.update(batch_size=8, num_steps=42_000, learning_rate=1e-3, schedule="cosine", warmup_steps=200)
-    config.train.update(clip_norm=1.0, ema_decay=0.995, log_every=500, eval_every=6_000, checkpoint_every=6_000)
+    config.train.update(batch_size=8, num_steps=200_000, learning_rate=1e-3, schedule="cosine", warmup_steps=200)
+    config.train.update(clip_norm=1.0, ema_decay=0.995, log_every=500, eval_every=10_000, checkpoint_every=5_000)

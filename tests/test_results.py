@@ -39,11 +39,11 @@ def report(folder: Path) -> str:
 
 def test_the_tables_say_what_the_directories_hold(quick):
     text = report(quick)
-    assert "| [quick](#quick) | 2 | 3 | 0.850 ± 0.141 | 0.500 ± 0.000 | 0.425 ± 0.071 | 0.650 ± 0.141 |" in text
+    assert "| [quick](#quick) | 2 | 3 on 1 x Abacus | 0.850 ± 0.141 | 0.500 ± 0.000 | 0.425 ± 0.071 | 0.650 ± 0.141 |" in text
     own = section(text, "quick")
     # 20 steps of a second each, whatever the pause; 180 seconds of commands.
-    assert "| 0 | 0.950 | 0.500 | 0.475 | 0.450 | 0.750 | 0.400 | 0.300 | 0.250 | 0.100 | 20 | 0.3 | 3.0 |" in own
-    assert "| 1 | 0.750 | 0.500 | 0.375 | 0.450 | 0.550 |" in own and "| 20 | 0.3 |  |" in own
+    assert "| 0 | 0.950 | 0.500 | 0.475 | 0.450 | 0.750 | 0.400 | 0.300 | 0.250 | 0.100 | 20 | 0.3 | 3.0 | 1 x Abacus |" in own
+    assert "| 1 | 0.750 | 0.500 | 0.375 | 0.450 | 0.550 |" in own and "| 20 | 0.3 |  |  |" in own
     assert "| 2 |  |  |  |  |  |  |  |  |  | step 10 of 20 |" in own
     assert own.count("not measured yet") == len(module("results").RUNS["quick"].seeds) - 3
     assert "| k-means on colour | 0.123 | 0.900 | 0.400 |  |  |  |" in own
@@ -65,15 +65,22 @@ def test_what_another_machine_measured_stays(quick):
     assert "| 3 of 3 |" in report(quick)
 
 
-def test_a_run_fails_by_either_figure():
-    ends = [(0.95, 0.8), (0.85, 0.8), (0.95, 0.3), (0.95, None)]
-    runs = {
-        str(i): {"figures": {"posterior_fg_ari": fg_ari, "posterior_miou": miou}}
-        for i, (fg_ari, miou) in enumerate(ends)
-    }
-    runs["4"] = {"figures": None}  # on its way
+def test_seeds_of_the_same_recipe_on_another_machine_stay(quick):
+    report(quick)
+    (quick / "runs").rename(quick / "elsewhere")
+    written(quick / "runs" / "quick" / "seed_3", "quick", 3, [0.5, 0.5], steps=20)
+    assert "| 3 of 3 |" in report(quick)
+    written(quick / "runs" / "quick" / "seed_3", "quick", 3, [0.5, 0.5, 0.5], steps=30)
+    assert "| 1 of 1 |" in report(quick)  # seeds of another recipe tell nothing of this one
+
+
+def test_a_run_fails_by_any_figure():
+    ends = [(0.95, 0.9, 0.8), (0.85, 0.9, 0.8), (0.95, 0.9, 0.3), (0.95, 0.4, 0.8), (0.95, 0.9, None)]
+    names = ("posterior_fg_ari", "posterior_ari", "posterior_miou")
+    runs = {str(i): {"figures": dict(zip(names, end, strict=True))} for i, end in enumerate(ends)}
+    runs["5"] = {"figures": None}  # on its way
     found = {"task": "object_discovery", "runs": runs}
-    assert module("measured").failures(found) == "3 of 4"
+    assert module("measured").failures(found) == "4 of 5"
     assert module("measured").failures({"task": "set_prediction", "runs": {"0": {"figures": {"ap_1": 0.1}}}}) == ""
 
 
