@@ -1,4 +1,4 @@
-"""The table of models in README.md, from the weights that come with the library.
+"""The table of models in README.md, from the weights that come with the library and split pictures.
 
     python benchmarks/zoo.py [--score [NAME ...]]
 
@@ -52,7 +52,8 @@ def score(name: str) -> None:
 
 
 def table() -> str:
-    """One row for each set of weights: both segmentations, and the paper's FG-ARI."""
+    """One row for all weights that split pictures or videos: both segmentations, and the paper's FG-ARI."""
+    names = [name for name in weights.packaged_names() if "decoder" in weights.read(weights.find(name))[0]["model"]]
     titles = (
         "data",
         "weights",
@@ -61,7 +62,7 @@ def table() -> str:
         "of masks",
         "paper: FG-ARI",
     )
-    rows = [f"| {' | '.join(titles)} |", "| --- " * len(titles) + "|", *map(row, weights.packaged_names())]
+    rows = [f"| {' | '.join(titles)} |", "| --- " * len(titles) + "|", *map(row, names)]
     return "\n".join(rows) + "\n"
 
 

@@ -82,9 +82,9 @@ def figures(workdir: Path) -> list[dict]:
 
 
 def weights_for_pictures() -> list[str]:
-    """Names of the packaged weights whose models take pictures, and not videos."""
+    """Names of the packaged weights whose models split pictures, and not videos."""
     names = weights.packaged_names()
-    return [name for name in names if weights.read(weights.find(name))[0]["model"]["name"] != "video"]
+    return [name for name in names if weights.read(weights.find(name))[0]["model"]["name"] == "object_discovery"]
 
 
 def images_of(model, batch: int = 2) -> jax.Array:

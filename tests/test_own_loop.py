@@ -79,7 +79,8 @@ def test_a_card_says_what_packaged_weights_are(name):
     said, (config, arrays) = card.card(name), weights.read(weights.find(name))
     assert said.startswith(f"# {name}\n") and f'slotjax.load("{name}")' in said
     assert f"{sum(x.size for x in arrays.values()):,} parameters" in said
-    assert f"| FG-ARI of the masks | {config['evaluation']['fg_ari']:.4f} |" in said
+    figure, title = ("ap_1", "AP@1") if "ap_1" in config["evaluation"] else ("fg_ari", "FG-ARI of the masks")
+    assert f"| {title} | {config['evaluation'][figure]:.4f} |" in said
     assert f"`{config['data']['name']}`: rendered scenes" in said
     noun = "videos" if config["data"].get("num_frames") else "pictures"
     assert f" {config['train']['num_steps']:,} steps of {config['train']['batch_size']} {noun}, seed " in said

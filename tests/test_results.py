@@ -39,10 +39,16 @@ def report(folder: Path) -> str:
 
 def test_the_tables_say_what_the_directories_hold(quick):
     text = report(quick)
-    assert "| [quick](#quick) | 2 | 3 on 1 x Abacus | 0.850 ± 0.141 | 0.500 ± 0.000 | 0.425 ± 0.071 | 0.650 ± 0.141 |" in text
+    assert (
+        "| [quick](#quick) | 2 | 3 on 1 x Abacus | 0.850 ± 0.141 | 0.500 ± 0.000 | 0.425 ± 0.071 | 0.650 ± 0.141 |"
+        in text
+    )
     own = section(text, "quick")
     # 20 steps of a second each, whatever the pause; 180 seconds of commands.
-    assert "| 0 | 0.950 | 0.500 | 0.475 | 0.450 | 0.750 | 0.400 | 0.300 | 0.250 | 0.100 | 20 | 0.3 | 3.0 | 1 x Abacus |" in own
+    assert (
+        "| 0 | 0.950 | 0.500 | 0.475 | 0.450 | 0.750 | 0.400 | 0.300 | 0.250 | 0.100 | 20 | 0.3 | 3.0 | 1 x Abacus |"
+        in own
+    )
     assert "| 1 | 0.750 | 0.500 | 0.375 | 0.450 | 0.550 |" in own and "| 20 | 0.3 |  |  |" in own
     assert "| 2 |  |  |  |  |  |  |  |  |  | step 10 of 20 |" in own
     assert own.count("not measured yet") == len(module("results").RUNS["quick"].seeds) - 3

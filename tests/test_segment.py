@@ -139,5 +139,8 @@ def test_packaged_weights_say_what_they_are(run):
     assert [line.split()[0] for line in said.splitlines()] == weights.packaged_names()
     assert "clevr, 64x64, 7 slots" in said and "sprites, 32x32, 5 slots" in said
     for name in weights.packaged_names():
-        config, _ = weights.read(weights.find(name))
-        assert f"FG-ARI of the responsibilities {config['evaluation']['posterior_fg_ari']:.3f} (" in said
+        scored = weights.read(weights.find(name))[0]["evaluation"]
+        figure, title = (
+            ("ap_inf", "AP@inf") if "ap_inf" in scored else ("posterior_fg_ari", "FG-ARI of the responsibilities")
+        )
+        assert f"{title} {scored[figure]:.3f} (" in said

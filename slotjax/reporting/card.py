@@ -15,6 +15,13 @@ from slotjax.system import packaged
 from slotjax.system.console import number
 
 
+REDRAWN = (
+    ": `slotjax.segment` says when a picture is redrawn far worse than those. What a slot finds is what is redrawn "
+    "well together; it has no names for things, and nobody has told it what counts as one object."
+)
+TOLD = ". It was told every object of the pictures that it learned from, and draws none."
+
+
 def main() -> None:
     parser = cli.Parser("reporting.card", __doc__)
     parser.add_argument("name", metavar="NAME", help="of trained weights: their name, or a file")
@@ -57,9 +64,8 @@ def card(name: str) -> str:
         "## Scores",
         scores(path, fields.get("evaluation"), TASKS[model["name"]].TITLES, noun),
         "## Limits",
-        "It has seen pictures of this kind alone. Of others it makes something too, which may mean little: "
-        "`slotjax.segment` says when a picture is redrawn far worse than those. What a slot finds is what is redrawn "
-        "well together; it has no names for things, and nobody has told it what counts as one object.",
+        f"It has seen {noun}s of this kind alone. Of others it makes something too, which may mean little"
+        + (REDRAWN if "decoder" in model else TOLD),
     ]
     if packaged:
         parts += ["## Licence", "Apache 2.0, as the library."]
