@@ -58,8 +58,8 @@ foreground mIoU compares outlines: stripes have a high FG-ARI and a low ARI and 
 argmax of the responsibilities (`slotjax.responsibilities`), and that of the decoder's masks. Slots in use win at least
 one pixel in a hundred. Recipes are cut short: that for sprites to half of its steps, that for CLEVR to 10,000 steps of
 64x64 pictures; what changes on the way changes sooner. Mean and sample standard deviation over seeds; a seed that ends
-with the responsibilities' FG-ARI below 0.9, or ARI or mIoU below 0.7, counts as failed, and stays in the mean. Of a step
-there are the processor time over that of the baseline, turn by turn, and what memory each further picture takes.
+with the responsibilities' FG-ARI below 0.9, or ARI or mIoU below 0.7, counts as failed, and stays in the mean. Of a
+step there are the processor time over that of the baseline, turn by turn, and what memory each further picture takes.
 Minutes are as in [results.md](results.md).
 """
 TAKE = """## What to take when

@@ -37,8 +37,8 @@ def colored_on_colored(config: ConfigDict) -> None:
 def small(config: ConfigDict) -> None:
     """What sprites of any colour on any grey ask for, beyond the other small models.
 
-    Features are normalised within each picture, whose background may be dark or light, and errors of colour, which
-    tells most sprites from what is behind them, weigh more, and so do those of structure, which tell a heart from a disc.
+    Features are normalised within each picture, whose background may be dark or light. Errors of colour, which tells
+    most sprites from what is behind them, weigh more, and so do those of structure, for outlines.
     """
     recipes.small(config, patch=4)
     config.model.encoder.update(strides=(2, 1, 1), groups=8)

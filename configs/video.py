@@ -77,10 +77,7 @@ def clevr(config: ConfigDict) -> None:
 
 
 def small(config: ConfigDict) -> None:
-    """The recipe of quick.py, frame by frame: a predictor that does nothing, as little moves from one to the next.
-
-    It begins with single frames: where slots are carried on before objects part, they may part the picture instead.
-    """
+    """The recipe of quick.py, frame by frame: a predictor that does nothing, as little moves from one to the next."""
     on_clevr = config.data.name == "moving_clevr"
     model = config.model
     model.update(attention="slots", slot_dim=64, mlp_dim=128, num_iterations=1, first_iterations=2)
@@ -102,7 +99,18 @@ def small(config: ConfigDict) -> None:
     config.train.update(
         adam="keras", clip_norm=1.0, ema_decay=0.995, log_every=100, eval_every=2_000, checkpoint_every=1_000
     )
+    (from_pictures if on_clevr else from_single_frames)(config)
+
+
+def from_single_frames(config: ConfigDict) -> None:
+    """Where slots are carried on before objects part, they may part the picture instead."""
     priced = {"entropy": ((4_000, 0.0), (4_001, 0.03)), "expected": ((15_000, 0.0), (17_000, 0.25))}
     config.train.losses = ConfigDict({"mse": 1.0, "sse": 0.0} | priced)
     recipes.background_first(config, (800, 1_400, 2_000), until=3_000, num_iterations=None)
     config.train.stages = tuple(stage | {"model.restart": 1} for stage in config.train.stages)
+
+
+def from_pictures(config: ConfigDict) -> None:
+    """Slots know their objects from the pictures of `clevr.py:small`; what they learn here is to keep them."""
+    config.train.update(start_from="clevr6", num_steps=6_000, learning_rate=4e-4, eval_every=1_000)
+    config.train.losses = ConfigDict({"mse": 1.0, "sse": 0.0, "entropy": ((2_000, 0.0), (2_001, 0.03))})

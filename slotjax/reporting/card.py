@@ -14,7 +14,6 @@ from slotjax.nn.fields import check
 from slotjax.system import packaged
 from slotjax.system.console import number
 
-
 REDRAWN = (
     ": `slotjax.segment` says when a picture is redrawn far worse than those. What a slot finds is what is redrawn "
     "well together; it has no names for things, and nobody has told it what counts as one object."
