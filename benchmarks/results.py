@@ -71,6 +71,7 @@ RUNS = {
     "clevr10": Entry("configs/clevr.py:clevr10,small"),
     "clevr_set": Entry("configs/clevr_set.py:small"),
     "video": Entry("configs/video.py:small"),
+    "video_clevr": Entry("configs/video.py:clevr,small"),
     # The paper's own models and schedules, for a GPU.
     "tetrominoes_paper": Entry("configs/tetrominoes.py", FIVE, TETROMINOES),
     "multi_dsprites_paper": Entry("configs/multi_dsprites.py", FIVE, MULTI_DSPRITES),

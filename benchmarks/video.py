@@ -27,7 +27,7 @@ from slotjax.tasks.discovery import frame_fg_ari
 from slotjax.training.feed import open_feed
 from slotjax.weights import find, read
 
-PART = 6  # frames, as many as are trained on
+PART = 6  # frames
 IN_SIGHT = 8  # pixels of an object
 MILLISECONDS = 120  # that a frame of the figure is shown
 
