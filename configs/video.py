@@ -8,7 +8,6 @@ while it trains. Variants, which combine, as in `video.py:small,clevr`:
     savipp   is SAVi++ (Elsayed et al., 2022), which draws depth too: for MOVi, `video.py:movi,savipp`
     clevr    takes moving CLEVR
     small    is the recipe for two CPU cores
-    long     goes on from the weights of `runs/video`, on longer videos, in which slots are to stay themselves
     tiny     runs in seconds
 """
 
@@ -25,7 +24,7 @@ def get_config(variants: str | None = None) -> ConfigDict:
     config.train.update(learning_rate=2e-4, adam="flax", clip_norm=0.05, eval_every=2_500)
     config.train.losses = ConfigDict({"mse": 0.0, "sse": 1.0})
     config.eval.update(batch_size=8, pictures=4)
-    kinds = {"savi": savi, "movi": movi, "savipp": savipp, "clevr": clevr, "small": small, "long": long}
+    kinds = {"savi": savi, "movi": movi, "savipp": savipp, "clevr": clevr, "small": small}
     return apply_variants(config, variants, kinds | {"tiny": tiny})
 
 
@@ -115,12 +114,3 @@ def from_pictures(config: ConfigDict) -> None:
     """Slots know their objects from the pictures of `clevr.py:small`; what they learn here is to keep them."""
     config.train.update(start_from="clevr6", num_steps=6_000, learning_rate=4e-4, eval_every=1_000)
     config.train.losses = ConfigDict({"mse": 1.0, "sse": 0.0, "entropy": ((2_000, 0.0), (2_001, 0.03))})
-
-
-def long(config: ConfigDict) -> None:
-    """A last part for `small`; `--config.train.start_from=DIR` takes other weights."""
-    config.data.num_frames = 12
-    config.train.update(start_from="runs/video", batch_size=2, num_steps=2_000, learning_rate=5e-4, eval_every=1_000)
-    config.train.stages = ()
-    held = {"entropy": 0.03, "contrast": ((200, 0.0), (1_000, 0.02))}
-    config.train.losses = ConfigDict({"mse": 1.0, "sse": 0.0} | held)
