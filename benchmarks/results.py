@@ -101,7 +101,7 @@ below 0.9, or ARI or mIoU below 0.7, counts as failed, and stays in the mean. Wh
 `sprites`, soft k-means ends where k-means does.
 Minutes of training are between the lines of metrics.jsonl, evaluations included and long pauses left out; minutes in
 all are of the whole commands, over all stretches, with starting, compiling, saving and the report. The GPU and its 16
-cores were shared by ten runs at a time; what a recipe takes on two cores `slotjax configs` lists. The paper is
+cores were shared by ten runs or more; what a recipe takes on two cores `slotjax configs` lists. The paper is
 Locatello et al., 2020, which trains on the original data sets; here scenes are rendered while training, unless a config
 says otherwise.
 """

@@ -111,6 +111,6 @@ def from_single_frames(config: ConfigDict) -> None:
 
 
 def from_pictures(config: ConfigDict) -> None:
-    """Slots know their objects from the pictures of `clevr.py:small`; what they learn here is to keep them."""
+    """Slots know objects from the pictures that `clevr6` was trained on; what they learn here is to keep them."""
     config.train.update(start_from="clevr6", num_steps=6_000, learning_rate=4e-4, eval_every=1_000)
     config.train.losses = ConfigDict({"mse": 1.0, "sse": 0.0, "entropy": ((2_000, 0.0), (2_001, 0.03))})
