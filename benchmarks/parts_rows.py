@@ -90,6 +90,7 @@ ROWS: dict[str, Row] = {
         " model.decoder.strides=(2,2,1)",
         "the paper's decoder, small (Watters et al., 2019)",
     ),
+    "common_background": row("model.common_background=True", "the first slot draws the same in every picture"),
     "mse_alone": row(
         "train.losses.entropy=((1,0.0),) train.losses.expected=((1,0.0),)",
         "the paper's loss: undecided masks and shared objects have no price",

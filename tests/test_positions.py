@@ -156,3 +156,22 @@ def test_background_is_a_head_start_of_the_first_slots_masks():
     out, expected = (jitted_apply(x, params, images, key) for x in (model, plain))
     weighed = expected.masks * jnp.array([np.exp(2.0), 1, 1])[:, None, None]
     np.testing.assert_allclose(out.masks, weighed / weighed.sum(1, keepdims=True), atol=1e-6)
+
+
+@pytest.mark.parametrize("frame", ["picture", "slot"])
+def test_a_common_background_is_the_same_in_every_picture_and_objects_are_as_before(frame):
+    fields = {"resolution": (8, 12), "num_slots": 3, "slot_dim": 8, "mlp_dim": 8}
+    fields["encoder"] = {"name": "cnn", "channels": (8,), "kernels": (3,), "strides": (2,), "mlp_dim": 8}
+    fields["decoder"] = DECODERS["mlp"] | {"frame": frame}
+    plain, model = slotjax.build_model(fields), slotjax.build_model(fields | {"common_background": True})
+    images = jax.random.uniform(jax.random.key(0), (2, 8, 12, 3), minval=-1)
+    params, key = slotjax.init(plain, jax.random.key(1), images), jax.random.key(2)
+    out, expected = (jitted_apply(x, params, images, key) for x in (model, plain))
+    np.testing.assert_array_equal(out.slots[:, 1:], expected.slots[:, 1:])
+    np.testing.assert_allclose(out.components[:, 1:], expected.components[:, 1:], atol=1e-6)
+    assert not out.slots[:, 0, :8].any() and (out.slots[:, 0, 8:] == expected.slots[:, 0, 8:]).all()
+    again = slotjax.decode(model, params, out.slots)
+    np.testing.assert_allclose(again.components, out.components, atol=1e-6)
+    if frame == "picture":
+        np.testing.assert_allclose(out.components[0, 0], out.components[1, 0], atol=1e-6)
+        assert np.abs(expected.components[0, 0] - expected.components[1, 0]).max() > 1e-4

@@ -27,6 +27,8 @@ class ObjectDiscovery(Model):
       remat: the backward pass computes the decoder's activations again instead of keeping them.
       background: added to the first slot's mask logits, so that it draws what no other slot makes its own. A field for
         the first of `train.stages`: slots have no order at use.
+      common_background: the first slot is all zeros when it is drawn, so that it draws the same in every picture: the
+        background, where all scenes have one. It needs starts of the slots' own, to take what nobody draws.
       selection: which slots are drawn.
     """
 
@@ -35,6 +37,7 @@ class ObjectDiscovery(Model):
     decoder: Decoder
     remat: bool = False
     background: Annotated[float, Range(0, 20)] = 0.0
+    common_background: bool = False
     selection: Selection = AllSlots()
     backbone: Backbone = Pixels()
 
@@ -104,4 +107,6 @@ class ObjectDiscovery(Model):
         return self.decoder.frame.start(slots, self.attention.slot_dim)
 
     def locate(self, slots: jax.Array, attention: jax.Array) -> jax.Array:
+        if self.common_background:
+            slots = slots.at[:, 0, : self.attention.slot_dim].set(0.0)
         return self.decoder.frame.locate(slots, attention, self.token_grid)
