@@ -70,6 +70,7 @@ ROWS: dict[str, Row] = {
     "frame_slot": row(
         "model.decoder.frame=slot", "slots are drawn around where they attend (there, the decoder's half)"
     ),
+    "frame_picture": row("model.decoder.frame=picture", "slots are drawn where they are in the picture"),
     "gaussian": row("model.initializer.name=gaussian", "every slot starts from one Gaussian (Locatello et al., 2020)"),
     "predicted": row(
         "model.initializer.name=predicted train.losses.start=0.1",
@@ -120,7 +121,7 @@ ROWS: dict[str, Row] = {
     ),
 }
 SOME = ("baseline", "normalize_inputs", "sinkhorn", "update_scaled", "bo_qsa", "implicit", "isa")
-SOME += ("predicted", "groups_8", "unet", "slots_11", "all_slots")
+SOME += ("frame_picture", "predicted", "groups_8", "unet", "slots_11", "all_slots")
 PARTING = {"model.num_iterations": 2, "model.decoder.position": "shared", "model.selection": "all"}
 CUT_CLEVR = (
     "model.resolution=(64,64)",
@@ -149,7 +150,7 @@ SCENES = {
             "train.losses.entropy=((1500,0.0),(1501,0.1))",
             "train.losses.expected=((3500,0.0),(3501,0.25))",
         ),
-        tuple(name for name in ROWS if name != "all_slots"),
+        tuple(name for name in ROWS if name not in ("frame_picture", "all_slots")),
     ),
     "clevr": Scenes("configs/clevr.py:small", CUT_CLEVR, SOME),
     "textured": Scenes(
