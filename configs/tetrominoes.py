@@ -26,8 +26,8 @@ def small(config: ConfigDict) -> None:
     """Slots part while place only adds to them; then each has a layer of its own, and draws sharp pieces with it.
 
     From the start, that layer lets slots share the background, and frames of their own let pieces of one colour share a
-    slot. The background is black in all scenes; where a slot could draw more than it, slots parted the picture into
-    territories in two seeds of three.
+    slot. The first slot draws the background, which is black in all scenes, and no piece: where it could, slots parted
+    the picture into territories in two seeds of three.
     """
     recipes.small(config, patch=5)
     config.model.update(centered=True, common_background=True)
