@@ -75,7 +75,7 @@ than 0.02 says nothing.
   predicted, it is everybody's, and no seed of six has an ARI above 0.7.
 - A first slot that draws the same in every picture (`common_background`), where scenes share a background and the
   recipe's slots do not: it fails in one seed of three here, but Tetrominoes failed in two of three without it.
-- The weighted mean, and the softmax over slots. A sum is unreliable unless it is scaled; normalised sums and four
+- The weighted mean, and the softmax over slots. A sum is unreliable unless it is scaled; a normalised one and four
   heads are behind by 0.04; optimal transport costs more and finds no more, where objects are few.
 - The gradient of all iterations, while they are few: with that of the last alone, or with BO-QSA's, the background was
   shared in one seed of three; implicit ones depend on the seed altogether.
@@ -156,7 +156,7 @@ def cost(baseline, config) -> dict[str, float]:
         for name, one in (("own", config), ("baseline", baseline))
     }
     seconds = in_turns(steps, ROUNDS)
-    jax.clear_caches()  # the programs of thirty rows are more than a process may map
+    jax.clear_caches()  # LLVM finds no memory for the programs of thirty rows together
     return {
         "ms": 1e3 * statistics.median(seconds["own"]),
         "times": ratio(seconds["own"], seconds["baseline"]),

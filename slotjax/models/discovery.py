@@ -27,8 +27,8 @@ class ObjectDiscovery(Model):
       remat: the backward pass computes the decoder's activations again instead of keeping them.
       background: added to the first slot's mask logits, so that it draws what no other slot makes its own. A field for
         the first of `train.stages`: slots have no order at use.
-      common_background: the first slot is all zeros when it is drawn, so that it draws the same in every picture: the
-        background, where all scenes have one. It needs starts of the slots' own, to take what nobody draws.
+      common_background: the first slot is all zeros when it is drawn, so that it draws the same in every picture (about
+        where it attends, if slots are drawn in frames of their own): the background, where all scenes have one.
       selection: which slots are drawn.
     """
 
