@@ -35,8 +35,8 @@ HEAD = """# How many objects
 A model has as many slots as it was given, a scene as many objects as it has. `python benchmarks/how_many.py{asked}`
 scores models on {images} held-out scenes of each number of objects, by the responsibilities: each slot a segment, and
 with slots merged whose responsibilities overlap (`slotjax.clustering.merge`). Slots in use win at least a hundredth of
-the pixels, and a background that is one segment is one of them: best are one more than there are objects, less those
-that are smaller than that. Where there is one object, FG-ARI is 0 as soon as a single pixel of it is another slot's.
+the pixels, and a background that is one segment is one of them: ideal is one for each object of at least that size, and
+one for the background. Where there is one object, FG-ARI is 0 as soon as a single pixel of it is another slot's.
 """
 
 

@@ -45,7 +45,9 @@ SMALL_RESNET = "channels=(32,64) blocks=(1,1) strides=(2,1) layers=1 hidden=128"
 ROWS: dict[str, Row] = {
     "baseline": row("", "the recipe as it is"),
     "iterations_3": row("model.num_iterations=3", "the paper's iterations (Locatello et al., 2020)"),
-    "normalize_inputs": row("model.normalize=inputs", "no competition: the softmax of ordinary attention (there)"),
+    "normalize_inputs": row(
+        "model.normalize=inputs", "no competition: the softmax of ordinary attention (Locatello et al., 2020)"
+    ),
     "sinkhorn": row("model.normalize=sinkhorn", "slots of equal size: optimal transport (Zhang et al., 2023)"),
     "mesh": row("model.normalize=mesh", "slots of equal size that hardly share: minimised entropy (there)"),
     "centered": row("model.centered=True", "matches count from their mean over the picture (a step towards transport)"),
@@ -56,7 +58,8 @@ ROWS: dict[str, Row] = {
     "noise": row("model.noise=0.5", "noise on the tokens that fades over the iterations (MetaSlot, Liu et al., 2025)"),
     "gradient_last": row("model.gradient=last", "gradient of the last iteration alone (Chang et al., 2022, sec. 4)"),
     "bo_qsa": row(
-        "model.gradient=straight_through", "BO-QSA: the last iteration's, which the start gets too (Jia et al., 2023)"
+        "model.gradient=straight_through",
+        "BO-QSA: gradient of the last iteration, which the start gets too (Jia et al., 2023)",
     ),
     "bo_qsa_noise": row(
         f"model.gradient=straight_through {FADING}", "the same, with noise on the start that fades over the first steps"
@@ -114,7 +117,7 @@ ROWS: dict[str, Row] = {
     "distinct": row(
         "model.num_slots=11 model.selection=distinct", "of slots that are alike one is drawn (after MetaSlot)"
     ),
-    "all_slots": row("model.selection=all", "those that a picture does not need are drawn too"),
+    "all_slots": row("model.selection=all", "slots that a picture does not need are drawn too"),
     "needed": row(
         f"model.num_slots=11 model.selection=needed {stages({'until': 1500, 'model.selection': 'all'})}",
         "slots without which the others draw the same are not drawn, once objects have parted",

@@ -156,3 +156,9 @@ def test_the_ten_lines_of_the_docs_run_without_slotjax(snippet, tmp_path):
         assert program.difference(ours, dict(theirs)) < 2e-5  # rounding; see the test above of a trained model
         assert (theirs["segments"] == ours["segments"]).mean() > 0.999
     assert len(np.unique(Image.open(tmp_path / "segments.png"))) > 2
+
+
+def test_what_is_not_finite_is_a_difference():
+    ours, theirs = ({name: np.ones(2) for name in ("slots", "masks")} for _ in range(2))
+    theirs["masks"][0] = np.nan
+    assert not program.difference(ours, theirs) < 1

@@ -38,3 +38,9 @@ def test_slots_that_start_anew_are_drawn_anew(plain):
 def test_what_does_not_go_with_slots_that_start_anew(plain, restart, given, line):
     with pytest.raises(UserError, match=line):
         apply(slotjax.build_model(MODEL | {"restart": restart}), plain[1], VIDEO, KEY, **given)
+
+
+def test_slots_start_anew_by_old_keys_too(plain):
+    key = jax.random.PRNGKey(1)
+    slots = apply(slotjax.build_model(MODEL | {"restart": 2}), plain[1], VIDEO, key).slots
+    assert slots.shape[:2] == VIDEO.shape[:2]

@@ -106,7 +106,7 @@ def difference(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> float:
     likely another slot's may differ.
     """
     pairs = [(np.asarray(ours[name]), theirs[name]) for name in ours if name != "segments"]
-    return max(float(np.abs(a - b).max() / max(1, np.abs(a).max())) for a, b in pairs)
+    return float(np.max([np.abs(a - b).max() / max(1, np.abs(a).max()) for a, b in pairs]))  # NaN stays NaN
 
 
 def example(picture: tuple[int, ...]) -> np.ndarray:

@@ -78,7 +78,8 @@ class VideoDiscovery(Model):
             raise UserError(f"model.restart={self.restart}: must divide the {frames} frames of a video")
         if key is not None:
             split = jax.vmap(lambda key: jax.random.split(key, frames // self.restart))
-            key = split(keys_of_examples(key, batch)).reshape(-1)
+            keys = split(keys_of_examples(key, batch))
+            key = keys.reshape(-1, *keys.shape[2:])  # the old keys are two words each
         parts = video.reshape(-1, self.restart, *video.shape[2:])
         out = self._followed(parts, None, key, None, num_slots, num_iterations)
         return jax.tree.map(lambda x: x.reshape(batch, frames, *x.shape[2:]), out)
