@@ -103,11 +103,17 @@ def small(config: ConfigDict) -> None:
 
 
 def from_single_frames(config: ConfigDict) -> None:
-    """Where slots are carried on before objects part, they may part the picture instead."""
+    """Where slots are carried on before objects part, they may part the picture instead.
+
+    Videos are long enough for sprites to hide and to come out again, once slots follow them.
+    """
+    config.data.num_frames = 12
     priced = {"entropy": ((4_000, 0.0), (4_001, 0.03)), "expected": ((15_000, 0.0), (17_000, 0.25))}
-    config.train.losses = ConfigDict({"mse": 1.0, "sse": 0.0} | priced)
+    kept = {"contrast": ((8_000, 0.0), (10_000, 0.02))}
+    config.train.losses = ConfigDict({"mse": 1.0, "sse": 0.0} | priced | kept)
     recipes.background_first(config, (800, 1_400, 2_000), until=3_000, num_iterations=None)
-    config.train.stages = tuple(stage | {"model.restart": 1} for stage in config.train.stages)
+    parting = (*config.train.stages, {"until": 4_500})
+    config.train.stages = (*(stage | {"model.restart": 1} for stage in parting), {"until": 8_000, "model.restart": 6})
 
 
 def from_pictures(config: ConfigDict) -> None:
