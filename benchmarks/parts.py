@@ -7,6 +7,7 @@ and the rest are as in benchmarks/results.py.
 """
 
 import argparse
+import functools
 import statistics
 import sys
 import time
@@ -149,8 +150,9 @@ def beside(scenes: str, name: str, flags: argparse.Namespace, deadline: Deadline
     """Measures what a step costs, once; whether it is there, or nothing was trained."""
     configs = [recipe(config_of(scenes, flags), *changes_of(scenes, one, flags.tiny)) for one in ("baseline", name)]
     folder, jobs = flags.workdir / scenes / name, {"cost": lambda: cost(*configs)}
-    if name in MERGED and (done := [path for path in sorted(folder.glob("seed_*")) if Program(path, "").finished]):
-        jobs["merged"] = lambda: merged(done)
+    for seed in sorted(folder.glob("seed_*")) if name in MERGED else ():
+        if Program(seed, "").finished:
+            jobs[f"merged_{seed.name}"] = functools.partial(merged, seed)
     return not folder.exists() or write_beside(folder, jobs, deadline)
 
 
@@ -169,13 +171,8 @@ def cost(baseline, config) -> dict[str, float]:
     }
 
 
-def merged(folders: Sequence[Path]) -> dict[str, list[float]]:
-    """The figures of runs whose slots are merged where their responsibilities overlap."""
-    each = [merged_figures(folder) for folder in folders]
-    return {name: [figures[name] for figures in each] for name in each[0]}
-
-
-def merged_figures(folder: Path) -> dict[str, float]:
+def merged(folder: Path) -> dict[str, float]:
+    """The figures of a run whose slots are merged where their responsibilities overlap."""
     feed = open_feed(disk.load_valid(folder / "config.json"))
     scored = how_many.figures(*slotjax.load(folder), feed.eval_batches(), feed.num_true)[1]
     names = {name: name if name == "slots_used" else f"posterior_{name}" for name in scored}
@@ -216,8 +213,8 @@ def rows_table(own: Mapping[str, Measured | None]) -> str:
         figures = [mean(finals(found, figure)) for figure in (*FIGURES, "slots_used")]
         changes = "<br>".join(f"`{change}`" for change in ROWS[name].changes)
         rows.append([name, changes, ROWS[name].reason, *figures, failures(found) or "not measured yet", *costs(found)])
-        if scored := found and found["beside"].get("merged"):
-            figures = [mean(scored.get(figure, [])) for figure in (*FIGURES, "slots_used")]
+        if scored := [one for job, one in found["beside"].items() if job.startswith("merged_")] if found else []:
+            figures = [mean([one.get(figure) for one in scored]) for figure in (*FIGURES, "slots_used")]
             rows.append([f"{name}, merged", "", "slots whose responsibilities overlap are one", *figures, *[BLANK] * 3])
     titles = [titles_of("object_discovery")[figure] for figure in FIGURES]
     return table(["row", "change", "what it is", *titles, "slots in use", "failed", "times a step", "MiB"], rows)
