@@ -205,8 +205,9 @@ def conditions(measured: Collection[Measured]) -> str:
     """Where runs were trained and on how many images they were scored, in sentences."""
     devices = sorted({one for found in measured for run in found["runs"].values() for one in run["machines"]})
     images = sorted({found["images"] for found in measured})
+    what = "videos" if all(found["task"] == "video" for found in measured) else "images"
     where = "; ".join(devices) or "a device that was not recorded"
-    said = f"On {where}; scored on {' or '.join(f'{count:,}' for count in images)} held-out images."
+    said = f"On {where}; scored on {' or '.join(f'{count:,}' for count in images)} held-out {what}."
     if differs := sorted({line for found in measured for line in found["differs"]}):
         said += f" Not as the config has it (run / config): {'; '.join(differs)}."
     return said

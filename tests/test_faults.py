@@ -178,6 +178,28 @@ def test_what_was_given_up_makes_room_for_what_is_saved(copy):
     assert [path.name for path in (copy / "best").iterdir()] == ["1"]
 
 
+@pytest.mark.parametrize("moment", ["verify", "read"])
+def test_a_best_checkpoint_that_is_replaced_while_it_is_read_is_the_new_one(tmp_path, monkeypatch, capsys, moment):
+    """Evaluating a run that goes on: the best checkpoint may go at any moment, and another is there."""
+    checkpoints = Checkpoints(tmp_path)
+    state = {"x": np.ones(3, np.float32)}
+    checkpoints.save_best(1, state)
+    checkpoints.wait()
+    owner, name = (manifest, "verify") if moment == "verify" else (Checkpoints, "read")
+    original = getattr(owner, name)
+
+    def replaced_first(*arguments):
+        monkeypatch.setattr(owner, name, original)
+        checkpoints.save_best(2, {"x": 2 * state["x"]})
+        checkpoints.wait()
+        return original(*arguments)
+
+    monkeypatch.setattr(owner, name, replaced_first)
+    restored = Checkpoints(tmp_path).restore(state, best=True)
+    np.testing.assert_array_equal(restored["x"], 2 * state["x"])
+    assert "warning" not in capsys.readouterr().err
+
+
 def test_if_every_checkpoint_is_damaged_nothing_is_touched(config, copy):
     for folder in (copy / "checkpoints").iterdir():
         damage(folder / manifest.NAME, "truncate")

@@ -93,6 +93,15 @@ class Checkpoints:
         Raises:
           UserError: there is none, none is intact, or it holds another model.
         """
+        found = self._chosen(best)
+        try:
+            return self.read(found, target)
+        except UserError:
+            if found.path.exists():
+                raise
+        return self.restore(target, best=best)  # a run that goes on has put another in its place meanwhile
+
+    def _chosen(self, best: bool) -> Intact:
         found = None
         if best and self.best_step is not None:
             try:
@@ -102,7 +111,7 @@ class Checkpoints:
         found = found or self.newest_intact()
         if found is None:
             raise UserError(f"{self.workdir}: no checkpoint yet; train with --workdir {self.workdir} first")
-        return self.read(found, target)
+        return found
 
     def read(self, found: Intact, target: Any) -> Any:
         """An intact checkpoint as a tree like `target`, of numpy arrays; a `UserError` if it holds another model."""
@@ -176,6 +185,8 @@ class Checkpoints:
         for step in steps:
             if found := _verified(folder / str(step), step):
                 return found
+        if steps and not any((folder / str(step)).exists() for step in steps):
+            return self._intact(folder)  # all have been replaced meanwhile
         if steps:
             raise UserError(
                 f"{folder}: none of its {len(steps)} checkpoints is intact; restore one from a copy, "
@@ -198,7 +209,8 @@ def _verified(path: Path, step: int) -> Intact | None:
     try:
         content = manifest.verify(path)
     except manifest.Damaged as damage:
-        say(f"warning: damaged checkpoint: {damage}; it is passed over")
+        if path.exists():  # else a run that goes on has replaced it
+            say(f"warning: damaged checkpoint: {damage}; it is passed over")
         return None
     return Intact(path, step, content["config"])
 
