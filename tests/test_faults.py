@@ -21,6 +21,7 @@ from slotjax.models import build_model
 from slotjax.system.locks import hold
 from slotjax.training import manifest
 from slotjax.training.checkpoint import Checkpoints
+from slotjax.training.interruption import Interruption
 from slotjax.training.loop import train
 from slotjax.training.metrics_log import read_metrics
 from slotjax.training.progress import Progress
@@ -116,6 +117,19 @@ with Interruption():
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert result.returncode == 75
     assert "nothing is lost" in result.stderr
+
+
+def test_a_signal_that_was_ignored_stays_ignored():
+    """As SIGINT is in the background of a script, and SIGTERM under some supervisors."""
+    before = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    try:
+        with Interruption() as asked:
+            asked.may_save = True
+            signal.raise_signal(signal.SIGUSR1)
+            assert signal.getsignal(signal.SIGUSR1) is signal.SIG_IGN
+        assert asked.asked is None
+    finally:
+        signal.signal(signal.SIGUSR1, before)
 
 
 # Damage

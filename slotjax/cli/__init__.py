@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from slotjax.errors import EXIT_STOPPED, RunFailed, RunStopped, UserError, nearest
-from slotjax.system import writing
 from slotjax.system.compilation import keep_compiled_programs
-from slotjax.system.console import CONSOLE
+from slotjax.system.console import CONSOLE, leave
 from slotjax.system.pages import ask_for_large_pages
 from slotjax.system.paths import given
 
@@ -52,7 +51,7 @@ def run(main: Callable[[], int | None], *, large_pages: bool = False) -> None:
         print(stopped, file=sys.stderr)
         code = EXIT_STOPPED
     except KeyboardInterrupt:
-        leave()
+        leave("interrupted", EXIT_INTERRUPTED)
     except BrokenPipeError:  # whoever reads, `| head` say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = EXIT_BROKEN_PIPE
@@ -89,15 +88,7 @@ def heed_interrupts() -> None:
 def _watch(reader: int) -> None:
     while received := os.read(reader, 1):
         if received[0] == signal.SIGINT:
-            leave()
-
-
-def leave() -> None:
-    """One line, and out; a progress bar's hidden cursor comes back, half-written files go."""
-    writing.abandon()
-    cursor = b"\x1b[?25h" if os.isatty(2) else b""
-    os.write(2, cursor + b"interrupted\n")
-    os._exit(EXIT_INTERRUPTED)
+            leave("interrupted", EXIT_INTERRUPTED)
 
 
 def set_streams() -> None:

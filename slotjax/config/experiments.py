@@ -11,6 +11,7 @@ from slotjax import cli
 from slotjax.errors import UserError, nearest
 from slotjax.nn.fields import choose
 from slotjax.system import packaged
+from slotjax.system.paths import given
 
 BELOW = (
     "Times are without evaluations, on cores with nothing else to do. What says nothing of time was not measured; the "
@@ -30,7 +31,7 @@ def find(name: str) -> Path:
     Raises:
       UserError: there is neither.
     """
-    path, known = Path(name).expanduser(), packaged.experiments()
+    path, known = given(name, "--config"), packaged.experiments()
     if path.is_file():
         return path
     if path in (Path(path.stem), Path("configs", f"{path.stem}.py")) and path.stem in known:

@@ -1,9 +1,13 @@
 """What people are told while they wait: lines, bars, times and sizes."""
 
+import os
 import shlex
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from typing import NoReturn
+
+from slotjax.system import writing
 
 CONSOLE = "slotjax "  # begins a command's name, `sys.argv[0]`, where the console command runs it: "slotjax train"
 
@@ -30,6 +34,14 @@ def progress(description: str, total: int, *, in_bytes: bool = False) -> Generat
     with bars.Progress(*columns, console=Console(stderr=True, emoji=False)) as display:
         task = display.add_task(description, total=total)
         yield lambda done: display.update(task, completed=done)
+
+
+def leave(text: str, code: int) -> NoReturn:
+    """Ends the process at once, with one line: a progress bar's hidden cursor comes back, half-written files go."""
+    writing.abandon()
+    cursor = "\x1b[?25h" if os.isatty(2) else ""
+    os.write(2, f"{cursor}{text}\n".encode())
+    os._exit(code)
 
 
 def duration(seconds: float) -> str:

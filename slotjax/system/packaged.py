@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from slotjax.errors import UserError, nearest
+from slotjax.system.paths import given
 
 _PACKAGE = Path(__file__).parent.parent
 _EXPERIMENTS = (_PACKAGE / "configs", _PACKAGE.parent / "configs")  # in an installed wheel; in a checkout
@@ -39,7 +40,7 @@ def find_weights(name: str | Path) -> Path:
     Raises:
       UserError: there is neither.
     """
-    path, known = Path(name).expanduser(), weights()
+    path, known = given(name, "weights"), weights()
     if path.is_file():
         return path
     if name and path.is_dir():

@@ -1,6 +1,5 @@
 """Asked to stop by a signal: what a scheduler sends before it takes the machine, or the user's Ctrl-C."""
 
-import os
 import signal
 import socket
 import sys
@@ -9,6 +8,7 @@ import time
 from typing import Any
 
 from slotjax.errors import EXIT_STOPPED
+from slotjax.system.console import leave
 
 ONE = 1.0  # seconds within which two signals are one: `timeout` signals its child and then their group
 SIGNALS = ("SIGINT", "SIGTERM", "SIGUSR1")  # the last is what SLURM is often told to send ahead of the limit
@@ -35,6 +35,7 @@ class Interruption:
             self._reader, writer = socket.socketpair()
             writer.setblocking(False)
             numbers = [getattr(signal, name) for name in SIGNALS if hasattr(signal, name)]
+            numbers = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]  # under nohup
             self._before = {number: signal.signal(number, _noted) for number in numbers}
             self._wakeup = (signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False), writer)
             threading.Thread(target=self._watch, args=(self._reader,), daemon=True, name="signals").start()
@@ -58,17 +59,12 @@ class Interruption:
                 if self.asked and time.monotonic() - asked_at < ONE:
                     continue
                 if self.asked:
-                    _leave(f"{name}: stopped at once; what was saved before is intact", 128 + received[0])
+                    leave(f"{name}: stopped at once; what was saved before is intact", 128 + received[0])
                 if not self.may_save:
-                    _leave(f"{name}: stopped; no step was done yet, so nothing is lost", EXIT_STOPPED)
+                    leave(f"{name}: stopped; no step was done yet, so nothing is lost", EXIT_STOPPED)
                 self.asked, asked_at = name, time.monotonic()
                 print(f"{name}: finishing this step, then saving; once more stops at once", file=sys.stderr, flush=True)
 
 
 def _noted(number: int, frame: Any) -> None:
     """A handler there must be for the signal to reach the thread."""
-
-
-def _leave(text: str, code: int) -> None:
-    print(text, file=sys.stderr, flush=True)
-    os._exit(code)

@@ -19,6 +19,7 @@ from slotjax.errors import UserError
 from slotjax.models import Model, build_model
 from slotjax.models.build import fields_of
 from slotjax.nn.fields import choose
+from slotjax.system.paths import given
 from slotjax.system.rng import stream_key
 from slotjax.training.checkpoint import Checkpoints
 from slotjax.training.optimizer import build_optimizer
@@ -40,7 +41,7 @@ def load(name: str | Path, *, backbone: str | Path | None = None) -> tuple[Model
     Raises:
       UserError: nothing of that name, no checkpoint in it, a damaged file, or a backbone's weights that are not there.
     """
-    path = Path(name).expanduser()
+    path = given(name, "name")
     if path.is_dir():
         return load_run(path, backbone)
     return weights.load(weights.find(name), backbone)
@@ -65,7 +66,7 @@ def save(path: str | Path, model: Model, params: Any, *, data: Mapping[str, Any]
       UserError: another ending, a part that is not the library's, parameters of another model, no such data, or a file
         that cannot be written.
     """
-    path = Path(path).expanduser()
+    path = given(path, "path")
     if path.suffix != weights.SUFFIX:
         raise UserError(f"{path}: name a file that ends in {weights.SUFFIX}")
     config = disk.from_fields(defaults().to_dict() | {"model": fields_of(model)})
