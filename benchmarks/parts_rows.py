@@ -42,6 +42,7 @@ FADING = stages(
     *({"until": until, "model.initializer.sigma": s} for until, s in ((300, 1.0), (600, 0.67), (900, 0.33)))
 )
 SMALL_RESNET = "channels=(32,64) blocks=(1,1) strides=(2,1) layers=1 hidden=128"
+SMALL_PATCHES = "model.decoder.patch=2 model.decoder.width=64 model.decoder.heads=4"
 ROWS: dict[str, Row] = {
     "baseline": row("", "the recipe as it is"),
     "iterations_3": row("model.num_iterations=3", "the paper's iterations (Locatello et al., 2020)"),
@@ -93,6 +94,14 @@ ROWS: dict[str, Row] = {
         "model.decoder.name=spatial_broadcast model.decoder.channels=(32,32,32) model.decoder.kernels=(5,5,5)"
         " model.decoder.strides=(2,2,1)",
         "the paper's decoder, small (Watters et al., 2019)",
+    ),
+    "mixer": row(
+        f"model.decoder.name=mixer {SMALL_PATCHES}",
+        "slots are mixed at each place, which draws once (OSRT, Sajjadi et al., 2022)",
+    ),
+    "transformer": row(
+        f"model.decoder.name=transformer model.decoder.blocks=2 {SMALL_PATCHES} model.decoder.hidden=128",
+        "patches one after another, each from the slots and those before (SLATE's, without its tokenizer)",
     ),
     "common_background": row("model.common_background=True", "the first slot draws the same in every picture"),
     "mse_alone": row(

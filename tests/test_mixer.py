@@ -42,6 +42,21 @@ def test_a_place_draws_the_mixture_that_its_mask_says(mixing):
     np.testing.assert_allclose(drawn, hidden @ dense["dense1"]["kernel"] + dense["dense1"]["bias"], atol=1e-5)
 
 
+def test_a_patch_of_pixels_has_one_mask():
+    whole, parted = (SlotMixerDecoder(size, 8, 1, 2, (16,), patch) for size, patch in (((3, 4), 1), ((6, 8), 2)))
+    slots = jax.random.normal(jax.random.key(0), (2, 3, 6))
+    params = jax.jit(parted.init)(jax.random.key(1), slots)
+    drawn = jax.jit(lambda: parted.apply(params, slots, None, None, False, method="draw"))()
+    assert drawn.components.shape == (2, 1, 3, 4, 3, 4) and drawn.mask_logits.shape == (2, 3, 3, 4, 1, 4)
+    dense = params["params"]
+    first = jax.tree.map(lambda x: x.reshape(*x.shape[:-1], 3, 4)[..., 0], dense["dense1"])  # of each patch
+    plain = jax.jit(
+        lambda: whole.apply({"params": dense | {"dense1": first}}, slots, None, None, False, method="draw")
+    )()
+    np.testing.assert_allclose(drawn.components[..., 0], plain.components[..., 0], atol=1e-5)
+    np.testing.assert_allclose(drawn.mask_logits, np.repeat(plain.mask_logits, 4, -1), atol=1e-5)
+
+
 def test_places_do_not_see_each_other(mixing):
     apply, _, params, slots = mixing
     before = apply(params, slots)[0].reshape(2, 12, 5)

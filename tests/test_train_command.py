@@ -128,6 +128,14 @@ def test_a_loss_weighs_a_number_or_follows_the_step_whatever_it_did_before():
     assert (config.train.losses.entropy, config.train.losses.mse) == (0.0, ((0, 0.5), (10, 1.0)))
 
 
+def test_a_part_of_another_name_keeps_of_the_former_what_suits_it():
+    config = config_of("quick")
+    override(config, ["--config.model.decoder.name=transformer", "--config.model.decoder.patch=2"])
+    validate(config)
+    decoder = config.model.decoder
+    assert (decoder.hidden, decoder.patch, "frequencies" in decoder) == (3072, 2, False)  # hidden was (128, 128)
+
+
 NO_CONFIGS = {
     "a run's config.json": ('{"resume": true}', "line 1: NameError: name 'true' is not defined; a config is a Python"),
     "half a line": ("def get_config(:", "invalid syntax"),

@@ -13,6 +13,7 @@ from slotjax.errors import UserError
 from slotjax.nn.decoders import TransformerDecoder
 from slotjax.nn.decoders.transformer import orders
 from slotjax.nn.frames import SlotFrame
+from slotjax.nn.layers import pixels
 from slotjax.training.objective import build_objective
 
 
@@ -74,6 +75,20 @@ def test_what_is_generated_predicts_itself(drawing):
     generated = jax.jit(lambda: decoder.apply(params, slots, None, None, False, method="draw"))().components[..., 0]
     again, _ = apply(slots, generated[:, 0], jnp.zeros(2, jnp.int32))
     np.testing.assert_allclose(again, generated, atol=1e-4)
+
+
+def test_patches_of_pixels_are_drawn_one_after_another():
+    decoder = TransformerDecoder((6, 4), 16, 16, 1, 2, patch=2)
+    slots, pictures = (jax.random.normal(jax.random.key(i), size) for i, size in enumerate(((2, 3, 8), (2, 6, 4, 3))))
+    params = jax.jit(lambda: decoder.init(jax.random.key(2), slots, pictures, None, False, method="draw"))()
+    draw = jax.jit(lambda pictures: decoder.apply(params, slots, pictures, None, False, method="draw"))
+    drawn = draw(pictures)
+    assert drawn.components.shape == (2, 1, 3, 2, 3, 4) and drawn.mask_logits.shape == (2, 3, 3, 2, 1, 4)
+    changed = draw(pictures.at[:, 2:4, 2:].multiply(-1))  # the fourth patch of six: only what comes after may differ
+    differs = np.abs(changed.components - drawn.components).max((0, 1, 4, 5)).ravel() > 1e-6
+    np.testing.assert_array_equal(differs, [False] * 4 + [True] * 2)
+    generated = pixels(draw(None).components)
+    np.testing.assert_allclose(pixels(draw(generated[:, 0]).components), generated, atol=1e-4)
 
 
 def test_orders_are_drawn_in_training_alone(drawing):

@@ -16,6 +16,7 @@ from slotjax.config.check import complete
 from slotjax.config.disk import flat
 from slotjax.errors import UserError, first_line, nearest, shown
 from slotjax.models.build import MODELS, declared
+from slotjax.nn.fields import check
 
 NAMES = (".name", ".model.attention")  # of fields that choose a part
 NEEDED = "a config is a Python file whose get_config(variants) returns a ConfigDict, as those in configs/"
@@ -114,7 +115,7 @@ def weigh(losses: ConfigDict, name: str, text: str) -> None:
 
 
 def forget(config: ConfigDict, before: ConfigDict) -> None:
-    """Of the model's parts that have another name than before, drops the fields that only the former part has."""
+    """Of the model's parts that have another name than before, drops the fields that suit only the former part."""
     model = config.get("model", {})
     kinds = MODELS[model.name].kinds if model.get("name") in MODELS else {}
     for part, known in kinds.items():
@@ -123,10 +124,21 @@ def forget(config: ConfigDict, before: ConfigDict) -> None:
             continue  # no part: what is missing, or wrong, is refused when the model is built
         name = new.get("name")
         if name != old.get("name") and name in known:
-            for field in set(old) - {"name", *declared(known[name])}:
-                if new[field] == old[field]:  # else it was asked for, and is refused
+            hints = declared(known[name])
+            for field in set(old) - {"name"}:
+                asked = new[field] != old[field]  # and is refused, if it does not suit
+                if not asked and not (field in hints and suits(hints[field], old[field])):
                     with config.unlocked():
                         del new[field]
+
+
+def suits(hint: Any, value: Any) -> bool:
+    """Whether a field that is declared so may have this value."""
+    try:
+        check("", hint, value)
+    except UserError:
+        return False
+    return True
 
 
 def in_words(config: ConfigDict, message: str) -> str:

@@ -89,3 +89,10 @@ def pixels(patches: jax.Array) -> jax.Array:
     side = math.isqrt(size)
     x = patches.reshape(-1, height, width, channels, side, side).transpose(0, 1, 4, 2, 5, 3)
     return x.reshape(*batch, height * side, width * side, channels)
+
+
+def patches(pictures: jax.Array, side: int) -> jax.Array:
+    """[*b, h, w, c] -> square patches, row by row, [*b, h / side, w / side, c, q]: `pixels` the other way."""
+    *batch, height, width, channels = pictures.shape
+    x = pictures.reshape(-1, height // side, side, width // side, side, channels).transpose(0, 1, 3, 5, 2, 4)
+    return x.reshape(*batch, height // side, width // side, channels, side**2)

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 from slotjax.errors import UserError
 from slotjax.nn.frames import Frame
@@ -109,6 +110,16 @@ def rematerialised(part: nn.Module, *inputs: Any, parts: int | None = None) -> j
     pieces = jax.tree.map(lambda x: x.reshape(parts, count // parts, *x.shape[1:]), inputs)
     outputs = jax.lax.map(lambda piece: apply(variables, *piece), pieces)
     return outputs.reshape(count, *outputs.shape[2:])
+
+
+def drawn_together(components: jax.Array, mask_logits: jax.Array, channels: int) -> Drawn:
+    """What all slots draw together, patches [*b, 1, h, w, c * q] of c channels, and masks that are each patch's.
+
+    mask_logits: [*b, k, h, w].
+    """
+    components = components.reshape(*components.shape[:-1], channels, -1)
+    logits = mask_logits[..., None, None]
+    return Drawn(components, jnp.broadcast_to(logits, (*mask_logits.shape, 1, components.shape[-1])))
 
 
 def check_multiple(resolution: tuple[int, int], factor: int, why: str) -> None:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from slotjax.errors import UserError
-from slotjax.nn.decoders.base import Drawn
+from slotjax.nn.decoders.base import Drawn, check_multiple, drawn_together
 from slotjax.nn.decoders.near import Near
 from slotjax.nn.fields import Count, Counts, Range, Resolution, Small
 from slotjax.nn.frames import Frame, PictureFrame
@@ -26,6 +26,7 @@ class SlotMixerDecoder(nn.Module):
 
     Attributes:
       resolution: rows and columns of what is drawn; out_channels: of it.
+      patch: every place draws patch x patch pixels, of which each slot has the same share; 1 is for features.
       width: of the places' vectors; blocks: how often they look at the slots; heads: of that attention.
       hidden: the widths of the MLP that draws.
       frame: picture is the method; in a slot's own frame it also counts where a place lies from the slot (`Near`).
@@ -36,6 +37,7 @@ class SlotMixerDecoder(nn.Module):
     blocks: Small = 2
     heads: Annotated[int, Range(1, 256)] = 4
     hidden: Counts = (1024, 1024, 1024, 1024)
+    patch: Small = 1
     frame: Frame = PictureFrame()
     out_channels: Count = 3
     dtype: Any = jnp.float32
@@ -46,12 +48,15 @@ class SlotMixerDecoder(nn.Module):
         *batch, count, dim = slots.shape
         drawn, logits = self(slots.reshape(math.prod(batch), count, dim))
         components, logits = drawn.reshape(*batch, 1, *drawn.shape[1:]), logits.reshape(*batch, *logits.shape[1:])
-        return Drawn(components[..., None], logits[..., None, None])
+        return drawn_together(components, logits, self.out_channels)
 
     @nn.compact
     def __call__(self, slots: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """slots [m, k, d + frame.size] -> what they draw together [m, h, w, c], and mask logits [m, k, h, w]."""
-        height, width = self.resolution
+        """slots [m, k, d + frame.size] -> what they draw together, and mask logits, for each place.
+
+        [m, h / patch, w / patch, c * patch * patch] and [m, k, h / patch, w / patch].
+        """
+        height, width = self._grid
         slots, frames = self.frame.split(slots)
         slots = slots.astype(self.dtype)
         table = nn.initializers.normal(self.width**-0.5)
@@ -66,34 +71,39 @@ class SlotMixerDecoder(nn.Module):
         )
         logits = jnp.einsum("bnd,bkd->bnk", query, key, preferred_element_type=jnp.float32) * self.width**-0.5
         if self.frame.size:
-            logits = logits + Near(self.frame, self.resolution, self.width, name="near")(normed, frames)
+            logits = logits + Near(self.frame, self._grid, self.width, name="near")(normed, frames)
         mixed = jnp.einsum("bnk,bkd->bnd", jax.nn.softmax(logits, -1).astype(self.dtype), slots)
-        drawn = self._drawn(mixed, places).reshape(len(slots), height, width, self.out_channels)
+        drawn = self._drawn(mixed, places).reshape(len(slots), height, width, -1)
         return drawn, jnp.moveaxis(logits, 2, 1).reshape(len(slots), -1, height, width)
 
     def _drawn(self, mixed: jax.Array, places: jax.Array) -> jax.Array:
-        """Mixtures [m, n, d] and places [n, width] -> [m, n, c]."""
+        """Mixtures [m, n, d] and places [n, width] -> [m, n, c * patch * patch]."""
         he = nn.initializers.he_uniform()
         place = Dense(self.hidden[0], use_bias=False, kernel_init=he, dtype=self.dtype, name="place")(places)
         x = nn.relu(Dense(self.hidden[0], kernel_init=he, dtype=self.dtype, name="dense0")(mixed) + place)
         for i, features in enumerate(self.hidden[1:], start=1):
             x = nn.relu(Dense(features, kernel_init=he, dtype=self.dtype, name=f"dense{i}")(x))
-        return Dense(self.out_channels, dtype=self.dtype, name=f"dense{len(self.hidden)}")(x)
+        return Dense(self.out_channels * self.patch**2, dtype=self.dtype, name=f"dense{len(self.hidden)}")(x)
+
+    @property
+    def _grid(self) -> tuple[int, int]:
+        return self.resolution[0] // self.patch, self.resolution[1] // self.patch
 
     def in_training(self) -> "SlotMixerDecoder":
         """It is the same always."""
         return self
 
     def check(self) -> None:
-        """Raises a `UserError` for heads that do not divide the width, no MLP, or too many places."""
+        """Raises a `UserError` for heads that do not divide the width, no MLP, or too many places or too few."""
+        check_multiple(self.resolution, self.patch, f"the decoder's patch {self.patch}")
         if self.width % self.heads:
             raise UserError(f"model.decoder.heads={self.heads}: must divide model.decoder.width={self.width}")
         if not self.hidden:
             raise UserError("model.decoder.hidden=(): give at least one width")
-        if math.prod(self.resolution) > MOST_PLACES:
+        if math.prod(self._grid) > MOST_PLACES:
             raise UserError(
                 f"model.resolution={self.resolution}: a slot mixer learns a vector for each place, {MOST_PLACES} at "
-                "most; draw fewer, or take another decoder"
+                "most; draw fewer, in larger patches, or take another decoder"
             )
 
 

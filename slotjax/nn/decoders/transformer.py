@@ -1,4 +1,4 @@
-"""A transformer that draws features one after another, each from the slots and from those before it.
+"""A transformer that draws features, or patches, one after another, each from the slots and from those before it.
 
 As in DINOSAUR (Seitzer et al., 2023, appendix E), after SLATE (Singh et al., 2022). Which slots a place looks at says
 whose it is: masks are the attention of the last block.
@@ -13,11 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from slotjax.errors import UserError
-from slotjax.nn.decoders.base import Drawn
+from slotjax.nn.decoders.base import Drawn, check_multiple, drawn_together
 from slotjax.nn.decoders.near import Near
 from slotjax.nn.fields import Count, Range, Resolution, Small
 from slotjax.nn.frames import Frame, PictureFrame
 from slotjax.nn.initializers import keys_of_examples
+from slotjax.nn.layers import patches
 
 FAINTEST = 1e-30  # of a mask: its logarithm stays finite
 ORDERS, TOLD = 1, 2  # streams of an example's key; 0 would draw slots
@@ -31,6 +32,8 @@ class TransformerDecoder(nn.Module):
 
     Attributes:
       resolution: rows and columns of what is drawn; out_channels: of it.
+      patch: what is drawn one after another are patches of so many rows and columns of pixels, of each of which every
+        slot has one share, as in SLATE but without its tokenizer; 1 is for features.
       width: of the tokens; hidden: of the blocks' MLPs; blocks: how many there are; heads: of their attention.
       permutations: in training each picture's order is one of nine, of which each has a first token of its own (SPOT,
         Kakogeorgiou et al., 2024, sec. 3.3); else it is row by row, as it is always in evaluation.
@@ -45,6 +48,7 @@ class TransformerDecoder(nn.Module):
     hidden: Count = 3072
     blocks: Small = 4
     heads: Annotated[int, Range(1, 256)] = 8
+    patch: Small = 1
     permutations: bool = False
     dropout: Annotated[float, Range(0, 1)] = 0.0
     frame: Frame = PictureFrame()
@@ -61,24 +65,35 @@ class TransformerDecoder(nn.Module):
         if self.training and key is not None:
             keys = keys_of_examples(key, len(slots))
             if self.permutations:
-                count = len(orders(*self.resolution))
+                count = len(orders(*self._grid))
                 number = jax.vmap(lambda one: jax.random.randint(_fold(one, ORDERS), (), 0, count))(keys)
             if self.dropout:
-                count = math.prod(self.resolution) - 1
+                count = math.prod(self._grid) - 1
                 told = jax.vmap(lambda one: jax.random.bernoulli(_fold(one, TOLD), 1 - self.dropout, (count,)))(keys)
-        return _drawn(*self(slots, target, number, told))
+        known = patches(target, self.patch)
+        known = known.reshape(*known.shape[:-2], self._channels)
+        return drawn_together(*self(slots, known, number, told), self.out_channels)
+
+    @property
+    def _grid(self) -> tuple[int, int]:
+        return self.resolution[0] // self.patch, self.resolution[1] // self.patch
+
+    @property
+    def _channels(self) -> int:
+        """Of one place."""
+        return self.out_channels * self.patch**2
 
     @nn.compact
     def __call__(
         self, slots: jax.Array, target: jax.Array, number: jax.Array, told: jax.Array | None = None
     ) -> tuple[jax.Array, jax.Array]:
-        """What is drawn [b, 1, h, w, c], and mask logits [b, k, h, w].
+        """What is drawn [b, 1, h, w, c], and mask logits [b, k, h, w], of h x w features or patches.
 
         Args:
           slots: [b, k, d + frame.size]; target: [b, h, w, c]; number: of each picture's order, [b].
           told: which features, in that order and but for the last, are known, [b, h * w - 1]; None: all.
         """
-        height, width = self.resolution
+        height, width = self._grid
         slots, frames = self.frame.split(slots)
         order = jnp.asarray(orders(height, width))[number]
         known = jnp.take_along_axis(target.reshape(len(target), height * width, -1), order[..., None], 1)
@@ -92,11 +107,11 @@ class TransformerDecoder(nn.Module):
         slots = _dense(self.width, self.dtype, "project_slots")(normed.astype(self.dtype))
         near, attention = jnp.zeros(()), jnp.zeros(())
         if self.frame.size:
-            near = Near(self.frame, self.resolution, self.width, name="near")(normed, frames)
+            near = Near(self.frame, self._grid, self.width, name="near")(normed, frames)
             near = jnp.take_along_axis(near, order[..., None], 1)[:, None]  # for all heads
         for i in range(self.blocks):
             x, attention = Block(self.heads, self.hidden, self.dtype, name=f"block{i}")(x, slots, near)
-        drawn = _dense(self.out_channels, self.dtype, "dense")(_norm("norm")(x).astype(self.dtype))
+        drawn = _dense(self._channels, self.dtype, "dense")(_norm("norm")(x).astype(self.dtype))
         back = jnp.argsort(order, 1)[..., None]
         drawn, attention = (jnp.take_along_axis(x, back, 1) for x in (drawn, attention))
         drawn = drawn.reshape(len(slots), 1, height, width, -1)
@@ -108,30 +123,27 @@ class TransformerDecoder(nn.Module):
         return self.clone(training=True)
 
     def check(self) -> None:
-        """Raises a `UserError` for heads that do not divide the width."""
+        """Raises a `UserError` for heads that do not divide the width, or patches that do not tile the picture."""
+        check_multiple(self.resolution, self.patch, f"the decoder's patch {self.patch}")
         if self.width % self.heads:
             raise UserError(f"model.decoder.heads={self.heads}: must divide model.decoder.width={self.width}")
 
     def _generated(self, slots: jax.Array) -> Drawn:
         """What it draws when all it knows is what it has drawn."""
         plain, variables = self.clone(parent=None), self.variables
-        number, (height, width) = jnp.zeros(len(slots), jnp.int32), self.resolution
+        number, (height, width) = jnp.zeros(len(slots), jnp.int32), self._grid
 
         def one_more(i: jax.Array, known: jax.Array) -> jax.Array:
             components: Any = plain.apply(variables, slots, known, number)[0]
             return known.at[:, i // width, i % width].set(components[:, 0, i // width, i % width].astype(known.dtype))
 
-        known = jnp.zeros((len(slots), height, width, self.out_channels), jnp.float32)
+        known = jnp.zeros((len(slots), height, width, self._channels), jnp.float32)
         known = jax.lax.fori_loop(0, height * width, one_more, known)
-        return _drawn(*self(slots, known, number))
+        return drawn_together(*self(slots, known, number), self.out_channels)
 
 
 def _fold(key: jax.Array, stream: int) -> jax.Array:
     return jax.random.fold_in(key, stream)
-
-
-def _drawn(components: jax.Array, mask_logits: jax.Array) -> Drawn:
-    return Drawn(components[..., None], mask_logits[..., None, None])
 
 
 class Block(nn.Module):
