@@ -136,6 +136,16 @@ def test_a_part_of_another_name_keeps_of_the_former_what_suits_it():
     assert (decoder.hidden, decoder.patch, "frequencies" in decoder) == (3072, 2, False)  # hidden was (128, 128)
 
 
+def test_options_of_scenes_are_set_whether_the_config_names_them_or_not():
+    config = config_of("quick")
+    override(config, ["--config.data.options.max_objects=3", "--config.data.options.background", "colored"])
+    assert (config.data.options.max_objects, config.data.options.background) == (3, "colored")
+    override(config, ["--config.data.name=clevr", "--config.data.options.crop=False"])
+    assert config.data.options.crop is False
+    with pytest.raises(UserError, match=r"data.options.objects='3': clevr scenes have no such option; they have crop"):
+        override(config, ["--config.data.options.objects=3"])
+
+
 NO_CONFIGS = {
     "a run's config.json": ('{"resume": true}', "line 1: NameError: name 'true' is not defined; a config is a Python"),
     "half a line": ("def get_config(:", "invalid syntax"),

@@ -14,6 +14,7 @@ from ml_collections import ConfigDict, config_flags
 
 from slotjax.config.check import complete
 from slotjax.config.disk import flat
+from slotjax.data.scenes import SCENES, check_options, options_of
 from slotjax.errors import UserError, first_line, nearest, shown
 from slotjax.models.build import MODELS, declared
 from slotjax.nn.fields import check
@@ -81,9 +82,11 @@ def assign(config: ConfigDict, arguments: list[str]) -> None:
     before = config.copy_and_resolve_references()
     for argument in list(arguments):
         name, _, value = argument.partition("=")
+        *sections, field = name.removeprefix("--config.").split(".")
+        if sections == ["data", "options"]:
+            offer_option(config.data, field, value)
         if argument.startswith("-"):
             check_field(config, name.removeprefix("--config."))
-        *sections, field = name.removeprefix("--config.").split(".")
         if sections == ["train", "losses"]:
             weigh(config.train.losses, field, value)
         elif hasattr(ConfigDict, field):  # "update", say: absl would find the method of that name
@@ -101,6 +104,15 @@ def assign(config: ConfigDict, arguments: list[str]) -> None:
         raise UserError(f"{rest[0]!r}: not a flag; write --config.FIELD=VALUE")
     forget(config, before)
     complete(config)
+
+
+def offer_option(data: ConfigDict, option: str, value: str) -> None:
+    """Gives an option of rendered scenes that the config leaves as it is its default, so that it can be set."""
+    if data.name not in SCENES or option in data.options:
+        return
+    check_options(data.name, {} if option in options_of(data.name) else {option: value})
+    with data.unlocked():
+        data.options[option] = options_of(data.name)[option].default
 
 
 def weigh(losses: ConfigDict, name: str, text: str) -> None:

@@ -31,13 +31,18 @@ SCENES: dict[str, Callable[..., Scene]] = {
 NOT_OPTIONS = ("key", "resolution", "num_frames")  # what the caller passes
 
 
+def options_of(name: str) -> dict[str, inspect.Parameter]:
+    """The options of a family, with their types and defaults."""
+    return {key: x for key, x in inspect.signature(SCENES[name]).parameters.items() if key not in NOT_OPTIONS}
+
+
 def check_options(name: str, options: Mapping[str, Any], where: str = "data.options.") -> None:
     """Raises a `UserError` for an option that the family has not, or of another type; it checks their values itself.
 
     Args:
       where: with which the error begins, before the option's name.
     """
-    known = {key: x for key, x in inspect.signature(SCENES[name]).parameters.items() if key not in NOT_OPTIONS}
+    known = options_of(name)
     for option, value in options.items():
         if option not in known:
             have = ", ".join(known) or "none"
