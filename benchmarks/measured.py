@@ -96,6 +96,7 @@ def minutes_at(rows: Iterable[Mapping[str, Any]]) -> tuple[list[int], list[float
 def digest(config: ConfigDict) -> str:
     """A short name of all that a run's figures depend on but the seed: runs with the same one belong together."""
     fields = {name: value for name, value in disk.flat(config.to_dict()).items() if name not in ("seed", *MAY_CHANGE)}
+    fields = {name: value for name, value in fields.items() if value or not name.startswith("train.losses.")}
     told = json.dumps(fields | {"train.num_steps": config.train.num_steps}, sort_keys=True)
     return hashlib.sha256(told.encode()).hexdigest()[:12]
 

@@ -26,6 +26,7 @@ from slotjax.training.optimizer import build_optimizer
 from slotjax.training.parallel import Parallel
 from slotjax.training.restore import initial_state
 from slotjax.training.step import Step
+from slotjax.training.teacher import open_teacher
 
 MIB = 2**20
 
@@ -63,10 +64,11 @@ def main(arguments: list[str] | None = None) -> None:
 
 def compiled_bytes(config, batch: int) -> float:
     """Peak bytes that each further image adds to the compiled step."""
-    model = slotjax.build_model(config.model)
-    objective = build_objective(model, config.train.losses)
+    model, teacher = slotjax.build_model(config.model), open_teacher(config)
+    objective = build_objective(model, config.train.losses, teacher)
     step = Step(objective, build_optimizer(config.train), jax.random.key(0))
     state = jax.eval_shape(lambda: initial_state(config, model))
+    state = teacher.beside(state) if teacher else state
 
     def peak(count: int) -> int:
         shapes = {"image": jax.ShapeDtypeStruct((count, *model.resolution, 3), jnp.float32)}

@@ -55,6 +55,9 @@ ROWS: dict[str, Row] = {
     "update_sum": row("model.update=sum", "a slot gathers a sum and no mean (Locatello et al., 2020, sec. 4.3)"),
     "update_scaled": row("model.update=scaled", "the sum over the number of tokens (Krimmel et al., 2024)"),
     "update_layer_norm": row("model.update=layer_norm", "the sum, normalised over its features (there)"),
+    "update_scalar_norm": row(
+        "model.update=scalar_norm", "the sum, normalised by one mean and one deviation for all pictures (there)"
+    ),
     "heads_4": row("model.heads=4", "four competitions, each with its share of a slot (as in SAVi's program)"),
     "noise": row("model.noise=0.5", "noise on the tokens that fades over the iterations (MetaSlot, Liu et al., 2025)"),
     "gradient_last": row("model.gradient=last", "gradient of the last iteration alone (Chang et al., 2022, sec. 4)"),
@@ -110,6 +113,10 @@ ROWS: dict[str, Row] = {
     ),
     "chroma_7": row("train.losses.chroma=7.0", "errors of colour weigh more (after Jäckl et al., 2024)"),
     "ssim": row("train.losses.ssim=0.1", "structural similarity beside the squared error (Wang et al., 2004)"),
+    "perceptual": row(
+        "train.teacher=quick train.losses.perceptual=0.01",
+        "features of a frozen encoder, the packaged `quick`'s, beside pixels (Johnson et al., 2016)",
+    ),
     "mixture": row(
         "train.losses.mse=0.0 train.losses.mixture=1.0",
         "the likelihood that segments go by, in place of the squared error (NEM, Greff et al., 2017)",
@@ -136,7 +143,13 @@ SOME = ("baseline", "normalize_inputs", "sinkhorn", "update_scaled", "bo_qsa", "
 SOME += ("frame_picture", "predicted", "groups_8", "unet", "slots_11", "all_slots")
 AHEAD = ("baseline", "normalize_inputs", "bo_qsa", "isa", "unet")  # on CLEVR without patterns, and the recipe
 PARTING = {"model.num_iterations": 2, "model.decoder.position": "shared", "model.selection": "all"}
-CUT_CLEVR = (
+CUT_CLEVR = (  # with the encoder, gradient and decoder that the recipe had
+    "model.encoder.name=cnn",
+    "model.encoder.kernels=(8,5,5,5)",
+    "model.encoder.strides=(4,1,1,1)",
+    "model.encoder.kernel_init=he",
+    "model.gradient=all",
+    "model.decoder.hidden=(128,128)",
     "model.resolution=(64,64)",
     "model.decoder.patch=4",
     "data.pool=4000",

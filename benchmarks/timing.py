@@ -22,6 +22,7 @@ from slotjax.training.feed import open_feed
 from slotjax.training.parallel import Parallel
 from slotjax.training.restore import initial_state
 from slotjax.training.run import Run, open_stages
+from slotjax.training.teacher import open_teacher
 from slotjax.training.vector import Layout
 
 FOLDER = Path(__file__).parent
@@ -74,6 +75,7 @@ def clocked(function: Callable[[], Any], clock: Callable[[], float] = time.perf_
 def training_step(run: Run, batch: Mapping[str, Any]) -> Callable[[], Any]:
     """One training step after another, as training takes them, of the same batch (on the host)."""
     state = run.layout.pack(jax.device_get(initial_state(run.config, run.model)))
+    state = run.teacher.beside(state) if run.teacher else state
     return steps(run.train_step(), run.parallel.replicate(state), itertools.repeat(run.parallel.shard(batch)))
 
 
@@ -94,8 +96,9 @@ def run_on(config: ConfigDict, devices: list[jax.Device]) -> Run:
     """A run of the config with its whole batch at once on these devices, which may be fewer than there are."""
     model, parallel = build_model(config.model), Parallel(config.parallel, config.train.batch_size, devices)
     layout = Layout(jax.eval_shape(lambda: initial_state(config, model)).params)
-    task, feed, stages = TASKS[config.model.name], open_feed(config), open_stages(config)
-    return Run(config, UNUSED, task, model, feed, parallel, layout, stages, micro_batches=1, memory_note="")
+    task, feed, teacher = TASKS[config.model.name], open_feed(config), open_teacher(config)
+    stages = open_stages(config, teacher)
+    return Run(config, UNUSED, task, model, feed, parallel, layout, stages, 1, memory_note="", teacher=teacher)
 
 
 def noise_batch(config: ConfigDict) -> dict[str, np.ndarray]:

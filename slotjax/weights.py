@@ -13,6 +13,7 @@ from slotjax.api import init
 from slotjax.errors import UserError, first_line, shown
 from slotjax.models import Model, build_model
 from slotjax.system import packaged, writing
+from slotjax.system.paths import given
 from slotjax.system.reading import parse_json
 
 SUFFIX = ".safetensors"
@@ -83,6 +84,18 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     if not isinstance(config, dict):
         raise _not_weights(path, "its config holds no fields")
     return config, arrays
+
+
+def of_backbone(name: str | Path) -> bool:
+    """Whether this is an intact file of arrays that does not say for which model of the library: a backbone's."""
+    from safetensors import SafetensorError, safe_open
+
+    path = given(name, "weights")
+    try:
+        with safe_open(path, "numpy") as file:
+            return CONFIG not in (file.metadata() or {})
+    except (SafetensorError, OSError):
+        return False
 
 
 def _not_weights(path: Path, reason: object) -> UserError:

@@ -2,21 +2,26 @@
 
 import itertools
 import math
+import shutil
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import tiny
+from ml_collections import ConfigDict
 
 import slotjax
 from slotjax.config.check import validate
 from slotjax.errors import UserError
 from slotjax.losses.masks import distillation
+from slotjax.losses.reconstruction import perceptual
 from slotjax.models import Output, build_model
 from slotjax.training.checkpoint import Checkpoints
 from slotjax.training.loop import train
 from slotjax.training.metrics_log import read_metrics
+from slotjax.training.objective import build_objective
 from slotjax.training.restore import initial_state, saved
 from slotjax.training.run import open_run
 from slotjax.training.teacher import open_teacher
@@ -63,8 +68,15 @@ def test_a_teacher_and_its_weight_go_together():
     config = tiny("features", "folder,tiny", teacher="runs/teacher")
     with pytest.raises(UserError, match="train.teacher=runs/teacher: nothing is learned from it; weigh"):
         validate(config)
+    config.train.losses.update(distillation=0.005, perceptual=0.01)
+    with pytest.raises(UserError, match="train.teacher=runs/teacher: teaches one of distillation and perceptual"):
+        validate(config)
     config = tiny("features", "folder,student,tiny")
     with pytest.raises(UserError, match=r"train.losses.distillation=0.005: has no teacher"):
+        validate(config)
+    config = tiny("quick", "tiny")
+    config.train.losses.perceptual = 0.01
+    with pytest.raises(UserError, match=r"train.losses.perceptual=0.01: has no teacher"):
         validate(config)
 
 
@@ -120,3 +132,72 @@ def test_a_student_learns_from_a_teacher(pictures, tmp_path, cached):
     target = saved(jax.eval_shape(lambda: initial_state(config, model)))
     state = Checkpoints(tmp_path / "run").restore(target)
     assert set(state.params) == {"encoder", "attention", "decoder"} and not state.frozen
+
+
+def test_the_perceptual_loss_is_the_distance_of_directions():
+    rng = np.random.default_rng(0)
+    drawn, target = (rng.normal(size=(2, 5, 8)).astype(np.float32) for _ in range(2))
+    cosines = (drawn * target).sum(-1) / np.linalg.norm(drawn, axis=-1) / np.linalg.norm(target, axis=-1)
+    found = perceptual(Output(), {"teacher_features": drawn, "teacher_target": 7 * target})
+    np.testing.assert_allclose(found, (2 - 2 * cosines).mean(-1), rtol=1e-4)
+
+
+def drawing(**model) -> ConfigDict:
+    """A config of pictures of 16x16 whose decoder draws whole ones."""
+    config = tiny("quick", "tiny")
+    config.model.update(resolution=(16, 16), **model)
+    config.train.losses.perceptual = 0.01
+    return config
+
+
+@pytest.mark.parametrize("kind", ["run", "vit"])
+def test_pictures_are_looked_at_through_frozen_features(kind, data_dir, tmp_path):
+    """The gradient reaches what is drawn, and nothing of the teacher's is trained, or moves the target."""
+    config = drawing()
+    if kind == "run":
+        config.train.teacher = packed(config, tmp_path / "teacher.safetensors")
+        model, weights = slotjax.load(config.train.teacher)
+        look = partial(slotjax.encode, model, weights)
+    else:
+        config.train.teacher = str(shutil.copy(data_dir / "vit" / "hf_dino.safetensors", tmp_path))
+        (tmp_path / "config.json").write_text('{"hidden_size": 16, "num_attention_heads": 2, "hidden_act": "gelu"}')
+        look = partial(slotjax.features, *slotjax.load_backbone(config.train.teacher))
+    teacher, model = open_teacher(config), build_model(config.model)
+    state = teacher.beside(initial_state(config, model))
+    images = jnp.asarray(np.random.default_rng(0).uniform(-1, 1, (2, 16, 16, 3)), jnp.float32)
+    keys = jax.random.split(jax.random.key(0), 2)
+    objective = build_objective(model, {"perceptual": 1.0}, teacher)
+
+    def loss(params):
+        return objective({**params, **state.frozen}, {"image": images}, keys, jnp.int32(0))[0]
+
+    found, gradient = jax.jit(jax.value_and_grad(loss))(state.params)
+    drawn = slotjax.apply(model, state.params, images, keys).reconstruction
+    look = jax.jit(look)  # what is drawn lies beyond [-1, 1]
+    expected = perceptual(Output(), {"teacher_features": look(drawn), "teacher_target": look(images)}).mean()
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+    assert max(float(jnp.abs(x).max()) for x in jax.tree.leaves(gradient["decoder"])) > 0
+    assert set(saved(state).params) == {"encoder", "attention", "decoder"} and not saved(state).frozen
+
+
+@pytest.mark.parametrize(
+    ("changed", "teacher", "said"),
+    [
+        ({}, "quick", r"looks at pictures of \(32, 32\), not model.resolution=\(16, 16\)"),
+        ({}, "video", "only the encoder of a run of model.name=object_discovery"),
+        ({"decoder.sample": 2}, "quick", "model.decoder.sample=2: it looks at whole pictures; set it to 1"),
+    ],
+)
+def test_eyes_that_cannot_look_at_what_is_drawn_are_refused(changed, teacher, said):
+    config = drawing()
+    config.model.update_from_flattened_dict(changed)
+    config.train.teacher = teacher
+    with pytest.raises(UserError, match=f"train.teacher={teacher}: {said}"):
+        open_teacher(config)
+
+
+def test_features_are_not_looked_at(tmp_path):
+    config = tiny("features", "folder,tiny", teacher="quick")
+    config.train.losses.perceptual = 0.01
+    with pytest.raises(UserError, match="train.teacher=quick: train.losses.perceptual compares pictures, which"):
+        open_teacher(config)

@@ -17,6 +17,7 @@ from slotjax.tasks import TASKS
 
 MISSING = "is missing: this is not the config of a run; restore the file, or train into another workdir"
 
+TAUGHT = {"distillation": 0.005, "perceptual": 0.01}  # losses that need `train.teacher`, and a usual weight
 AUGMENTED = {"flip": ("coco", "voc"), "crop": ("coco", "voc", "movi")}
 # What a stage may change: nothing that brings parameters which the run's own model has not.
 STAGED = (
@@ -128,13 +129,20 @@ def check_losses(config: ConfigDict) -> None:
             check_weight(where, weight)
     if not any(config.train.losses.values()):
         raise UserError(f"train.losses={shown(config.train.losses.to_dict())}: nothing to learn; weigh one above 0")
-    teacher, weight = config.train.teacher, config.train.losses.get("distillation", 0)
-    if teacher and not weight:
-        raise UserError(
-            f"train.teacher={teacher}: nothing is learned from it; weigh train.losses.distillation, by 0.005 say"
-        )
-    if weight and not teacher:
-        raise UserError(f"train.losses.distillation={shown(weight)}: has no teacher; name its run as train.teacher")
+    check_teacher(config.train.teacher, {name: config.train.losses.get(name, 0) for name in TAUGHT})
+
+
+def check_teacher(teacher: str, taught: Mapping[str, Any]) -> None:
+    """Raises a `UserError` for a teacher of nothing, or of two things, and for losses that lack theirs."""
+    weighed = [name for name, weight in taught.items() if weight]
+    if teacher and not weighed:
+        usual = " or ".join(f"train.losses.{name}, by {weight} say" for name, weight in TAUGHT.items())
+        raise UserError(f"train.teacher={teacher}: nothing is learned from it; weigh {usual}")
+    if weighed and not teacher:
+        name = weighed[0]
+        raise UserError(f"train.losses.{name}={shown(taught[name])}: has no teacher; name its run as train.teacher")
+    if len(weighed) > 1:
+        raise UserError(f"train.teacher={teacher}: teaches one of {' and '.join(weighed)}; set the other to 0")
 
 
 def check_points(where: str, points: Any) -> None:

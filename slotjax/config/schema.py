@@ -49,7 +49,9 @@ class Train:
     # The batch in so many parts, one after another, to the same effect; 0: as few as fit, or are fast.
     micro_batches: Annotated[int, Range(0, MOST_IMAGES)] = 0
     start_from: str = ""  # trained parameters to begin with: a run's directory, a weights file or packaged weights
-    teacher: str = ""  # whose masks train.losses.distillation learns from: a run's directory, or a weights file
+    # A run's directory or a weights file: its masks are learned from by train.losses.distillation, its encoder (or a
+    # vision transformer's file) is what train.losses.perceptual looks through.
+    teacher: str = ""
     num_steps: Steps = 500_000
     losses: dict = field(default_factory=dict)  # by name, what each weighs: a number, or (step, weight) pairs
     stages: tuple[dict, ...] = ()  # a curriculum: {"until": step, "model.FIELD": value}, one after another

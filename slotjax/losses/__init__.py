@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from slotjax.errors import UserError
 from slotjax.losses.masks import distillation, entropy, expected, mixture
-from slotjax.losses.reconstruction import chroma, mse, sse
+from slotjax.losses.reconstruction import chroma, mse, perceptual, sse
 from slotjax.losses.sets import set_loss
 from slotjax.losses.slots import contrast, kept, start
 from slotjax.losses.structure import ssim
@@ -27,6 +27,7 @@ LOSSES: dict[str, Loss] = {
     "sse": sse,
     "chroma": chroma,
     "ssim": ssim,
+    "perceptual": perceptual,
     "mixture": mixture,
     "expected": expected,
     "entropy": entropy,

@@ -7,6 +7,8 @@ import jax
 
 from slotjax.models import Output
 
+FAINTEST = 1e-12  # the square of a feature's length: its division stays finite
+
 
 def mse(out: Output, batch: Any = None, step: Any = None) -> jax.Array:
     """Mean squared error of each image (Locatello et al., 2020, sec. 3.1): [b]."""
@@ -32,6 +34,24 @@ def chroma(out: Output, batch: Any = None, step: Any = None) -> jax.Array:
     del batch, step
     errors = _errors(out)
     return ((errors - errors.mean(-1, keepdims=True)) ** 2).mean((-3, -2, -1))
+
+
+def perceptual(out: Output, batch: Any, step: Any = None) -> jax.Array:
+    """How far each picture is from what it should be by a frozen network's features, in [0, 4]: [b].
+
+    The squared distance of the two features of a place, each of length 1; the mean over places, of one layer. Features
+    in place of pixels are from Johnson et al., 2016 (sec. 3.2), their length from Zhang et al., 2018 (sec. 3, LPIPS).
+
+    Args:
+      batch: holds `teacher_features` and `teacher_target`, [b, n, d], of the reconstruction and of its target.
+    """
+    del out, step
+    drawn, target = (_directions(batch[name]) for name in ("teacher_features", "teacher_target"))
+    return ((drawn - target) ** 2).sum(-1).mean(-1)
+
+
+def _directions(features: jax.Array) -> jax.Array:
+    return features * jax.lax.rsqrt((features**2).sum(-1, keepdims=True) + FAINTEST)
 
 
 def _errors(out: Output) -> jax.Array:

@@ -18,7 +18,7 @@ from slotjax.nn.fields import Choice, Count, Range, check
 from slotjax.nn.fixed_point import fixed_point
 from slotjax.nn.initializers import keys_of_examples, normal
 from slotjax.nn.refinement import NORM_EPSILON, TORCH_EPSILON, Params, layer_norm, refine
-from slotjax.nn.updates import UPDATES
+from slotjax.nn.updates import OWN_PARAMS, UPDATES
 
 LEAST = -1e30  # a logit that no softmax gives anything
 MASKED = ("slots", "inputs")  # assignments that can leave tokens out
@@ -64,7 +64,8 @@ def attend(
     if "project_biases" in params:
         biases = params["project_biases"]
         own |= {"query": query + biases["q"], "key_bias": biases["k"], "value_bias": biases["v"]}
-    compete = partial(_compete, features, normalize=normalize, update=update, centered=centered, mask=mask)
+    take = partial(UPDATES[update], mask=mask, own=params.get("update"))
+    compete = partial(_compete, features, normalize=normalize, take=take, centered=centered, mask=mask)
     if heads == 1:
         return compete(own)
     updates, attention = jax.vmap(compete)({name: jnp.stack(jnp.split(x, heads, -1)) for name, x in own.items()})
@@ -72,7 +73,7 @@ def attend(
 
 
 def _compete(
-    features: jax.Array, own: Params, *, normalize: str, update: str, centered: bool, mask: jax.Array | None
+    features: jax.Array, own: Params, *, normalize: str, take: Callable, centered: bool, mask: jax.Array | None
 ) -> tuple[jax.Array, jax.Array]:
     """One head's updates and attention, from its queries [b, k, d], and its projections to keys and values."""
     query = own["query"] * own["query"].shape[-1] ** -0.5
@@ -95,7 +96,7 @@ def _compete(
             return values
         return values + weights.sum(-1, keepdims=True, dtype=jnp.float32) * own["value_bias"]
 
-    return UPDATES[update](attention, gather, mask), attention
+    return take(attention, gather), attention
 
 
 def _noisy(features: jax.Array, keys: jax.Array, i: jax.Array | int, deviation: jax.Array | float) -> jax.Array:
@@ -130,6 +131,7 @@ def slot_attention(
       num_iterations: t >= 1.
       normalize: who gets what, a name in `slotjax.nn.assignments`. "slots": slots compete for every input (the method).
       update: what a slot takes from what it gets, a name in `slotjax.nn.updates`. "mean" is the method.
+        Those in `OWN_PARAMS`, there, have parameters of their own in `params["update"]`.
       mask: bool [b, n], False where a token is padding, which changes nothing, whatever it holds, and which no slot
         attends to; each example needs a token that is none. None: all count. For normalize "slots" and "inputs" alone.
       centered: subtract from each slot's logits their mean over the inputs, so that no slot wins a whole picture for
@@ -150,12 +152,15 @@ def slot_attention(
       with `return_history` also a `History`.
 
     Raises:
-      UserError: inputs or slots of another rank, a mask of another shape or type, or an option that there is not.
+      UserError: inputs or slots of another rank, a mask of another shape or type, an option that there is not, or
+        parameters that an update lacks.
     """
     check_options(num_iterations, normalize, update, gradient)
     check_rank("inputs", inputs, TOKENS)
     check_rank("slots", slots, "[b, k, d]; one example's are slots[None]")
     check_heads(heads, slots.shape[-1])
+    if update in OWN_PARAMS and "update" not in params:
+        raise UserError(f"update={update}: has parameters of its own, params['update'], which are not there")
     if mask is not None:
         mask = _check_mask(mask, inputs.shape[:2], normalize)
         inputs = jnp.where(mask.swapaxes(1, 2), inputs, 0)  # padding may hold NaN
@@ -280,7 +285,7 @@ class SlotAttention(Competition):
         if self.noise and key is not None:
             keys = jax.vmap(jax.random.fold_in, (0, None))(keys_of_examples(key, inputs.shape[0]), NOISE_STREAM)
         return slot_attention(
-            self.refinement_params(inputs.shape[-1]) | self.foreign_params(),
+            self.refinement_params(inputs.shape[-1]) | self.own_params(),
             inputs,
             slots,
             self.num_iterations if num_iterations is None else num_iterations,
@@ -295,11 +300,11 @@ class SlotAttention(Competition):
             return_history=return_history,
         )
 
-    def foreign_params(self) -> dict[str, Any]:
-        """What PyTorch's module has besides."""
-        if not self.foreign:
-            return {}
-        return {
-            "project_biases": self.param("project_biases", bias_params, self.slot_dim),
-            "norm_epsilon": self.param("norm_epsilon", lambda key: jnp.float32(TORCH_EPSILON)),
-        }
+    def own_params(self) -> dict[str, Any]:
+        """What its `update` has besides, and what PyTorch's module has."""
+        own = OWN_PARAMS.get(self.update)
+        params: dict[str, Any] = {"update": self.param("update", own)} if own else {}
+        if self.foreign:
+            params["project_biases"] = self.param("project_biases", bias_params, self.slot_dim)
+            params["norm_epsilon"] = self.param("norm_epsilon", lambda key: jnp.float32(TORCH_EPSILON))
+        return params

@@ -20,7 +20,7 @@ def build_objective(model: Model, weights: Mapping[str, Weight], teacher: Teache
 
     Args:
       weights: `config.train.losses`.
-      teacher: whose masks losses find as `teacher_masks` in the batch.
+      teacher: what losses find in the batch besides.
     """
 
     def objective(params: Any, batch: Batch, keys: jax.Array, step: jax.Array) -> tuple[jax.Array, dict]:
@@ -29,7 +29,7 @@ def build_objective(model: Model, weights: Mapping[str, Weight], teacher: Teache
         if teacher:
             seen = batch[next(iter(model.inputs))]
             target: Any = model.apply({"params": params}, seen, method="target")  # whole, and computed once inside jit
-            batch = {**batch, "teacher_masks": teacher.masks(params, target, keys)}
+            batch = {**batch, **teacher.teach(params, target, out, keys)}
         metrics = weigh(weights, out, batch, step)
         return metrics["loss"], metrics
 
