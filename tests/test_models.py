@@ -27,12 +27,12 @@ from slotjax.nn.encoders import ENCODERS, CNNEncoder
 PARAMETERS = {  # per config and variant; a change of a model shows here
     "clevr": 890_308,
     "clevr:clevr10": 890_308,
-    "clevr:small": 358_880,
-    "clevr:clevr10,small": 359_136,
-    "clevr:small,tiny": 16_256,
+    "clevr:small": 600_576,
+    "clevr:clevr10,small": 600_832,
+    "clevr:small,tiny": 15_584,
     "clevr:isa": 907_524,
     "clevr:isa,tiny": 16_956,
-    "clevr:textured,small": 359_136,
+    "clevr:textured,small": 600_832,
     "clevr:tiny": 12_556,
     "clevr_set": 380_755,
     "clevr_set:small": 124_627,
@@ -201,9 +201,9 @@ def test_places_are_mapped_by_each_slots_own_kernel(shared):
 
 def test_a_config_that_leaves_fields_out_has_their_defaults():
     fields = config_of("clevr:small").to_dict()
-    del fields["model"]["decoder"]["frame"], fields["model"]["encoder"]["groups"], fields["train"]["on_nonfinite"]
+    del fields["model"]["decoder"]["frame"], fields["model"]["encoder"]["kernel"], fields["train"]["on_nonfinite"]
     config = disk.from_fields(fields)
-    assert config.model.decoder.frame == "picture" and config.model.encoder.groups == 0
+    assert config.model.decoder.frame == "picture" and config.model.encoder.kernel == 3
     assert config.train.on_nonfinite == "stop" and config.train.losses.chroma == 0.0 != config.train.losses.mse
 
 

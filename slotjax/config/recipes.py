@@ -39,13 +39,16 @@ def paper_model(
 def isa(config: ConfigDict) -> None:
     """Slots attend and are drawn in frames of their own (Biza et al., 2023, appendix B), which have place and extent.
 
-    Tokens then do not say where they are. There are far more pairs of slot and token than tokens, so the encoder ends
-    at an eighth of CLEVR's side, and at half of a smaller picture's.
+    Tokens then do not say where they are, nor see all of the picture, as those of a U-Net do. There are far more pairs
+    of slot and token than tokens, so the encoder ends at an eighth of CLEVR's side, and at half of a smaller picture's.
     """
     for field in ("normalize", "update", "centered", "gradient"):  # of attention in the picture's frame
         if field in config.model:
             del config.model[field]
     config.model.update(attention="invariant", frame="scaled", initializer=ConfigDict({"name": "learned"}))
+    if config.model.encoder.name == "unet":
+        layers = {"channels": (32,) * 4, "kernels": (5,) * 4, "strides": (1,) * 4, "kernel_init": "he"}
+        config.model.encoder = ConfigDict({"name": "cnn", "mlp_dim": 64} | layers)
     config.model.encoder.position_scale = 0.0
     if len(config.model.encoder.strides) == 4:  # the paper's, which keeps the picture's resolution
         config.model.encoder.strides = (2, 2, 2, 1) if max(config.model.resolution) > 64 else (2, 1, 1, 1)

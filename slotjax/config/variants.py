@@ -72,6 +72,8 @@ def tiny(config: ConfigDict) -> None:
         model.resolution = (32, 32)
     if model.encoder.name == "resnet":
         model.encoder.update(channels=(32,), blocks=(1,), strides=(2,), mlp_dim=16, layers=1, hidden=16)
+    elif model.encoder.name == "unet":
+        model.encoder.update(channels=(8, 8), stride=2, mlp_dim=16)
     else:
         model.encoder.update(channels=(8, 8), kernels=(5, 5), strides=(2, 1), mlp_dim=16)
     if model.name == "set_prediction":
