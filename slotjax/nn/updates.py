@@ -61,7 +61,7 @@ def normed(attention: jax.Array, gather: Gather, mask: Mask = None, own: Own = N
 
 def standardised(attention: jax.Array, gather: Gather, mask: Mask = None, own: Own = None) -> jax.Array:
     """Their sum, less one mean and over one deviation for all pictures, slots and features (there, batch-wise scalar
-    norm): how much a slot holds counts, and slots may be more or fewer in use than in training.
+    norm): how much a slot holds counts, which lets slots be more or fewer in use than in training.
 
     The paper takes the moments from the batch, and in use from running averages. Here training goes by the stored
     ones as well, so that no picture depends on the others of its batch, and they follow by gradients of their own.

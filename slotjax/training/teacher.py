@@ -94,7 +94,7 @@ def through_its_eyes(name: str, student: Model) -> Teacher:
     """
     decoder: Any = student.decoder if isinstance(student, ObjectDiscovery) else None
     if decoder is None or student.sees_features:
-        raise UserError("train.losses.perceptual compares pictures, which this model does not draw; set it to 0")
+        raise UserError("train.losses.perceptual is for model.name=object_discovery that draws pixels; set it to 0")
     if getattr(decoder, "sample", 1) > 1:
         raise UserError(f"model.decoder.sample={decoder.sample}: it looks at whole pictures; set it to 1")
     resolution = student.resolution
