@@ -1,4 +1,4 @@
-"""Learning from a teacher's masks: what the loss says, what is refused, and a tiny student of a tiny teacher."""
+"""Learning from a teacher's masks, or through its eyes: what losses say, what is refused, a tiny student."""
 
 import itertools
 import math
@@ -183,7 +183,7 @@ def test_pictures_are_looked_at_through_frozen_features(kind, data_dir, tmp_path
 @pytest.mark.parametrize(
     ("changed", "teacher", "said"),
     [
-        ({}, "quick", r"looks at pictures of \(32, 32\), not model.resolution=\(16, 16\)"),
+        ({}, "quick", r"looks at pictures of \(32, 32\), not model.resolution=\(16, 16\); set it to"),
         ({}, "video", "only the encoder of a run of model.name=object_discovery"),
         ({"decoder.sample": 2}, "quick", "model.decoder.sample=2: it looks at whole pictures; set it to 1"),
     ],

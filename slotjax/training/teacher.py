@@ -105,9 +105,10 @@ def through_its_eyes(name: str, student: Model) -> Teacher:
     else:
         model, params = load(name)
         if not isinstance(model, ObjectDiscovery):
-            raise UserError("only the encoder of a run of model.name=object_discovery can look at pictures")
-        if tuple(model.resolution) != tuple(resolution):
-            raise UserError(f"looks at pictures of {model.resolution}, not model.resolution={tuple(resolution)}")
+            raise UserError("only the encoder of a run of model.name=object_discovery can look at pictures; name one")
+        looked_at, own = tuple(model.resolution), tuple(resolution)
+        if looked_at != own:
+            raise UserError(f"looks at pictures of {looked_at}, not model.resolution={own}; set it to {looked_at}")
         look = partial(encode, model)
 
     def seen(params: Any, target: jax.Array, out: Output, keys: jax.Array) -> dict[str, jax.Array]:
