@@ -41,6 +41,8 @@ def stages(*fields: dict[str, float | str]) -> str:
 FADING = stages(
     *({"until": until, "model.initializer.sigma": s} for until, s in ((300, 1.0), (600, 0.67), (900, 0.33)))
 )
+ONCE_PARTED = stages({"until": 1500, "model.selection": "all"})
+PRICED = f"model.num_slots=11 {ONCE_PARTED} train.losses.kept=((1500,0.0),(1501,0.3))"
 SMALL_RESNET = "channels=(32,64) blocks=(1,1) strides=(2,1) layers=1 hidden=128"
 SMALL_PATCHES = "model.decoder.patch=2 model.decoder.width=64 model.decoder.heads=4"
 ROWS: dict[str, Row] = {
@@ -123,19 +125,19 @@ ROWS: dict[str, Row] = {
     ),
     "slots_11": row("model.num_slots=11", "more slots than objects"),
     "adaslot": row(
-        "model.num_slots=11 model.selection=gumbel train.losses.kept=0.005",
-        "each slot says whether it is drawn, and has a price (AdaSlot, Fan et al., 2024)",
+        f"model.selection=gumbel {PRICED}",
+        "each slot says whether it is drawn, and has a price, once objects have parted (AdaSlot, Fan et al., 2024)",
     ),
     "stick_breaking": row(
-        "model.num_slots=11 model.selection=stick_breaking train.losses.kept=0.005",
-        "slots are drawn until one says that it is enough, at the same price",
+        f"model.selection=stick_breaking {PRICED}",
+        "slots are drawn, those with most of the picture first, until one says that it is enough, at the same price",
     ),
     "distinct": row(
         "model.num_slots=11 model.selection=distinct", "of slots that are alike one is drawn (after MetaSlot)"
     ),
     "all_slots": row("model.selection=all", "slots that a picture does not need are drawn too"),
     "needed": row(
-        f"model.num_slots=11 model.selection=needed {stages({'until': 1500, 'model.selection': 'all'})}",
+        f"model.num_slots=11 model.selection=needed {ONCE_PARTED}",
         "slots without which the others draw the same are not drawn, once objects have parted",
     ),
 }

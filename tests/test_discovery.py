@@ -167,6 +167,17 @@ def test_losses_are_weighed_by_name_and_step():
     assert list(alone) == ["loss"] and float(alone["loss"]) == pytest.approx(2 * plain)
 
 
+def test_a_loss_counts_in_the_steps_in_which_it_weighs_something():
+    weights = {"mse": 1.0, "sse": 0.0, "entropy": ((10, 0.0), (20, 1.0)), "expected": ((5, 0.0), (6, 1.0), (7, 0.0))}
+    counting = {steps: set(losses.during(weights, *steps)) for steps in ((0, 5), (0, 9), (7, 10), (10, 11))}
+    assert counting == {
+        (0, 5): {"mse"},
+        (0, 9): {"mse", "expected"},
+        (7, 10): {"mse"},
+        (10, 11): {"mse", "entropy"},
+    }
+
+
 def test_training_minimises_the_weighed_loss_and_evaluation_scores_the_plain_one():
     config = config_of("quick:tiny")
     model = build_model(config.model)

@@ -14,6 +14,7 @@ from slotjax.config.command_line import override
 from slotjax.errors import UserError
 from slotjax.models import build_model
 from slotjax.nn.decoders import TransformerDecoder
+from slotjax.nn.decoders.base import Drawn
 from slotjax.nn.initializers import PredictedSlots, keys_of_examples
 from slotjax.nn.needed import needed
 from slotjax.nn.selections import DistinctSlots, GumbelSelection, StickBreaking
@@ -55,18 +56,17 @@ def test_gates_are_differentiated_as_factors_of_masks():
     assert abs(float(ours[0, 1])) > 0.01  # a slot that is not drawn hears of it, too
 
 
-def chosen(selection, params, slots, key=None):
+def chosen(selection, params, slots, key=None, drawn=None):
     """What a selection keeps, as NumPy arrays."""
-    return jax.device_get(jax.jit(lambda slots, key: selection.apply({"params": params}, slots, key, None))(slots, key))
+    keep = jax.jit(lambda slots, key, drawn: selection.apply({"params": params}, slots, key, drawn))
+    return jax.device_get(keep(slots, key, drawn))
 
 
 @pytest.fixture(scope="module")
 def gumbel():
     """Slots, and parameters by which they are kept with every probability, on average every other one."""
     slots = normal(0, 400, 5, 8)
-    params = jax.jit(lambda: GumbelSelection().init(jax.random.key(0), slots, None, None)["params"])()
-    params["dense1"]["bias"] = np.zeros(1, np.float32)
-    return params, slots
+    return jax.jit(lambda: GumbelSelection().init(jax.random.key(0), slots, None, None)["params"])(), slots
 
 
 def test_in_training_slots_are_drawn_as_probable_as_they_are(gumbel):
@@ -100,13 +100,35 @@ def test_a_gate_has_the_gradient_of_its_sigmoid(gumbel):
     assert max(np.abs(x).max() for x in jax.tree.leaves(ours)) > 0.1
 
 
-def test_behind_a_broken_stick_no_slot_is_drawn(gumbel):
-    each = chosen(GumbelSelection(), *gumbel).probabilities
-    kept = chosen(StickBreaking(), *gumbel)
-    np.testing.assert_allclose(kept.probabilities, np.cumprod(each, 1), rtol=1e-5)
+@pytest.fixture(scope="module")
+def drawn(gumbel):
+    """What the slots drew, and for each picture which of them has most of it, the next most, and so on."""
+    logits = 4 * normal(3, *gumbel[1].shape[:2], 3, 4, 1, 2)
+    return Drawn(np.zeros_like(logits), logits), np.argsort(-softmax(logits, 1).mean((2, 3, 4, 5)), 1)
+
+
+def test_behind_a_broken_stick_no_slot_is_drawn(gumbel, drawn):
+    drawn, order = drawn
+    each = np.take_along_axis(chosen(GumbelSelection(), *gumbel).probabilities, order, 1)
+    kept = chosen(StickBreaking(), *gumbel, drawn=drawn)
+    np.testing.assert_allclose(np.take_along_axis(kept.probabilities, order, 1), np.cumprod(each, 1), rtol=1e-5)
     expected = np.cumprod(each > 0.5, 1)
     expected[:, 0] = 1
-    np.testing.assert_array_equal(kept.gates > 0.5, expected)
+    np.testing.assert_array_equal(np.take_along_axis(kept.gates, order, 1) > 0.5, expected)
+
+
+def test_a_stick_that_breaks_takes_those_behind_it_along(gumbel, drawn):
+    params, slots = gumbel
+    drawn, order = drawn
+
+    def gate(selection, bias, i):
+        own = params | {"dense1": params["dense1"] | {"bias": bias}}
+        return selection.apply({"params": own}, slots, None, drawn).gates[0, order[0, i]]
+
+    slope = jax.jit(jax.grad(gate, 1), static_argnums=(0, 2))
+    bias = np.full(1, 9, np.float32)  # every slot is drawn
+    own, all_before = ([slope(s, bias, i)[0] for i in range(5)] for s in (GumbelSelection(), StickBreaking()))
+    np.testing.assert_allclose(all_before, np.cumsum(own), rtol=1e-4)
 
 
 def test_of_slots_that_are_alike_the_first_is_drawn():
@@ -155,8 +177,7 @@ def choosing():
     model = tiny_model("model.selection=gumbel")
     images = images_of(model)
     params = init(model, jax.random.key(0), images)
-    kernel = 0.1 * normal(0, *params["selection"]["dense1"]["kernel"].shape)
-    params["selection"]["dense1"] = {"kernel": kernel, "bias": np.zeros(1, np.float32)}
+    params["selection"]["dense1"]["kernel"] = 0.1 * normal(0, *params["selection"]["dense1"]["kernel"].shape)
     return model, params, images
 
 

@@ -62,3 +62,25 @@ def test_a_stage_names_the_field_that_it_cannot_set():
     config.train.stages = ({"until": 1, "model.num_iterations": "x"},)
     with pytest.raises(UserError, match=r"train.stages\[0\]: model.num_iterations='x': must be a whole number"):
         validate(config)
+
+
+def test_a_loss_is_asked_for_in_the_stages_in_which_it_weighs_something(tmp_path):
+    config = tiny("quick", num_steps=8)
+    config.model.selection, config.train.stages = "gumbel", ({"until": 4, "model.selection": "all"},)
+    config.train.losses = {"mse": 1.0, "kept": ((4, 0.0), (5, 0.3))}
+    model = build_model(config.model)
+    images = images_of(model)
+    params, keys = slotjax.init(model, jax.random.key(0), images), jax.random.split(jax.random.key(1), 2)
+    first, then = (stage.objective(params, {"image": images}, keys, 6)[1] for stage in open_stages(config))
+    assert "kept" not in first and 0 < float(then["kept"]) < 1
+    config.train.losses = {"mse": 1.0, "kept": ((2, 0.0), (5, 0.3))}
+    with pytest.raises(UserError, match="train.losses.kept: all slots are drawn; choose a model.selection, or weigh"):
+        open_run(config, tmp_path)
+
+
+def test_a_stage_in_which_nothing_is_learned_is_refused():
+    config = tiny("quick", num_steps=8)
+    config.train.losses = {"mse": ((4, 0.0), (5, 1.0))}
+    config.train.stages = ({"until": 4, "model.num_iterations": 1},)
+    with pytest.raises(UserError, match="train.losses: nothing to learn from step 1 to 4; weigh one above 0"):
+        open_stages(config)

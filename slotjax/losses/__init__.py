@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from slotjax.errors import UserError
 from slotjax.losses.masks import distillation, entropy, expected, mixture
@@ -45,6 +46,19 @@ def weight_at(weight: Weight, step: jax.Array) -> jax.Array | float:
         return float(weight)
     steps, weights = (jnp.asarray(column, jnp.float32) for column in zip(*weight, strict=True))
     return jnp.interp(jnp.asarray(step, jnp.float32), steps, weights)
+
+
+def during(weights: Mapping[str, Weight], first: int, last: int) -> dict[str, Weight]:
+    """The losses that weigh something at a step from `first` to `last`."""
+
+    def weighs(weight: Weight) -> bool:
+        if isinstance(weight, int | float):
+            return weight > 0
+        steps, values = zip(*weight, strict=True)
+        between = [step for step in steps if first < step < last]
+        return bool(np.interp([first, *between, last], steps, values).any())
+
+    return {name: weight for name, weight in weights.items() if weighs(weight)}
 
 
 def weigh(weights: Mapping[str, Weight], out: Output, batch: Batch, step: jax.Array) -> dict[str, jax.Array]:

@@ -40,6 +40,12 @@ def start(out: Output, batch: Any = None, step: Any = None) -> jax.Array:
 
 
 def kept(out: Output, batch: Any = None, step: Any = None) -> jax.Array:
-    """The share of its slots that each image likely draws, which is their price (AdaSlot, Fan et al., 2024): [b]."""
+    """The share of its slots that each image likely draws, which is their price (AdaSlot, Fan et al., 2024): [b].
+
+    Give it no weight as long as all slots are drawn: `train.losses.kept=((1500,0.0),(1501,0.3))` with a stage until
+    step 1500 that sets `model.selection` to all.
+    """
     del batch, step
-    return out.need("kept")[0].mean(-1)
+    if out.kept is None:
+        raise UserError("all slots are drawn; choose a model.selection, or weigh it 0 during the stages without one")
+    return out.kept.mean(-1)

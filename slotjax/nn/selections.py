@@ -11,7 +11,6 @@ from slotjax.nn.initializers import keys_of_examples
 from slotjax.nn.needed import needed
 
 STREAM = 3  # of an example's key: selections are drawn apart from slots
-FIRST_BIAS = 2.0  # at first nearly all slots are drawn: with half of them nothing would be learned for long
 ALIKE = 0.9  # the cosine of an angle between slots that are the same
 
 
@@ -49,9 +48,10 @@ class AllSlots(nn.Module):
 class GumbelSelection(nn.Module):
     """Each slot says whether it is drawn (AdaSlot, Fan et al., 2024); the loss `kept` is their price.
 
-    An MLP of a slot is the logit of keeping it. In training that is drawn, with Gumbel's noise and the gradient of the
-    sigmoid (straight-through, at temperature 1); else whatever is more likely than not is kept. The likeliest slot is
-    always drawn, so that there is a picture; there one at random.
+    An MLP of a slot is the logit of keeping it, at first even odds. In training that is drawn, with Gumbel's noise and
+    the gradient of the sigmoid (straight-through, at temperature 1); else whatever is more likely than not is kept. The
+    likeliest slot is always drawn, so that there is a picture; there one at random. It is for slots that have parted
+    already, as after a stage with all of them: sooner a picture is no better with more of them, or all are kept.
 
     Attributes:
       training: whether it is drawn.
@@ -62,24 +62,24 @@ class GumbelSelection(nn.Module):
     @nn.compact
     def __call__(self, slots: jax.Array, key: jax.Array | None, drawn: Drawn) -> Kept:
         """See `Selection`."""
-        del drawn
-        bias = nn.initializers.constant(FIRST_BIAS)
         hidden = nn.relu(nn.Dense(slots.shape[-1], name="dense0")(nn.LayerNorm(name="norm")(slots)))
-        logits = nn.Dense(1, bias_init=bias, name="dense1")(hidden)[..., 0]
+        logits = nn.Dense(1, name="dense1")(hidden)[..., 0]
         noise = jnp.zeros_like(logits)
         if self.training and key is not None:
             keys = jax.vmap(jax.random.fold_in, (0, None))(keys_of_examples(key, len(slots)), STREAM)
             # The difference of two Gumbel variables is logistic.
             noise = jax.vmap(lambda key: jax.random.logistic(key, logits.shape[1:], jnp.float32))(keys)
         soft = jax.nn.sigmoid(logits + noise)
-        gates, probabilities = self.together(soft > 0.5, jax.nn.sigmoid(logits))
+        hard = (soft > 0.5).astype(jnp.float32)
+        gates = self.together(hard + soft - jax.lax.stop_gradient(soft), drawn)
+        probabilities = self.together(jax.nn.sigmoid(logits), drawn)
         likeliest = jax.nn.one_hot(probabilities.argmax(-1), slots.shape[1])
-        through = soft - jax.lax.stop_gradient(soft)
-        return Kept(jnp.maximum(gates, likeliest) + through, probabilities)
+        return Kept(gates + likeliest * (1 - jax.lax.stop_gradient(gates)), probabilities)
 
-    def together(self, gates: jax.Array, probabilities: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """What is decided of each slot, bool [b, k], and how probably -> of all, float32: each on its own."""
-        return gates.astype(jnp.float32), probabilities
+    def together(self, each: jax.Array, drawn: Drawn) -> jax.Array:
+        """What each slot says, [b, k], of 0 to 1 -> what comes of it, [b, k]: here each has its own way."""
+        del drawn
+        return each
 
     def in_training(self) -> "GumbelSelection":
         """With selections that are drawn."""
@@ -89,12 +89,15 @@ class GumbelSelection(nn.Module):
 class StickBreaking(GumbelSelection):
     """Slots are drawn one after another until one says that it is enough: no slot behind it is drawn.
 
-    A number of slots, then, and no choice among them: for slots that have an order, as learned starts do. Sticks are
-    broken like this in the masks of MONet and GENESIS (Burgess et al., 2019; Engelcke et al., 2020).
+    Those with most of the picture come first. Sticks are broken like this in the masks of MONet and GENESIS (Burgess et
+    al., 2019; Engelcke et al., 2020).
     """
 
-    def together(self, gates: jax.Array, probabilities: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return jnp.cumprod(gates.astype(jnp.float32), -1), jnp.cumprod(probabilities, -1)
+    def together(self, each: jax.Array, drawn: Drawn) -> jax.Array:
+        shares = jax.nn.softmax(drawn.mask_logits.astype(jnp.float32), -5).mean((-4, -3, -2, -1))
+        order = jnp.argsort(-jax.lax.stop_gradient(shares))
+        sticks = jnp.cumprod(jnp.take_along_axis(each, order, -1), -1)
+        return jnp.take_along_axis(sticks, jnp.argsort(order), -1)
 
 
 class DistinctSlots(nn.Module):

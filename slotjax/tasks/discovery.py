@@ -98,10 +98,10 @@ def scores(
     `fg_ari`, `ari`, `miou` and `mbo` are of the argmax of the decoder's masks, as in the paper; `posterior_fg_ari` and
     so on of the argmax of the responsibilities (`slotjax.responsibilities`), `attention_fg_ari` and so on of the last
     iteration's attention. An image without an object in view has only an ARI, the others are NaN. `slot_largest` is the
-    share of the pixels that the largest slot wins, `slots_used` how many slots win a hundredth of them, `slot_distance`
-    how far the slots are from their mean, relative to their size (root mean squares): 0 where all are alike;
-    `mask_entropy` how undecided the masks are. Where the truth has classes, `mbo_class` and `corloc` of each kind of
-    segments are added.
+    share of the pixels that the largest slot wins, `slots_used` how many slots win a hundredth of them, `slots_drawn`
+    how many the model's selection draws, `slot_distance` how far the slots are from their mean, relative to their size
+    (root mean squares): 0 where all are alike; `mask_entropy` how undecided the masks are. Where the truth has classes,
+    `mbo_class` and `corloc` of each kind of segments are added.
 
     A video is judged as one picture, so that a slot that changes its object is punished; besides there are
     `frame_fg_ari` of its frames each on its own, `switches`, how often an object's slot changes, and where flow is
@@ -113,6 +113,8 @@ def scores(
     won = shares_won(masks)
     figures |= {"slot_largest": won.max(1), "slot_distance": relative_distance(slots)}
     figures["slots_used"] = (won >= LEAST_SHARE).sum(1).astype(jnp.float32)
+    if out.kept is not None:
+        figures["slots_drawn"] = (masks > 0).any((-2, -1)).sum(-1).astype(jnp.float32)
     figures["mask_entropy"] = metrics.mask_entropy(masks)
     errors = [metrics.end_point_error(flow, batch[name]) for name, flow in model.flows(out).items() if name in batch]
     if errors:

@@ -13,6 +13,7 @@ from slotjax.config import disk
 from slotjax.config.backbone import identify
 from slotjax.config.check import staged, validate
 from slotjax.errors import UserError, first_line
+from slotjax.losses import during
 from slotjax.models import Model
 from slotjax.models.build import noun_of
 from slotjax.system.console import readable
@@ -114,12 +115,20 @@ def open_run(config: ConfigDict, workdir: Path) -> Run:
 
 
 def open_stages(config: ConfigDict, teacher: Teacher | None = None) -> list[Stage]:
-    """What is minimised when: `config.train.stages`, then the config itself."""
+    """What is minimised when: `config.train.stages`, then the config itself.
+
+    Raises:
+      UserError: no loss weighs anything in one of them.
+    """
     parts = [(stage["until"], staged(config, stage)) for stage in config.train.stages]
-    parts.append((config.train.num_steps, config))
-    return [
-        Stage(until, build_objective(learner(own).in_training(), own.train.losses, teacher)) for until, own in parts
-    ]
+    stages, begin = [], 0
+    for until, own in [*parts, (config.train.num_steps, config)]:
+        weights = during(own.train.losses, begin, until - 1)  # nothing is asked of the model for those that weigh 0
+        if not weights:
+            raise UserError(f"train.losses: nothing to learn from step {begin + 1} to {until}; weigh one above 0")
+        stages.append(Stage(until, build_objective(learner(own).in_training(), weights, teacher)))
+        begin = until
+    return stages
 
 
 def fit(
