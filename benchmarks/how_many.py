@@ -28,6 +28,7 @@ ROOT = Path(__file__).parent.parent
 MOST = 10  # objects
 segmentation_scores = jax.jit(discovery.segmentation_scores, static_argnames=("num_true", "num_pred"))
 FIGURES = {"fg_ari": "FG-ARI", "ari": "ARI", "miou": "foreground mIoU", "slots_used": "slots in use"}
+DRAWN = {"slots_drawn": "slots drawn"}  # by the model's selection, before any are merged
 HEAD = """# How many objects
 
 <!-- Written by `python benchmarks/how_many.py`; what is typed in here is lost. -->
@@ -36,7 +37,8 @@ A model has as many slots as it was given, a scene as many objects as it has. `p
 scores models on {images} held-out scenes of each number of objects, by the responsibilities: each slot a segment, and
 with slots merged whose responsibilities overlap (`slotjax.clustering.merge`). Slots in use win at least a hundredth of
 the pixels, and a background that is one segment is one of them: ideal is one for each object of at least that size, and
-one for the background. Where there is one object, FG-ARI is 0 as soon as a single pixel of it is another slot's.
+one for the background. Slots drawn are those that the model's selection leaves, however little they win. Where there is
+one object, FG-ARI is 0 as soon as a single pixel of it is another slot's.
 """
 
 
@@ -56,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def section(name: str, images: int) -> str:
     subject = opened(name)
-    titles = ["objects", *FIGURES.values(), *(f"{title}, merged" for title in FIGURES.values())]
+    titles = ["objects", *FIGURES.values(), *DRAWN.values(), *(f"{title}, merged" for title in FIGURES.values())]
     rows = [[str(count), *row(subject, count, images)] for count in range(1, MOST + 1)]
     slots = subject.config.model.num_slots
     return f"## {name}\n\nTrained with {slots} slots on {trained_on(subject)}.\n\n{table(titles, rows)}\n"
@@ -76,6 +78,10 @@ def trained_on(subject: Subject) -> str:
     return f"`{data.name}` scenes of {data.options.min_objects} to {data.options.max_objects} objects"
 
 
+def chosen_by(subject: Subject) -> str:
+    return f"`model.selection={subject.config.model.get('selection', 'all')}`"
+
+
 def row(subject: Subject, count: int, images: int) -> list[str]:
     """The mean figures of scenes of so many objects."""
     config = subject.config.copy_and_resolve_references()
@@ -83,30 +89,36 @@ def row(subject: Subject, count: int, images: int) -> list[str]:
     config.data.update(eval_images=images, pool=0)
     model, params, _ = subject.trained
     kinds = figures(model, params, open_feed(config).eval_batches(), MOST + 1)
-    return [f"{np.nanmean(kind[name]):.{1 if name == 'slots_used' else 3}f}" for kind in kinds for name in FIGURES]
+    return [cell(name, values) for kind in kinds for name, values in kind.items()]
+
+
+def cell(name: str, values: np.ndarray) -> str:
+    return f"{np.nanmean(values):.{1 if name.startswith('slots') else 3}f}"
 
 
 def figures(model: Any, params: Any, batches: Iterable[dict], num_true: int) -> tuple[Figures, Figures]:
-    """`FIGURES` [n] of the responsibilities' segments: each slot one, and with merged slots.
+    """`FIGURES` [n] of the responsibilities' segments: each slot one, with `DRAWN` besides, and with merged slots.
 
     Args:
       num_true: the most objects of a scene, and one.
     """
 
     @jax.jit
-    def shares(params: Any, batch: dict) -> jax.Array:
+    def shares(params: Any, batch: dict) -> tuple[jax.Array, jax.Array]:
         out = slotjax.apply(model, params, batch["image"], slots_keys(batch["index"]))
-        return slotjax.responsibilities(out, batch["image"])
+        return slotjax.responsibilities(out, batch["image"]), (out.masks > 0).any((-2, -1)).sum(-1)
 
     def score(params: Any, batch: dict) -> Figures:
-        each = np.asarray(shares(params, batch))
+        each, drawn = jax.device_get(shares(params, batch))
         merged = np.einsum("bkhw,bkg->bghw", each, np.eye(each.shape[1])[merge(each)])
         kinds = {"each": each, "merged": merged}
         scored = {kind: scores(batch["segments"], claims, num_true) for kind, claims in kinds.items()}
+        scored["each"]["slots_drawn"] = drawn
         return {f"{kind}/{name}": values for kind, own in scored.items() for name, values in own.items()}
 
     scored = collect(score, params, batches)
-    each, merged = ({name: scored[f"{kind}/{name}"] for name in FIGURES} for kind in ("each", "merged"))
+    names = {"each": (*FIGURES, *DRAWN), "merged": tuple(FIGURES)}
+    each, merged = ({name: scored[f"{kind}/{name}"] for name in own} for kind, own in names.items())
     return each, merged
 
 

@@ -142,8 +142,8 @@ def titles(task: str) -> dict[str, str]:
 
 
 def recorded(task: str) -> tuple[str, ...]:
-    """The figures of a task that are kept of a run: those with a title, and how many slots it uses."""
-    return (*titles(task), "slots_used")
+    """The figures of a task that are kept of a run: those with a title, and how many slots it uses and draws."""
+    return (*titles(task), "slots_used", "slots_drawn")
 
 
 def titles_of_runs(task: str, measured: Iterable[Measured]) -> dict[str, str]:

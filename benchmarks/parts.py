@@ -57,11 +57,11 @@ are the same for all. `python benchmarks/parts.py --report-only` writes this pag
 parts.json, which keeps what those on other machines said). FG-ARI leaves the background out, ARI counts it, and
 foreground mIoU compares outlines: stripes have a high FG-ARI and a low ARI and mIoU. Both segmentations are scored: the
 argmax of the responsibilities (`slotjax.responsibilities`), and that of the decoder's masks. Slots in use win at least
-one pixel in a hundred. Recipes are cut short: that for sprites to half of its steps, that for CLEVR to 10,000 steps of
-64x64 pictures; what changes on the way changes sooner. Mean and sample standard deviation over seeds; a seed that ends
-with the responsibilities' FG-ARI below 0.9, or ARI or mIoU below 0.7, counts as failed, and stays in the mean. Of a
-step there are the processor time over that of the baseline, turn by turn, and what memory each further picture takes.
-Minutes are as in [results.md](results.md).
+one pixel in a hundred; slots drawn are those that a selection leaves. Recipes are cut short: that for sprites to half
+of its steps, that for CLEVR to 10,000 steps of 64x64 pictures; what changes on the way changes sooner. Mean and sample
+standard deviation over seeds; a seed that ends with the responsibilities' FG-ARI below 0.9, or ARI or mIoU below 0.7,
+counts as failed, and stays in the mean. Of a step there are the processor time over that of the baseline, turn by turn,
+and what memory each further picture takes. Minutes are as in [results.md](results.md).
 """
 TAKE = """## What to take when
 
@@ -215,14 +215,14 @@ def rows_table(own: Mapping[str, Measured | None]) -> str:
     """What differs, mean and deviation over seeds, and costs."""
     rows = []
     for name, found in own.items():
-        figures = [mean(finals(found, figure)) for figure in (*FIGURES, "slots_used")]
+        figures = [mean(finals(found, figure)) for figure in (*FIGURES, "slots_used", "slots_drawn")]
         changes = "<br>".join(f"`{change}`" for change in ROWS[name].changes)
         rows.append([name, changes, ROWS[name].reason, *figures, failures(found) or "not measured yet", *costs(found)])
         if scored := [one for job, one in found["beside"].items() if job.startswith("merged_")] if found else []:
             figures = [mean([one.get(figure) for one in scored]) for figure in (*FIGURES, "slots_used")]
-            rows.append([f"{name}, merged", "", "slots whose responsibilities overlap are one", *figures, *[BLANK] * 3])
-    titles = [titles_of("object_discovery")[figure] for figure in FIGURES]
-    return table(["row", "change", "what it is", *titles, "slots in use", "failed", "times a step", "MiB"], rows)
+            rows.append([f"{name}, merged", "", "slots whose responsibilities overlap are one", *figures, *[BLANK] * 4])
+    titles = [*(titles_of("object_discovery")[figure] for figure in FIGURES), "slots in use", "slots drawn"]
+    return table(["row", "change", "what it is", *titles, "failed", "times a step", "MiB"], rows)
 
 
 def costs(found: Measured | None) -> list[str]:
