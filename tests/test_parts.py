@@ -66,7 +66,16 @@ def chosen(selection, params, slots, key=None, drawn=None):
 def gumbel():
     """Slots, and parameters by which they are kept with every probability, on average every other one."""
     slots = normal(0, 400, 5, 8)
-    return jax.jit(lambda: GumbelSelection().init(jax.random.key(0), slots, None, None)["params"])(), slots
+    params = jax.jit(lambda: GumbelSelection().init(jax.random.key(0), slots, None, None)["params"])()
+    params["dense1"]["kernel"] = normal(1, 8, 1)
+    return params, slots
+
+
+def test_as_long_as_a_selection_has_learned_nothing_all_slots_are_drawn():
+    slots = normal(0, 2, 5, 8)
+    kept, _ = jax.jit(lambda: GumbelSelection().init_with_output(jax.random.key(0), slots, None, None))()
+    np.testing.assert_array_equal(kept.gates, 1)
+    np.testing.assert_array_equal(kept.probabilities, 0.5)
 
 
 def test_in_training_slots_are_drawn_as_probable_as_they_are(gumbel):
@@ -79,11 +88,11 @@ def test_in_training_slots_are_drawn_as_probable_as_they_are(gumbel):
     np.testing.assert_allclose(kept.gates[:, ~rest], 1, atol=1e-6)
 
 
-def test_otherwise_those_that_are_more_likely_than_not(gumbel):
+def test_otherwise_those_with_even_odds_or_better(gumbel):
     for key in (None, jax.random.key(1)):
         kept = chosen(GumbelSelection(), *gumbel, key)
         likeliest = np.arange(5) == kept.probabilities.argmax(1)[:, None]
-        np.testing.assert_array_equal(kept.gates > 0.5, (kept.probabilities > 0.5) | likeliest)
+        np.testing.assert_array_equal(kept.gates > 0.5, (kept.probabilities >= 0.5) | likeliest)
 
 
 def test_a_gate_has_the_gradient_of_its_sigmoid(gumbel):
@@ -112,7 +121,7 @@ def test_behind_a_broken_stick_no_slot_is_drawn(gumbel, drawn):
     each = np.take_along_axis(chosen(GumbelSelection(), *gumbel).probabilities, order, 1)
     kept = chosen(StickBreaking(), *gumbel, drawn=drawn)
     np.testing.assert_allclose(np.take_along_axis(kept.probabilities, order, 1), np.cumprod(each, 1), rtol=1e-5)
-    expected = np.cumprod(each > 0.5, 1)
+    expected = np.cumprod(each >= 0.5, 1)
     expected[:, 0] = 1
     np.testing.assert_array_equal(np.take_along_axis(kept.gates, order, 1) > 0.5, expected)
 
@@ -186,7 +195,7 @@ def test_a_model_draws_the_slots_that_it_keeps(choosing):
     out = jax.device_get(jitted_apply(model, params, images, jax.random.key(1)))
     dropped = (out.masks == 0).all((2, 3))
     likeliest = np.arange(out.kept.shape[1]) == out.kept.argmax(1)[:, None]
-    np.testing.assert_array_equal(dropped, (out.kept <= 0.5) & ~likeliest)
+    np.testing.assert_array_equal(dropped, (out.kept < 0.5) & ~likeliest)
     assert dropped.any() and not dropped.all(1).any()
     again = jax.jit(decode, static_argnums=0)(model, params, out.slots)
     np.testing.assert_allclose(again.masks, out.masks, atol=1e-6)

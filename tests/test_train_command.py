@@ -87,6 +87,10 @@ REFUSED = {
         ["--config", "configs/clevr.py", "--config.data.path=/tmp"],
         "data.path='/tmp': clevr scenes are rendered, no file is read",
     ),
+    "objects of scenes that are rendered": (
+        ["--config", "configs/clevr.py", "--config.data.max_objects=4"],
+        "data.max_objects=4: is for stored pictures, clevr scenes are rendered: leave it out, or set data.options.",
+    ),
     "a pool of what is read": (
         ["--config", "configs/clevr.py:masks", "--config.data.path=/tmp", "--config.data.pool=9"],
         "data.pool=9: is for rendered scenes",

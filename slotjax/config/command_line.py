@@ -64,6 +64,17 @@ def override(config: ConfigDict, arguments: list[str]) -> None:
     names = [argument for argument in arguments if argument.partition("=")[0].endswith(NAMES)]
     for some in (names, [argument for argument in arguments if argument not in names]):
         assign(config, some)
+    for argument in arguments:
+        check_read(config, argument)
+
+
+def check_read(config: ConfigDict, argument: str) -> None:
+    """Raises a `UserError` for a field of stored pictures where scenes are rendered: recipes set it for both."""
+    where, _, value = argument.removeprefix("--config.").partition("=")
+    if where in ("data.max_objects", "data.crop") and config.data.name in SCENES:
+        field, name = where.removeprefix("data."), config.data.name
+        own = f", or set data.options.{field}" if field in options_of(name) else ""
+        raise UserError(f"{where}={value}: is for stored pictures, {name} scenes are rendered: leave it out{own}")
 
 
 def joined(arguments: list[str]) -> list[str]:

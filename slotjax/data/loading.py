@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from slotjax.data.scenes import SCENES, Scene, bind
+from slotjax.data.scenes import SCENES, Scene, bind, options_of
 from slotjax.data.scenes.rendering import render
 from slotjax.data.stored import STORED
 from slotjax.data.stored.base import DEFAULT_EVAL_IMAGES
@@ -69,6 +69,11 @@ def loader(
     if name in SCENES:
         if path:
             raise UserError(f"path={shown(str(path))}: {name} scenes are rendered, no file is read: leave it out")
+        of_stored = (("max_objects", max_objects, 0), ("crop", crop, "default"), ("augment", augment, "none"))
+        for field, value, none in of_stored:
+            if value != none:
+                own = f", or say options={{'{field}': ...}}" if field in options_of(name) else ""
+                raise UserError(f"{field}={shown(value)}: is for stored data, {name} is rendered: leave it out{own}")
         scene = bind(name, options or {}, (height, width), num_frames)
         if split == "train":
             return _scenes(scene, seed, batch_size, start_step)

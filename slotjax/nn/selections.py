@@ -49,7 +49,7 @@ class GumbelSelection(nn.Module):
     """Each slot says whether it is drawn (AdaSlot, Fan et al., 2024); the loss `kept` is their price.
 
     An MLP of a slot is the logit of keeping it, at first even odds. In training that is drawn, with Gumbel's noise and
-    the gradient of the sigmoid (straight-through, at temperature 1); else whatever is more likely than not is kept. The
+    the gradient of the sigmoid (straight-through, at temperature 1); else whatever has even odds or better is kept. The
     likeliest slot is always drawn, so that there is a picture; there one at random. It is for slots that have parted
     already, as after a stage with all of them: sooner a picture is no better with more of them, or all are kept.
 
@@ -63,14 +63,14 @@ class GumbelSelection(nn.Module):
     def __call__(self, slots: jax.Array, key: jax.Array | None, drawn: Drawn) -> Kept:
         """See `Selection`."""
         hidden = nn.relu(nn.Dense(slots.shape[-1], name="dense0")(nn.LayerNorm(name="norm")(slots)))
-        logits = nn.Dense(1, name="dense1")(hidden)[..., 0]
+        logits = nn.Dense(1, kernel_init=nn.initializers.zeros, name="dense1")(hidden)[..., 0]
         noise = jnp.zeros_like(logits)
         if self.training and key is not None:
             keys = jax.vmap(jax.random.fold_in, (0, None))(keys_of_examples(key, len(slots)), STREAM)
             # The difference of two Gumbel variables is logistic.
             noise = jax.vmap(lambda key: jax.random.logistic(key, logits.shape[1:], jnp.float32))(keys)
         soft = jax.nn.sigmoid(logits + noise)
-        hard = (soft > 0.5).astype(jnp.float32)
+        hard = (soft >= 0.5).astype(jnp.float32)
         gates = self.together(hard + soft - jax.lax.stop_gradient(soft), drawn)
         probabilities = self.together(jax.nn.sigmoid(logits), drawn)
         likeliest = jax.nn.one_hot(probabilities.argmax(-1), slots.shape[1])

@@ -53,7 +53,7 @@ ATTENTION = {f"attention_{name}": f"{title} of attention" for name, title in _TI
 TITLES = POSTERIOR | MASKS | {"mse": "MSE", "flow_error": "end-point error of flow, in pixels"} | ATTENTION
 SEGMENTATION = (*(f"posterior_{name}" for name in METRICS), *METRICS)  # of pictures and videos alike
 # Need no truth: do slots share the work, and do masks decide.
-HEALTH = ("slot_largest", "slot_distance", "slots_used", "mask_entropy")
+HEALTH = ("slot_largest", "slot_distance", "slots_used", "slots_drawn", "mask_entropy")
 LEAST_SHARE = 0.01  # of the pixels, that a slot in use wins
 SUSPICIOUS = (0.8, 0.4)  # FG-ARI above and mIoU below these: objects found, but not their outlines
 COLLAPSED = (0.98, 0.1)  # one slot's share of the pixels above, or the slots' distance below: see `collapse`

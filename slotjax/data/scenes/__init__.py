@@ -16,7 +16,7 @@ from slotjax.data.scenes.moving_clevr import moving_clevr
 from slotjax.data.scenes.moving_sprites import moving_sprites
 from slotjax.data.scenes.scene import Scene
 from slotjax.data.scenes.tetris import tetrominoes
-from slotjax.errors import UserError, shown
+from slotjax.errors import UserError, nearest, shown
 from slotjax.nn.fields import check
 
 SCENES: dict[str, Callable[..., Scene]] = {
@@ -45,7 +45,7 @@ def check_options(name: str, options: Mapping[str, Any], where: str = "data.opti
     known = options_of(name)
     for option, value in options.items():
         if option not in known:
-            have = ", ".join(known) or "none"
+            have = (", ".join(known) or "none") + nearest(option, known)
             raise UserError(f"{where}{option}={shown(value)}: {name} scenes have no such option; they have {have}")
         check(f"{where}{option}", known[option].annotation, value)
 
