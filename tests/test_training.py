@@ -154,6 +154,18 @@ def test_training_starts_from_the_parameters_of_another_run(run, tmp_path):
     assert int(state.step) == 0 and not any(x.any() for x in jax.tree.leaves(state.opt_state))
 
 
+def test_a_part_that_another_run_has_not_begins_anew(run, tmp_path, capsys):
+    config, path = run.config.copy_and_resolve_references(), tmp_path / "trained.safetensors"
+    trained = jax.tree.map(lambda x: x + 1, jax.device_get(first(config).params))
+    weights.save(path, config.to_dict(), trained)
+    config.model.selection = "gumbel"
+    drawn = first(config).params["selection"]
+    config.train.start_from = str(path)
+    state = first(config)
+    jax.tree.map(np.testing.assert_array_equal, state.params, trained | {"selection": drawn})
+    assert "has no selection, which begins anew" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [

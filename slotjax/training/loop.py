@@ -267,7 +267,8 @@ class Loop:
         if self.start:
             self.progress.say(f"continuing after step {self.start}")
         if self.start < config.train.num_steps:
-            self.progress.say("compiling the first step ...")
+            first = f"rendering {config.data.pool:,} scenes, then " if config.data.pool else ""
+            self.progress.say(f"{first}compiling the first step ...")
 
     def _forecast(self, step: int) -> None:
         left = self.progress.seconds_left(step) if self.writes else 0

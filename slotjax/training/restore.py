@@ -19,6 +19,7 @@ from slotjax.errors import UserError
 from slotjax.models import Model, build_model
 from slotjax.models.build import fields_of
 from slotjax.nn.fields import choose
+from slotjax.system.console import say
 from slotjax.system.paths import given
 from slotjax.system.rng import stream_key
 from slotjax.training.checkpoint import Checkpoints
@@ -106,20 +107,26 @@ def state_of(config: ConfigDict, model: Model, params: Any) -> TrainState:
 def first_state(config: ConfigDict, model: Model) -> TrainState:
     """The state before the first step: drawn from the seed, or with the parameters that `train.start_from` names.
 
+    A part that they lack altogether, such as a selection of slots, is drawn from the seed, which is said.
+
     Raises:
       UserError: there are none of that name, or they are another model's.
     """
     name = config.train.start_from
     if not name:
         return initial_state(config, model)
-    frozen = jax.eval_shape(lambda: initial_state(config, model)).frozen  # the config's own; none of kept features
+    shapes = jax.eval_shape(lambda: initial_state(config, model))
     try:
         params = {name: x for name, x in load(name)[1].items() if name not in model.frozen}
-        weights.check_parameters(model, params | frozen)
+        new = sorted(shapes.params.keys() - params)
+        weights.check_parameters(model, params | {part: shapes.params[part] for part in new} | shapes.frozen)
     except UserError as error:
         raise UserError(f"train.start_from={name}: {error}") from None
-    frozen = initial_state(config, model).frozen
-    return state_of(config, model, jax.tree.map(jnp.asarray, params | frozen))
+    if new:
+        say(f"train.start_from={name}: has no {' and no '.join(new)}, which begins anew")
+    own = initial_state(config, model)  # its frozen parameters are the config's own; none of kept features
+    params |= {part: own.params[part] for part in new} | own.frozen
+    return state_of(config, model, jax.tree.map(jnp.asarray, params))
 
 
 def restore_state(config: ConfigDict, workdir: Path, *, best: bool = False) -> tuple[Model, TrainState]:
