@@ -39,6 +39,16 @@ with slots merged whose responsibilities overlap (`slotjax.clustering.merge`). S
 the pixels, and a background that is one segment is one of them: ideal is one for each object of at least that size, and
 one for the background. Slots drawn are those that the model's selection leaves, however little they win. Where there is
 one object, FG-ARI is 0 as soon as a single pixel of it is another slot's.
+
+Which slots are drawn is `model.selection`. With `needed`, nothing is learned: slots go without which the others draw
+the same. `gumbel` (AdaSlot, [Fan et al., 2024](https://arxiv.org/abs/2406.09196)) and `stick_breaking` learn what each
+slot says, against the price `train.losses.kept`, once objects have parted; here from the first seed of
+[the recipe](results.md#clevr10), with this command and its like:
+
+    python train.py --config configs/clevr.py:clevr10,small --workdir runs/clevr10_gumbel \\
+        --config.train.start_from=runs/results/clevr10/seed_0 "--config.train.stages=()" \\
+        --config.train.num_steps=15000 --config.data.pool=8000 --config.train.losses.expected=0.05 \\
+        --config.model.selection=gumbel --config.train.losses.kept=0.01
 """
 
 

@@ -91,6 +91,10 @@ REFUSED = {
         ["--config", "configs/clevr.py", "--config.data.max_objects=4"],
         "data.max_objects=4: is for stored pictures, clevr scenes are rendered: leave it out, or set data.options.",
     ),
+    "a price of what is not learned": (
+        ["--config", "configs/quick.py", "--config.model.selection=needed", "--config.train.losses.kept=0.1"],
+        "train.losses.kept=0.1: model.selection=needed does not learn from a price; choose one of gumbel, stick",
+    ),
     "a pool of what is read": (
         ["--config", "configs/clevr.py:masks", "--config.data.path=/tmp", "--config.data.pool=9"],
         "data.pool=9: is for rendered scenes",

@@ -13,6 +13,7 @@ from slotjax.losses import LOSSES
 from slotjax.models import build_model
 from slotjax.models.build import MODELS, with_defaults
 from slotjax.nn.fields import check, choose
+from slotjax.nn.selections import LEARNED, SELECTIONS
 from slotjax.tasks import TASKS
 
 MISSING = "is missing: this is not the config of a run; restore the file, or train into another workdir"
@@ -129,6 +130,12 @@ def check_losses(config: ConfigDict) -> None:
             check_weight(where, weight)
     if not any(config.train.losses.values()):
         raise UserError(f"train.losses={shown(config.train.losses.to_dict())}: nothing to learn; weigh one above 0")
+    price, selection = config.train.losses.get("kept"), config.model.get("selection")
+    if price and selection in SELECTIONS and selection not in LEARNED:
+        raise UserError(
+            f"train.losses.kept={shown(price)}: model.selection={selection} does not learn from a price; choose one of "
+            f"{', '.join(LEARNED)}, or set it to 0"
+        )
     check_teacher(config.train.teacher, {name: config.train.losses.get(name, 0) for name in TAUGHT})
 
 

@@ -144,3 +144,4 @@ SELECTIONS: dict[str, Any] = {
     "distinct": DistinctSlots,
     "needed": NeededSlots,
 }
+LEARNED = ("gumbel", "stick_breaking")  # by the loss `kept`
