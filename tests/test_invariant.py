@@ -185,6 +185,8 @@ def test_a_model_takes_slots_with_frames_and_without():
     assert np.abs(np.asarray(again.slots) - bare.slots).max() > 0.1  # frames were taken from the slots, or drawn
     decoded = jax.jit(slotjax.decode, static_argnums=0)(model, params, out.slots)
     np.testing.assert_allclose(decoded.masks, out.masks, atol=1e-5)
+    with pytest.raises(UserError, match=r"key=None: slots without frames; pass a key .*, or slots \[b, k, 12\]"):
+        slotjax.apply(model, params, images, initial_slots=out.slots[..., :8])
 
 
 def test_set_prediction_reads_slots_with_their_frames():

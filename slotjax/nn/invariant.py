@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from slotjax.errors import UserError
 from slotjax.nn.competition import UNROLLED, Competition, History
 from slotjax.nn.fields import Count, check
 from slotjax.nn.frames import EPSILON, AttendedFrame, Frame, ScaledFrame
@@ -157,11 +158,17 @@ class InvariantSlotAttention(Competition):
 
         The initial slots are `slots` where given, else drawn with `key` (one key, or one for each example), else with
         the rng stream "slots"; so are frames where `slots` [b, k, d] come without.
+
+        Raises:
+          UserError: nothing to draw them with.
         """
         num_iterations = self.num_iterations if num_iterations is None else num_iterations
         check("num_iterations", Count, num_iterations)
         slots = self.start(inputs, slots, key, num_slots)
         if slots.shape[-1] == self.slot_dim:
+            if key is None and not self.has_rng("slots"):
+                whole = self.slot_dim + self.frame.size
+                raise UserError(f"key=None: slots without frames; pass a key that draws them, or slots [b, k, {whole}]")
             keys = keys_of_examples(self.make_rng("slots") if key is None else key, inputs.shape[0])
             keys = jax.vmap(jax.random.fold_in, (0, None))(keys, FRAMES_STREAM)
             slots = jnp.concatenate([slots, jax.vmap(self.frame.draw, (0, None))(keys, slots.shape[1])], -1)
