@@ -70,8 +70,8 @@ def section(name: str, images: int) -> str:
     subject = opened(name)
     titles = ["objects", *FIGURES.values(), *DRAWN.values(), *(f"{title}, merged" for title in FIGURES.values())]
     rows = [[str(count), *row(subject, count, images)] for count in range(1, MOST + 1)]
-    slots = subject.config.model.num_slots
-    return f"## {name}\n\nTrained with {slots} slots on {trained_on(subject)}; {chosen_by(subject)}.\n\n{table(titles, rows)}\n"
+    told = f"Trained with {subject.config.model.num_slots} slots on {trained_on(subject)}; {chosen_by(subject)}."
+    return f"## {name}\n\n{told}\n\n{table(titles, rows)}\n"
 
 
 def opened(name: str) -> Subject:
