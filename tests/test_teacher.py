@@ -167,8 +167,8 @@ def test_pictures_are_looked_at_through_frozen_features(kind, data_dir, tmp_path
     images = jnp.asarray(np.random.default_rng(0).uniform(-1, 1, (2, 16, 16, 3)), jnp.float32)
     keys = jax.random.split(jax.random.key(0), 2)
     objective = build_objective(model, {"perceptual": 1.0}, teacher)
-    with pytest.raises(UserError, match="perceptual: has no teacher"):
-        build_objective(model, {"mse": 1.0, "perceptual": 1.0})
+    with pytest.raises(UserError, match="train.losses.perceptual: the batch holds no 'teacher_features'"):
+        build_objective(model, {"perceptual": 1.0})(state.params, {"image": images}, keys, jnp.int32(0))
 
     def loss(params):
         return objective({**params, **state.frozen}, {"image": images}, keys, jnp.int32(0))[0]

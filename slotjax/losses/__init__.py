@@ -65,7 +65,7 @@ def weigh(weights: Mapping[str, Weight], out: Output, batch: Batch, step: jax.Ar
     """The mean over the images of every loss that has a weight, and as "loss" their weighted sum: scalars.
 
     Raises:
-      UserError: a loss of what this model does not return.
+      UserError: a loss of what this model does not return, or of what the batch does not hold.
     """
     means = {name: _of_images(name, out, batch, step).mean() for name, weight in weights.items() if weight}
     total = jnp.stack([weight_at(weights[name], step) * value for name, value in means.items()]).sum()
@@ -78,3 +78,5 @@ def _of_images(name: str, out: Output, batch: Batch, step: jax.Array) -> jax.Arr
         return LOSSES[name](out, batch, step)
     except UserError as error:
         raise UserError(f"train.losses.{name}: {error}") from None
+    except KeyError as error:
+        raise UserError(f"train.losses.{name}: the batch holds no {error}") from None

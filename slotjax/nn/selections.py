@@ -51,7 +51,7 @@ class GumbelSelection(nn.Module):
     An MLP of a slot is the logit of keeping it, at first even odds. In training that is drawn, with Gumbel's noise and
     the gradient of the sigmoid (straight-through, at temperature 1); else whatever has even odds or better is kept. The
     likeliest slot is always drawn, so that there is a picture; there one at random. It is for slots that have parted
-    already, as after a stage with all of them: sooner a picture is no better with more of them, or all are kept.
+    already, as after a stage with all of them: sooner the price has all of them given up, or none.
 
     Attributes:
       training: whether it is drawn.

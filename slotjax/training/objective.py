@@ -5,8 +5,6 @@ from typing import Any
 
 import jax
 
-from slotjax.config.check import TAUGHT
-from slotjax.errors import UserError
 from slotjax.losses import Batch, Weight, weigh
 from slotjax.models import Model
 from slotjax.nn.partition import spread
@@ -23,13 +21,7 @@ def build_objective(model: Model, weights: Mapping[str, Weight], teacher: Teache
     Args:
       weights: `config.train.losses`.
       teacher: what losses find in the batch besides.
-
-    Raises:
-      UserError: a loss that needs a teacher has none.
     """
-    for name in TAUGHT if teacher is None else ():
-        if weights.get(name):
-            raise UserError(f"{name}: has no teacher; give slotjax.training.teacher.open_teacher(config)")
 
     def objective(params: Any, batch: Batch, keys: jax.Array, step: jax.Array) -> tuple[jax.Array, dict]:
         batch = {**batch, **{name: spread(batch[name], -3) for name in model.inputs}}  # its rows
