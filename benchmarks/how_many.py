@@ -116,7 +116,7 @@ def figures(model: Any, params: Any, batches: Iterable[dict], num_true: int) -> 
     @jax.jit
     def shares(params: Any, batch: dict) -> tuple[jax.Array, jax.Array]:
         out = slotjax.apply(model, params, batch["image"], slots_keys(batch["index"]))
-        return slotjax.responsibilities(out, batch["image"]), (out.masks > 0).any((-2, -1)).sum(-1)
+        return slotjax.responsibilities(out, batch["image"]), discovery.slots_drawn(out.masks)
 
     def score(params: Any, batch: dict) -> Figures:
         each, drawn = jax.device_get(shares(params, batch))

@@ -86,6 +86,9 @@ By the rows for sprites. Three seeds of the recipe as it is lie between 0.936 an
   way round (`frame_picture`).
 - A decoder that draws each slot on its own. The mixer parts the picture into territories, and the transformer, which is
   told the patches before, asks one slot for everything. Both are for [features](features.md).
+- Muon in place of Adam, at the same learning rate, for a smaller error and sharper masks: in every seed the squared
+  error is lower, by three tenths in the mean, and the masks' FG-ARI higher. The responsibilities' is no different. So
+  small a model's steps take a third longer.
 - The losses `entropy` (undecided masks) and `expected` (pixels that slots share): the squared error alone is behind, in
   FG-ARI and by its masks. `perceptual` doubles a step and finds no more. The mixture's likelihood does not train.
 

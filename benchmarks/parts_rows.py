@@ -135,6 +135,10 @@ ROWS: dict[str, Row] = {
     "distinct": row(
         "model.num_slots=11 model.selection=distinct", "of slots that are alike one is drawn (after MetaSlot)"
     ),
+    "muon": row(
+        "train.optimizer=muon",
+        "kernels learn by the orthogonal factor of their momentum (Jordan et al., 2024)",
+    ),
     "all_slots": row("model.selection=all", "slots that a picture does not need are drawn too"),
     "needed": row(
         f"model.num_slots=11 model.selection=needed {ONCE_PARTED}",

@@ -9,7 +9,8 @@ from helpers import config_of, images_of
 
 from slotjax import build_model, init
 from slotjax.config.schema import defaults
-from slotjax.training.optimizer import build_optimizer, decayed
+from slotjax.training.muon import BETA, SIZE, orthogonal
+from slotjax.training.optimizer import build_optimizer, kernels, scale_by_adam
 from slotjax.training.parallel import Parallel
 from slotjax.training.restore import saved
 from slotjax.training.state import create_state
@@ -102,10 +103,10 @@ def test_weight_decay_leaves_biases_norms_and_starts_alone(params, packed):
     after = updated(train_fields(weight_decay=0.5), params, Layout(params) if packed else None)
     shrunk = jax.tree.map(lambda a, b: float(np.max(np.abs(a - 0.95 * b))) < 1e-6, after, params)
     kept = jax.tree.map(lambda a, b: bool((np.asarray(a) == b).all()), after, params)
-    assert shrunk == decayed(params) and kept == jax.tree.map(lambda x: not x, decayed(params))
-    assert decayed(params)["attention"]["project_q"] and decayed(params)["attention"]["gru"]["input_kernel"]
-    alone = [decayed(params)["attention"][name] for name in ("initializer", "norm_slots", "norm_mlp")]
-    alone += [decayed(params)["encoder"][name] for name in ("norm",)] + [decayed(params)["decoder"]["position"]["norm"]]
+    assert shrunk == kernels(params) and kept == jax.tree.map(lambda x: not x, kernels(params))
+    assert kernels(params)["attention"]["project_q"] and kernels(params)["attention"]["gru"]["input_kernel"]
+    alone = [kernels(params)["attention"][name] for name in ("initializer", "norm_slots", "norm_mlp")]
+    alone += [kernels(params)["encoder"][name] for name in ("norm",)] + [kernels(params)["decoder"]["position"]["norm"]]
     assert not any(jax.tree.leaves(alone))
 
 
@@ -120,6 +121,42 @@ def test_rates_differ_by_part(params, packed):
     for part, size in (("encoder", 0.0), ("decoder", 0.01), ("attention", 0.1)):
         for update in jax.tree.leaves(updates[part]):
             np.testing.assert_allclose(update, -size, rtol=1e-5)
+
+
+def of_steps(optimizer, gradients, layout=None):
+    """The last update of several."""
+    pack, unpack = (layout.vector, layout.params) if layout else (lambda x: x, lambda x: x)
+    state = optimizer.init(pack(gradients[0]))
+    for gradient in gradients:
+        update, state = jax.jit(optimizer.update)(pack(gradient), state)
+    return unpack(np.asarray(update) if layout else update)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_muon_is_optax_s_for_kernels_and_adam_for_all_else(params, packed):
+    rng = np.random.default_rng(0)
+    gradients = [jax.tree.map(lambda x: rng.normal(size=x.shape).astype(np.float32), params) for _ in range(3)]
+    layout = Layout(params) if packed else None
+    ours = of_steps(build_optimizer(train_fields(optimizer="muon"), layout), gradients, layout)
+    adam = of_steps(scale_by_adam(BETA, 0.999, 1e-8), gradients)
+    for (path, update), of_adam, kernel, *several in zip(
+        jax.tree.leaves_with_path(ours), *map(jax.tree.leaves, (adam, kernels(params), *gradients)), strict=True
+    ):
+        if kernel:
+            flat = [gradient.reshape(-1, gradient.shape[-1]) for gradient in several]
+            theirs = of_steps(optax.contrib.scale_by_muon(beta=BETA), flat) * SIZE * max(flat[0].shape) ** 0.5
+        else:
+            theirs = of_adam
+        np.testing.assert_allclose(update, -0.1 * theirs.reshape(update.shape), rtol=1e-3, atol=1e-5, err_msg=str(path))
+
+
+@pytest.mark.parametrize("shape", [(4, 9), (9, 4), (64, 4608), (3, 3)])
+def test_an_orthogonal_factor_has_the_singular_vectors_and_hardly_their_values(shape):
+    matrix = np.random.default_rng(0).normal(size=shape).astype(np.float32) * 1e-6
+    left, _, right = np.linalg.svd(matrix, full_matrices=False)
+    found = np.diag(left.T @ orthogonal(matrix) @ right.T)
+    assert found.min() > 0.6 and found.max() < 1.3
+    np.testing.assert_allclose(orthogonal(matrix), left * found @ right, atol=1e-4)
 
 
 def test_what_is_frozen_is_neither_updated_nor_averaged_nor_saved():

@@ -19,6 +19,7 @@ from slotjax.nn.initializers import PredictedSlots, keys_of_examples
 from slotjax.nn.needed import needed
 from slotjax.nn.selections import DistinctSlots, GumbelSelection, StickBreaking
 from slotjax.nn.unet import UNetEncoder
+from slotjax.tasks.discovery import slots_drawn
 
 
 def normal(seed: int, *shape: int) -> np.ndarray:
@@ -197,6 +198,8 @@ def test_a_model_draws_the_slots_that_it_keeps(choosing):
     likeliest = np.arange(out.kept.shape[1]) == out.kept.argmax(1)[:, None]
     np.testing.assert_array_equal(dropped, (out.kept < 0.5) & ~likeliest)
     assert dropped.any() and not dropped.all(1).any()
+    np.testing.assert_array_equal(slots_drawn(out.masks), (~dropped).sum(1))
+    np.testing.assert_array_equal(slots_drawn(out.masks[None]), [(~dropped).sum(1).mean()])  # as if of one video
     again = jax.jit(decode, static_argnums=0)(model, params, out.slots)
     np.testing.assert_allclose(again.masks, out.masks, atol=1e-6)
     assert np.isfinite(jax.jit(responsibilities)(out, images)).all()

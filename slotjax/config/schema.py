@@ -62,6 +62,7 @@ class Train:
     warmup_steps: Annotated[int, Range(0, STEPS)] = 10_000
     decay_rate: Annotated[float, Range(0, FLOAT)] = 0.5
     decay_steps: Steps = 100_000
+    optimizer: Literal["adam", "muon"] = "adam"  # "muon" updates kernels by Muon, everything else by Adam
     # Adam's epsilon: before the bias correction, as Keras adds it, or after it, as Flax and Optax do.
     adam: Literal["keras", "flax"] = "keras"
     clip_norm: Annotated[float, Range(0, FLOAT)] = 0.0  # largest norm of the gradient; 0: no clipping

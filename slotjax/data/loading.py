@@ -67,13 +67,7 @@ def loader(
     check_field("batch_size", Count, batch_size)
     height, width = resolution
     if name in SCENES:
-        if path:
-            raise UserError(f"path={shown(str(path))}: {name} scenes are rendered, no file is read: leave it out")
-        of_stored = (("max_objects", max_objects, 0), ("crop", crop, "default"), ("augment", augment, "none"))
-        for field, value, none in of_stored:
-            if value != none:
-                own = f", or say options={{'{field}': ...}}" if field in options_of(name) else ""
-                raise UserError(f"{field}={shown(value)}: is for stored data, {name} is rendered: leave it out{own}")
+        _check_rendered(name, path, max_objects=(max_objects, 0), crop=(crop, "default"), augment=(augment, "none"))
         scene = bind(name, options or {}, (height, width), num_frames)
         if split == "train":
             return _scenes(scene, seed, batch_size, start_step)
@@ -88,6 +82,16 @@ def loader(
     if split == "eval":
         return batches.eval_batches(stored, batch_size=batch_size)
     return batches.batches(stored, seed=seed, batch_size=batch_size, start_step=start_step, num_workers=num_workers)
+
+
+def _check_rendered(name: str, path: str | Path, **of_stored: tuple[Any, Any]) -> None:
+    """Raises a `UserError` for what only stored data have: a path, and fields, (value, what it is unless set)."""
+    if path:
+        raise UserError(f"path={shown(str(path))}: {name} scenes are rendered, no file is read: leave it out")
+    for field, (value, unset) in of_stored.items():
+        if value != unset:
+            own = f", or say options={{'{field}': ...}}" if field in options_of(name) else ""
+            raise UserError(f"{field}={shown(value)}: is for stored data, {name} is rendered: leave it out{own}")
 
 
 def _scenes(scene: Callable[[jax.Array], Scene], seed: int, size: int, start_step: int) -> Batches:

@@ -114,7 +114,7 @@ def scores(
     figures |= {"slot_largest": won.max(1), "slot_distance": relative_distance(slots)}
     figures["slots_used"] = (won >= LEAST_SHARE).sum(1).astype(jnp.float32)
     if out.kept is not None:
-        figures["slots_drawn"] = (masks > 0).any((-2, -1)).sum(-1).astype(jnp.float32)
+        figures["slots_drawn"] = slots_drawn(masks)
     figures["mask_entropy"] = metrics.mask_entropy(masks)
     errors = [metrics.end_point_error(flow, batch[name]) for name, flow in model.flows(out).items() if name in batch]
     if errors:
@@ -148,6 +148,12 @@ def class_scores(
         "corloc": metrics.correct_localisation(truth, predicted, num_true=num_true, num_pred=num_pred),
     }
     return {name: jnp.where((truth > 0).any((1, 2)), values, jnp.nan) for name, values in figures.items()}
+
+
+def slots_drawn(masks: jax.Array) -> jax.Array:
+    """Masks [b, (t,) k, h, w] -> how many slots have one anywhere, [b]: of a video's frames the mean."""
+    drawn = (masks > 0).any((-2, -1)).sum(-1).astype(jnp.float32)
+    return drawn.reshape(len(masks), -1).mean(1)
 
 
 def shares_won(masks: jax.Array) -> jax.Array:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
+from slotjax.training.muon import BETA, scale_by_muon
 from slotjax.training.vector import Layout
 
 
@@ -56,7 +57,7 @@ def scale_by_adam(b1: float, b2: float, epsilon: float) -> optax.GradientTransfo
 
 
 def build_optimizer(config: ConfigDict, layout: Layout | None = None) -> optax.GradientTransformation:
-    """Adam (b1 0.9, b2 0.999, epsilon 1e-8) along `learning_rate`; clipping, decay and rates by part if asked for.
+    """Adam (b1 0.9, b2 0.999, epsilon 1e-8) or Muon along `learning_rate`; clipping, decay, rates by part if asked for.
 
     Args:
       config: `config.train`.
@@ -65,20 +66,23 @@ def build_optimizer(config: ConfigDict, layout: Layout | None = None) -> optax.G
     of_trees = layout.of_trees if layout else lambda transformation: transformation
     parts = [optax.clip_by_global_norm(config.clip_norm)] if config.clip_norm else []
     adam = {"keras": scale_by_adam, "flax": optax.scale_by_adam}[config.adam]
-    parts += [adam(0.9, 0.999, 1e-8)]
+    if config.optimizer == "muon":
+        parts += [scale_by_muon(adam(BETA, 0.999, 1e-8), kernels, layout)]
+    else:
+        parts += [adam(0.9, 0.999, 1e-8)]
     if config.weight_decay:
-        parts += [of_trees(optax.add_decayed_weights(config.weight_decay, mask=decayed))]
+        parts += [of_trees(optax.add_decayed_weights(config.weight_decay, mask=kernels))]
     rates = {name: factor for name, factor in config.learning_rates.items() if factor != 1}
     if rates:
         parts += [of_trees(scale_by_part(rates))]
     return optax.chain(*parts, optax.scale_by_learning_rate(learning_rate(config)))
 
 
-def decayed(params: Any) -> Any:
-    """Which parameters weight decay is for, a tree of bools: kernels, but no biases, norms or starts of slots.
+def kernels(params: Any) -> Any:
+    """Which parameters multiply their inputs, a tree of bools: kernels, but no biases, norms or starts of slots.
 
-    A kernel multiplies its inputs: to shrink it is to prefer a simpler function. The others only shift or scale
-    (Loshchilov and Hutter, 2019, leave them out in practice).
+    They are what Muon is for, and weight decay: to shrink them is to prefer a simpler function. The others only shift
+    or scale (Loshchilov and Hutter, 2019, leave them out in practice).
     """
 
     def is_kernel(path: tuple, _: Any) -> bool:
