@@ -30,7 +30,6 @@ def scale_by_muon(
       is_kernel: parameters -> a tree of bools.
       layout: of the vectors that are updated in place of trees.
     """
-
     of_adam: Any = adam.update
 
     def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
@@ -55,10 +54,9 @@ def sized(momentum: jax.Array) -> jax.Array:
 
 
 def orthogonal(matrix: jax.Array) -> jax.Array:
-    """The orthogonal factor of a matrix, nearly: singular values of about 0.7 to 1.2, by Newton and Schulz's iteration.
+    """The orthogonal factor of a matrix, nearly: singular values between 0.6 and 1.3, by Newton and Schulz's iteration.
 
-    The quintic's coefficients (Jordan et al., 2024) raise small singular values as fast as can be, rather than bring
-    all of them to 1, which makes no difference to training.
+    The quintic's coefficients (Jordan et al., 2024) raise small singular values fast, rather than bring all to 1.
     """
     wide = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
     x = wide / (jnp.linalg.norm(wide) + 1e-8)
