@@ -12,6 +12,7 @@ from slotjax.report import report
 from slotjax.reporting import history, player, single
 from slotjax.reporting.page import Reload
 from slotjax.reporting.scoring import Scores
+from slotjax.system.writing import write_text
 
 
 def visit(browser, path: Path, width: int = 1200, scheme: str = "light") -> None:
@@ -154,7 +155,8 @@ def test_time_lapse_and_a_page_that_renews_itself(chromium, tmp_path):
     def write(evaluations: int, going: bool = True) -> None:
         (run / "metrics.jsonl").write_text("".join(rows[: 2 * evaluations]))
         reload = Reload(0.3, 300) if going else None
-        (run / "report.html").write_text(single.build(history.read(run), brief=True, reload=reload)[0])
+        page = single.build(history.read(run), brief=True, reload=reload)[0]
+        write_text(run / "report.html", page)  # at once, as a run does: half a page has no time-lapse
 
     def shown() -> str:
         return chromium.execute_script("return document.getElementById('frame-shown')?.textContent ?? ''")
