@@ -132,8 +132,8 @@ def poison(monkeypatch):
 
         batches = SceneFeed.train_batches
 
-        def spoiled(self, parallel, start_step):
-            for step, batch in enumerate(batches(self, parallel, start_step), start_step + 1):
+        def spoiled(self, parallel, start_step, *tell):
+            for step, batch in enumerate(batches(self, parallel, start_step, *tell), start_step + 1):
                 if step == 5:
                     image = np.array(batch["image"])
                     image[place] = np.nan

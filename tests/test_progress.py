@@ -39,3 +39,22 @@ def test_the_bar_tells_loss_speed_time_left_and_the_last_figure(monkeypatch, cap
     bar.close()
     shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", capsys.readouterr().out)
     assert re.search(r"500/1000 \S+ +loss 0.25000  12.5 images/s  5.0 min left fg_ari 0.9123", shown)
+
+
+def test_a_pool_of_scenes_tells_how_far_it_is(monkeypatch, capsys):
+    now = 0.0
+    monkeypatch.setattr("time.perf_counter", lambda: now)
+    plain = Progress(0, 1_000)
+    for done in range(10, 201, 10):
+        now += 100.0 if done == 10 else 30.0  # the first piece waits for its program
+        plain.rendered(done, 200)
+    assert capsys.readouterr().out == "20 of 200 scenes are rendered, 9.0 min left\n"
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "100")
+    bar = Progress(0, 1_000)
+    bar.rendered(10, 200)
+    now += 60.0
+    bar.rendered(110, 200)
+    bar.close()
+    shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", capsys.readouterr().out)
+    assert re.search(r"0/1000 \S+ +110 of 200 scenes rendered  54 s left", shown)

@@ -2,7 +2,7 @@
 
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any
@@ -22,8 +22,13 @@ from slotjax.training.cached import WithFeatures, fill, learner, open_caches
 from slotjax.training.parallel import Parallel
 
 Batch = dict[str, Any]
+Tell = Callable[[int, int], object]  # what is done, and of how much
 
 POOL_PIECE = 256  # scenes of a pool that are rendered in one go
+
+
+def untold(done: int, total: int) -> None:
+    """The `Tell` of batches that nobody waits for."""
 
 
 def open_feed(config: ConfigDict, *, cached: bool = False) -> "SceneFeed | StoredFeed":
@@ -88,10 +93,13 @@ class SceneFeed:
         """keys [b] -> the entries of so many scenes that are trained on."""
         return render(self.scene, keys)
 
-    def train_batches(self, parallel: Parallel, start_step: int) -> Iterator[Batch]:
-        """Batches from step `start_step` on, each made by the devices that use it; a pure function of (seed, step)."""
+    def train_batches(self, parallel: Parallel, start_step: int, tell: Tell = untold) -> Iterator[Batch]:
+        """Batches from step `start_step` on, each made by the devices that use it; a pure function of (seed, step).
+
+        `tell` is called with how many scenes of a pool are rendered, and of how many, before the first batch.
+        """
         if self.config.data.pool:
-            yield from self._pool_batches(parallel, start_step)  # endless
+            yield from self._pool_batches(parallel, start_step, tell)  # endless
         stream = stream_key(self.config.seed, "scenes")
 
         def draw(step, index):  # only what training needs: the masks stay unseen, and unrendered
@@ -103,9 +111,9 @@ class SceneFeed:
         for step in itertools.count(start_step):
             yield render(np.int32(step), index)
 
-    def _pool_batches(self, parallel: Parallel, start_step: int) -> Iterator[Batch]:
+    def _pool_batches(self, parallel: Parallel, start_step: int, tell: Tell) -> Iterator[Batch]:
         """Batches of scenes that come back, every epoch in another order; as pure a function of (seed, step)."""
-        pool, size, count = self._render_pool(), self.config.train.batch_size, self.config.data.pool
+        pool, size, count = self._render_pool(tell), self.config.train.batch_size, self.config.data.pool
         index = np.arange(size, dtype=np.int32)[parallel.rows]
         for step in itertools.count(start_step):
             epochs, places = np.divmod(np.arange(step * size, (step + 1) * size)[parallel.rows], count)
@@ -114,7 +122,7 @@ class SceneFeed:
             batch = jax.tree.map(lambda x, chosen=chosen: x[chosen], pool)
             yield parallel.shard(batch | {"image": batch["image"] / np.float32(127.5) - 1, "index": index})
 
-    def _render_pool(self) -> Batch:
+    def _render_pool(self, tell: Tell) -> Batch:
         """All scenes of the pool on the host, pictures as bytes; by as many threads as there are cores."""
         key = stream_key(self.config.seed, "scenes")
 
@@ -127,8 +135,11 @@ class SceneFeed:
         count = self.config.data.pool
         size = min(POOL_PIECE, count)
         pieces = np.arange(size, dtype=np.int32) + np.arange(0, count, size, dtype=np.int32)[:, None]
+        drawn: list[Batch] = []
         with ThreadPoolExecutor(os.cpu_count()) as threads:
-            drawn = list(threads.map(lambda index: jax.device_get(draw(index)), pieces))
+            for piece in threads.map(lambda index: jax.device_get(draw(index)), pieces):
+                drawn.append(piece)
+                tell(min(len(drawn) * size, count), count)
         return jax.tree.map(lambda *x: np.concatenate(x)[:count], *drawn)
 
     def eval_batches(self) -> Iterator[Batch]:
@@ -173,8 +184,11 @@ class StoredFeed:
             self.train = WithFeatures(self.train, self.caches["train"], alone=True)
             self.eval = WithFeatures(self.eval, self.caches["eval"], alone=False)
 
-    def train_batches(self, parallel: Parallel, start_step: int) -> Iterator[Batch]:
-        """Batches from step `start_step` on, copied to the devices while the step before still runs."""
+    def train_batches(self, parallel: Parallel, start_step: int, tell: Tell = untold) -> Iterator[Batch]:
+        """Batches from step `start_step` on, copied to the devices while the step before still runs.
+
+        Nothing comes before the first that `tell` would tell of.
+        """
         from slotjax.data import batches
 
         size = self.config.train.batch_size

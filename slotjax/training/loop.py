@@ -117,7 +117,7 @@ class Loop:
             self._draw(0, self._evaluated())  # before anything is learned
         elif self._due(self.start, train.eval_every):
             self._evaluate(self.start)  # a signal may have come in between
-        batches = run.feed.train_batches(run.parallel, self.start)
+        batches = run.feed.train_batches(run.parallel, self.start, self.progress.rendered)
         for step, batch in zip(range(self.start + 1, train.num_steps + 1), batches, strict=False):
             if stage != (stage := run.stage_at(step)):
                 step_function = self._begin(stage, step)

@@ -19,6 +19,8 @@ class Progress:
 
         self.console = Console(file=sys.stdout, highlight=False, soft_wrap=True, emoji=False)
         self.num_steps, self.noun = num_steps, noun
+        self._rendering: tuple[float, int] | None = None
+        self._pace_told = False
         self._bar = _bar(self.console) if self.console.is_terminal else None
         if self._bar:
             self._bar.start()
@@ -27,6 +29,18 @@ class Progress:
     def say(self, text: str) -> None:
         """One line for the reader, above the bar."""
         self.console.print(text, markup=False)
+
+    def rendered(self, done: int, total: int) -> None:
+        """Shows how much of a pool of scenes is there; without a bar only once, when the pace is known."""
+        now = time.perf_counter()
+        begin, first = self._rendering = self._rendering or (now, done)  # before it, a program was compiled
+        pace_known = done > first and done >= total / 10
+        left = duration((total - done) * (now - begin) / (done - first)) if pace_known else ""
+        if self._bar:
+            self._bar.update(self._task, figures=f"{done:,} of {total:,} scenes rendered  {left and f'{left} left'}")
+        elif pace_known and not self._pace_told and done < total:
+            self.say(f"{done:,} of {total:,} scenes are rendered, {left} left")
+            self._pace_told = True
 
     def advance(self, step: int) -> None:
         """Moves the bar."""
