@@ -29,7 +29,8 @@ def whole(path: Path, *, durable: bool = False) -> Generator[BinaryIO]:
             yield file
         return
     target = path.resolve()
-    partial = target.with_name(f".{target.name[:100]}.{os.getpid()}.partial")
+    name = os.fsdecode(os.fsencode(target.name)[:100])  # file systems limit the bytes of a name
+    partial = target.with_name(f".{name}.{os.getpid()}.partial")
     _unfinished.add(partial)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
