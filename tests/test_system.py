@@ -7,7 +7,7 @@ import pytest
 
 from slotjax.data import convert, export, prepare_clevr
 from slotjax.errors import UserError
-from slotjax.system import compilation, derived, locks, paths
+from slotjax.system import compilation, derived, locks, paths, writing
 
 
 @pytest.fixture
@@ -125,5 +125,24 @@ def test_a_place_that_cannot_be_written_is_no_waiting(tmp_path):
     with (
         pytest.raises(UserError, match="x: cannot be written .*; choose another folder"),
         locks.locked(tmp_path / "file" / "x"),
+    ):
+        pass
+
+
+def test_a_name_as_long_as_the_file_system_takes(tmp_path):
+    path = tmp_path / ("é" * 127)  # 254 bytes of at most 255
+    writing.write_text(path, "whole")
+    assert path.read_text() == "whole" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_only_leaves_out_who_holds_the_lock(tmp_path, monkeypatch):
+    def full(*arguments, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with (
+        locks.hold(tmp_path),
+        pytest.raises(UserError, match="at work there .*not known"),
+        locks.hold(tmp_path),
     ):
         pass

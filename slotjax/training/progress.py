@@ -8,6 +8,7 @@ from typing import Any
 from slotjax.system.console import duration
 
 RECENT = 20  # lines of figures, evaluations between them included, by which the time that is left is estimated
+PACE_SECONDS = 10  # of rendering, in which threads have made several pieces each
 
 
 class Progress:
@@ -34,10 +35,11 @@ class Progress:
         """Shows how much of a pool of scenes is there; without a bar only once, when the pace is known."""
         now = time.perf_counter()
         begin, first = self._rendering = self._rendering or (now, done)  # before it, a program was compiled
-        pace_known = done > first and done >= total / 10
+        pace_known = now - begin >= PACE_SECONDS
         left = duration((total - done) * (now - begin) / (done - first)) if pace_known else ""
         if self._bar:
-            self._bar.update(self._task, figures=f"{done:,} of {total:,} scenes rendered  {left and f'{left} left'}")
+            text = f"{done:,} of {total:,} scenes rendered  {left and f'{left} left'}"
+            self._bar.update(self._task, figures=text if done < total else "")
         elif pace_known and not self._pace_told and done < total:
             self.say(f"{done:,} of {total:,} scenes are rendered, {left} left")
             self._pace_told = True
