@@ -108,12 +108,13 @@ def from_single_frames(config: ConfigDict) -> None:
     Videos are long enough for sprites to hide and to come out again, once slots follow them.
     """
     config.data.num_frames = 12
-    priced = {"entropy": ((4_000, 0.0), (4_001, 0.03)), "expected": ((15_000, 0.0), (17_000, 0.25))}
-    kept = {"contrast": ((8_000, 0.0), (10_000, 0.02))}
+    config.train.update(optimizer="muon", num_steps=12_000, eval_every=1_000)
+    priced = {"entropy": ((2_500, 0.0), (2_501, 0.03)), "expected": ((9_000, 0.0), (10_000, 0.25))}
+    kept = {"contrast": ((5_000, 0.0), (6_000, 0.02))}
     config.train.losses = ConfigDict({"mse": 1.0, "sse": 0.0} | priced | kept)
-    recipes.background_first(config, (800, 1_400, 2_000), until=3_000, num_iterations=None)
-    parting = (*config.train.stages, {"until": 4_500})
-    config.train.stages = (*(stage | {"model.restart": 1} for stage in parting), {"until": 8_000, "model.restart": 6})
+    recipes.background_first(config, (400, 700, 1_000), until=1_500, num_iterations=None)
+    parting = (*config.train.stages, {"until": 2_500})
+    config.train.stages = (*(stage | {"model.restart": 1} for stage in parting), {"until": 5_000, "model.restart": 6})
 
 
 def from_pictures(config: ConfigDict) -> None:
