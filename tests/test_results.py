@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
@@ -166,6 +167,15 @@ def test_the_parts_train_first_seeds_first(tmp_path):
 def test_flags_that_cannot_work_are_named(name, flags, message):
     with pytest.raises(UserError, match=message):
         module(name).main(flags.split())
+
+
+def test_only_the_first_seed_is_drawn(tmp_path, monkeypatch):
+    results, drawn = module("results"), []
+    monkeypatch.setattr(results, "limits", lambda workdir, picture: drawn.append(workdir.name) or {"first": 1})
+    flags = Namespace(workdir=tmp_path, docs=tmp_path)
+    for seed, expected in ((1, []), (0, ["seed_0"])):  # whichever was trained first
+        written(tmp_path / "video" / f"seed_{seed}", "video:small", seed, [0.9], stages=())
+        assert results.beside("video", flags, results.Deadline(None)) and drawn == expected
 
 
 def test_every_run_has_a_tiny_form():

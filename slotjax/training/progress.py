@@ -36,12 +36,12 @@ class Progress:
         now = time.perf_counter()
         begin, first = self._rendering = self._rendering or (now, done)  # before it, a program was compiled
         pace_known = now - begin >= PACE_SECONDS
-        left = duration((total - done) * (now - begin) / (done - first)) if pace_known else ""
+        left = f"{duration((total - done) * (now - begin) / (done - first))} left" if pace_known else ""
         if self._bar:
-            text = f"{done:,} of {total:,} scenes rendered  {left and f'{left} left'}"
+            text = f"{done:,} of {total:,} scenes rendered  {left}"
             self._bar.update(self._task, figures=text if done < total else "")
         elif pace_known and not self._pace_told and done < total:
-            self.say(f"{done:,} of {total:,} scenes are rendered, {left} left")
+            self.say(f"{done:,} of {total:,} scenes are rendered, {left}")
             self._pace_told = True
 
     def advance(self, step: int) -> None:
