@@ -101,6 +101,18 @@ def collect(score: Score, params: Any, batches: Iterable[dict]) -> Figures:
     return {name: np.concatenate(parts) for name, parts in collected.items()}
 
 
+def leading(batches: Iterable[dict], count: int) -> dict[str, Any]:
+    """The first `count` held-out examples, or all of fewer; what fills up a batch is no example."""
+    found: list[dict] = []
+    for batch in batches:
+        places = np.flatnonzero(batch["valid"])[:count]
+        found.append(jax.tree.map(lambda x, places=places: x[places], {k: v for k, v in batch.items() if k != "valid"}))
+        count -= len(places)
+        if not count:
+            break
+    return jax.tree.map(lambda *parts: np.concatenate(parts), *found)
+
+
 class Evaluator:
     """Scores a run while it trains.
 
@@ -141,11 +153,7 @@ class Evaluator:
     def draw(self, step: int, state: TrainState) -> Path:
         """Writes the first held-out images as the model sees them into `pictures/`, and returns the file."""
         run = self.run
-        batch = next(iter(run.feed.eval_batches()))
-        count = min(
-            run.config.eval.pictures, int(batch["valid"].sum())
-        )  # what fills up a batch is no picture of its own
-        batch = jax.tree.map(lambda x: x[:count], {name: batch[name] for name in batch if name != "valid"})
+        batch = leading(run.feed.eval_batches(), run.config.eval.pictures)
         sheet = run.task.pictures(run.model, state.best_params, batch, slots_keys(batch["index"]))
         path = Path(run.workdir) / "pictures" / f"step_{step:07d}.png"
         draw.save(sheet, path)
