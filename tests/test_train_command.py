@@ -95,10 +95,6 @@ REFUSED = {
         ["--config", "configs/quick.py", "--config.model.selection=needed", "--config.train.losses.kept=0.1"],
         "train.losses.kept=0.1: model.selection=needed does not learn from a price; choose one of gumbel, stick",
     ),
-    "windows of pixels that are drawn apart": (
-        ["--config", "configs/quick.py", "--config.model.decoder.sample=2", "--config.train.losses.ssim=0.1"],
-        "model.decoder.sample=2: train.losses.ssim compares whole windows of pixels; set one of sample=1 and ssim=0",
-    ),
     "a pool of what is read": (
         ["--config", "configs/clevr.py:masks", "--config.data.path=/tmp", "--config.data.pool=9"],
         "data.pool=9: is for rendered scenes",

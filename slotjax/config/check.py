@@ -136,12 +136,6 @@ def check_losses(config: ConfigDict) -> None:
             f"train.losses.kept={shown(price)}: model.selection={selection} does not learn from a price; choose one of "
             f"{', '.join(LEARNED)}, or set it to 0"
         )
-    sample, similarity = config.model.get("decoder", {}).get("sample", 1), config.train.losses.get("ssim")
-    if similarity and sample > 1:
-        raise UserError(
-            f"model.decoder.sample={sample}: train.losses.ssim compares whole windows of pixels; set one of "
-            "sample=1 and ssim=0"
-        )
     check_teacher(config.train.teacher, {name: config.train.losses.get(name, 0) for name in TAUGHT})
 
 
