@@ -42,6 +42,10 @@ def mixture(out: Output, batch: Any = None, step: Any = None) -> jax.Array:
     The negative log likelihood of a mixture of Gaussians whose means the slots draw (Greff et al., 2017, Neural
     Expectation Maximization, sec. 2.1), as `slotjax.responsibilities` has it, without its constant and in units of the
     squared error: of a single slot it is the mean squared error.
+
+    In place of the squared error it keeps objects from parting (docs/parts.md). Beside it, once they have, it sees what
+    the squared error hardly does: masks that have settled on a slot and are wrong. To the logits of such masks the
+    squared error's gradient vanishes, and the likelihood's is masks minus responsibilities.
     """
     del batch, step
     scale = 2 * SIGMA**2 / CHANNELS
