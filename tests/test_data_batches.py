@@ -12,6 +12,7 @@ from slotjax.data import convert, prepare_clevr, schemas, tfrecords
 from slotjax.data.batches import batches, eval_batches
 from slotjax.data.stored import STORED, Key, Stored, multi_object, open_stored
 from slotjax.errors import UserError
+from slotjax.training.evaluation import leading
 
 TETROMINOES = next(schema for schema in schemas.SCHEMAS if schema.name == "tetrominoes")
 
@@ -29,6 +30,13 @@ class Numbers(Stored):
 
 def ids(batch):
     return batch["image"][:, 0, 0, 0].astype(int).tolist()
+
+
+@pytest.mark.parametrize(("count", "there"), [(2, 2), (4, 4), (5, 5), (9, 7)])
+def test_the_leading_examples_are_as_many_as_asked_for_or_all(count, there):
+    found = leading(eval_batches(Numbers(7), batch_size=4), count)
+    assert ids(found) == list(range(there))
+    assert len(found["objects"]["present"]) == there and "valid" not in found
 
 
 def take(count, **options):

@@ -20,7 +20,6 @@ from slotjax.models import build_model
 from slotjax.nn import cpu
 from slotjax.system.rng import stream_key
 from slotjax.training import memory, parallel
-from slotjax.training.evaluation import leading
 from slotjax.training.feed import open_feed
 from slotjax.training.loop import train
 from slotjax.training.objective import build_objective
@@ -107,17 +106,6 @@ def test_cosine_ends_at_zero_and_constant_stays():
     assert learning_rate(config)(100) < 1e-9
     config.schedule = "constant"
     assert learning_rate(config)(100) == pytest.approx(config.learning_rate)
-
-
-@pytest.mark.parametrize(("count", "there"), [(2, 2), (5, 5), (9, 7)])
-def test_as_many_pictures_as_were_asked_for_or_all(count, there):
-    config = tiny("quick")
-    config.data.eval_images, config.eval.batch_size = 7, 4
-    feed = open_feed(config)
-    found = leading(feed.eval_batches(), count)
-    np.testing.assert_array_equal(found["index"], range(there))
-    np.testing.assert_array_equal(found["image"], feed.held_out(np.arange(there))["image"])
-    assert "valid" not in found
 
 
 @pytest.mark.slow
