@@ -77,47 +77,41 @@ def clevr(config: ConfigDict) -> None:
 
 
 def small(config: ConfigDict) -> None:
-    """The recipe of quick.py, frame by frame: a predictor that does nothing, as little moves from one to the next."""
-    on_clevr = config.data.name == "moving_clevr"
-    model = config.model
-    model.update(attention="slots", slot_dim=64, mlp_dim=128, num_iterations=1, first_iterations=2)
-    model.update(num_slots=7 if on_clevr else 5, resolution=(64, 64) if on_clevr else (32, 32))
-    model.encoder = ConfigDict({"name": "cnn", "channels": (32, 32, 32), "kernels": (5, 5, 5), "mlp_dim": 64})
-    model.encoder.update(strides=(2, 2, 1) if on_clevr else (2, 1, 1), kernel_init="he")
-    model.predictor = ConfigDict({"name": "identity"})
-    decoder = {
-        "name": "mlp",
-        "hidden": (128,) * 2 if on_clevr else (256,) * 2,
-        "patch": 4,
-        "frequencies": 4,
-        "position": "own",
-    }
-    model.decoder = ConfigDict(decoder | {"frame": "slot" if on_clevr else "picture"})
-    config.cores = "threads"
-    config.data.update(eval_frames=20, eval_images=64)
-    config.train.update(batch_size=4, num_steps=20_000, learning_rate=1.5e-3, schedule="cosine", warmup_steps=200)
-    config.train.update(
-        adam="keras", clip_norm=1.0, ema_decay=0.995, log_every=100, eval_every=2_000, checkpoint_every=1_000
-    )
-    (from_pictures if on_clevr else from_single_frames)(config)
+    """A model of pictures, whose weights the recipe begins with, and a predictor that does nothing.
 
-
-def from_single_frames(config: ConfigDict) -> None:
-    """Where slots are carried on before objects part, they may part the picture instead.
-
-    Videos are long enough for sprites to hide and to come out again, once slots follow them.
+    Little moves from one frame to the next. Slots that are carried on before each has an object may part the picture
+    instead; those of the picture model have objects, and what they learn here is to keep them.
     """
-    config.data.num_frames = 12
-    config.train.update(optimizer="muon", num_steps=12_000, eval_every=1_000)
-    priced = {"entropy": ((2_500, 0.0), (2_501, 0.03)), "expected": ((9_000, 0.0), (10_000, 0.25))}
-    kept = {"contrast": ((5_000, 0.0), (6_000, 0.02))}
-    config.train.losses = ConfigDict({"mse": 1.0, "sse": 0.0} | priced | kept)
-    recipes.background_first(config, (400, 700, 1_000), until=1_500, num_iterations=None)
-    parting = (*config.train.stages, {"until": 2_500})
-    config.train.stages = (*(stage | {"model.restart": 1} for stage in parting), {"until": 5_000, "model.restart": 6})
+    model = config.model
+    model.update(attention="slots", slot_dim=64, mlp_dim=128)
+    model.encoder = ConfigDict({"name": "cnn", "channels": (32, 32, 32), "kernels": (5, 5, 5), "mlp_dim": 64})
+    model.encoder.kernel_init = "he"
+    model.predictor = ConfigDict({"name": "identity"})
+    model.decoder = ConfigDict({"name": "mlp", "hidden": (128, 128), "patch": 4, "frequencies": 4, "position": "own"})
+    config.cores = "threads"
+    config.data.eval_frames = 20
+    config.train.update(batch_size=4, schedule="cosine", warmup_steps=200, adam="keras", clip_norm=1.0)
+    config.train.update(ema_decay=0.995, log_every=100, checkpoint_every=1_000)
+    (from_clevr6 if config.data.name == "moving_clevr" else from_quick)(config)
 
 
-def from_pictures(config: ConfigDict) -> None:
-    """Slots know objects from the pictures that `clevr6` was trained on; what they learn here is to keep them."""
-    config.train.update(start_from="clevr6", num_steps=6_000, learning_rate=4e-4, eval_every=1_000)
+def from_quick(config: ConfigDict) -> None:
+    """Videos are long enough for sprites to hide and to come out again, once slots follow them."""
+    config.model.update(num_slots=5, resolution=(32, 32), num_iterations=3)
+    config.model.encoder.strides = (2, 1, 1)
+    config.model.decoder.frame = "picture"
+    config.data.update(num_frames=12, eval_images=192)
+    config.train.update(start_from="quick", optimizer="muon", learning_rate=1e-3, num_steps=15_000, eval_every=3_000)
+    sharp = {"entropy": 0.03, "mixture": ((3_000, 0.0), (4_000, 1.0)), "expected": ((7_000, 0.0), (8_000, 0.25))}
+    kept = {"contrast": ((1_000, 0.0), (2_000, 0.02)), "steady": ((5_000, 0.0), (6_000, 2.0))}
+    config.train.losses = ConfigDict({"mse": 1.0, "sse": 0.0} | sharp | kept)
+    recipes.two_iterations_until(config, 5_000)
+    config.train.stages = ({"until": 1_000, "model.restart": 6, "model.num_iterations": 2}, *config.train.stages)
+
+
+def from_clevr6(config: ConfigDict) -> None:
+    config.model.update(num_slots=7, resolution=(64, 64), num_iterations=1, first_iterations=2)
+    config.model.encoder.strides = (2, 2, 1)
+    config.model.decoder.frame = "slot"
+    config.train.update(start_from="clevr6", learning_rate=4e-4, num_steps=6_000, eval_every=1_000)
     config.train.losses = ConfigDict({"mse": 1.0, "sse": 0.0, "entropy": ((2_000, 0.0), (2_001, 0.03))})

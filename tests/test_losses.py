@@ -10,7 +10,7 @@ from slotjax.errors import UserError
 from slotjax.losses import weigh
 from slotjax.losses.masks import entropy, expected, mixture
 from slotjax.losses.reconstruction import mse
-from slotjax.losses.slots import contrast, kept, start
+from slotjax.losses.slots import contrast, kept, start, steady
 from slotjax.losses.structure import ssim
 from slotjax.models import Output
 from slotjax.models.base import gated
@@ -95,9 +95,42 @@ def test_contrast_is_low_where_slots_stay_and_high_where_they_swap():
     assert low < 0.001 and high > 5
 
 
+def coloured(masks, colours) -> Output:
+    """Slots whose components [1, t, k, h, w, 3] are of one colour each."""
+    components = jnp.broadcast_to(jnp.asarray(colours)[..., None, None, :], (*masks.shape, 3))
+    return Output(masks=jnp.asarray(masks), components=components)
+
+
+def test_steady_is_the_change_of_colours_by_the_smaller_share():
+    masks = np.asarray(jax.nn.softmax(jnp.asarray(normal(0, 2, 3, 4, 5, 6)), axis=2))
+    components = normal(1, 2, 3, 4, 5, 6, 3)
+    losses = np.zeros(2)
+    for b, t, k in np.ndindex(2, 2, 4):
+        pixels = masks[b, t : t + 2, k].sum((1, 2))
+        sums = np.einsum("thw,thwc->tc", masks[b, t : t + 2, k], components[b, t : t + 2, k])
+        before, after = sums / (pixels[:, None] + 1)
+        losses[b] += pixels.min() / 30 * ((after - before) ** 2).sum() / 2
+    found = steady(Output(masks=jnp.asarray(masks), components=jnp.asarray(components)))
+    np.testing.assert_allclose(found, losses, rtol=1e-4)
+
+
+def test_steady_costs_a_swap_of_colours_and_no_motion():
+    masks = np.zeros((1, 2, 3, 6, 6), np.float32)
+    masks[0, 0, 1, :2, :2] = masks[0, 0, 2, 4:, 4:] = masks[0, 1, 1, 2:4, :2] = masks[0, 1, 2, 4:, 2:4] = 1
+    masks[:, :, 0] = 1 - masks[:, :, 1:].sum(2)
+    colours = np.array([[-1, -1, -1], [1, -1, -1], [-1, 1, -1]], np.float32)
+    kept, swapped = np.stack([colours, colours])[None], np.stack([colours, colours[[0, 2, 1]]])[None]
+    np.testing.assert_allclose(steady(coloured(masks, kept)), 0, atol=1e-6)
+    np.testing.assert_allclose(steady(coloured(masks, swapped)), 2 * 4 / 36 * 8 * (4 / 5) ** 2, rtol=1e-5)
+    slope = jax.grad(lambda masks: steady(coloured(masks, swapped)).sum())(jnp.asarray(masks))
+    assert jnp.isfinite(slope).all()
+
+
 def test_losses_of_what_a_model_does_not_return_are_refused():
     with pytest.raises(UserError, match="frames of videos"):
         contrast(Output(slots=jnp.zeros((2, 4, 6))))
+    with pytest.raises(UserError, match="frames of videos"):
+        steady(Output(masks=jnp.zeros((2, 4, 6, 6)), components=jnp.zeros((2, 4, 6, 6, 3))))
     with pytest.raises(UserError, match="^train.losses.kept: all slots are drawn; choose a model.selection"):
         weigh({"kept": 0.1}, Output(slots=jnp.zeros((2, 4, 6))), {}, jnp.zeros(()))
 

@@ -92,6 +92,14 @@ def test_frames_that_cannot_be_parted_or_compared_are_refused(changes, line):
         discovery.check(config, {"image": np.zeros((6, 32, 32, 3), np.float32)})
 
 
+def test_steady_colours_of_single_frames_are_refused():
+    config = config_of("video:small,tiny")
+    config.data.num_frames = 1
+    config.train.losses = {"mse": 1.0, "steady": 1.0}
+    with pytest.raises(UserError, match="train.losses.steady: compares frames, and data.num_frames=1; set it to 0$"):
+        discovery.check(config, {"image": np.zeros((1, 32, 32, 3), np.float32)})
+
+
 def test_long_videos_are_drawn_in_part():
     out = slotjax.Output(
         masks=jnp.full((1, 30, 2, 4, 4), 0.5),

@@ -80,9 +80,7 @@ def two_iterations_until(config: ConfigDict, step: int) -> None:
     config.train.stages = ({"until": step, "model.num_iterations": 2},)
 
 
-def background_first(
-    config: ConfigDict, fades: tuple[int, int, int], until: int, num_iterations: int | None = 2
-) -> None:
+def background_first(config: ConfigDict, fades: tuple[int, int, int], until: int) -> None:
     """A curriculum in which the background gets a slot before objects part, and keeps it.
 
     The first slot has a head start that fades, so that it draws what all scenes have, and the others what is theirs:
@@ -90,11 +88,9 @@ def background_first(
 
     Args:
       fades: steps at which the head start goes from 3 to 2, to 1 and to 0.
-      until: the step at which the curriculum ends.
-      num_iterations: until then; None: as many as later.
+      until: the step at which the curriculum, in which attention has two iterations, ends.
     """
-    iterations = {} if num_iterations is None else {"model.num_iterations": num_iterations}
-    first = iterations | {"model.decoder.position": "shared"}
+    first = {"model.num_iterations": 2, "model.decoder.position": "shared"}
     starts = zip(fades, (3.0, 2.0, 1.0), strict=True)
     config.model.background = 0.0
     config.train.stages = (

@@ -15,7 +15,7 @@ from slotjax.errors import UserError
 from slotjax.losses.masks import distillation, entropy, expected, mixture
 from slotjax.losses.reconstruction import chroma, mse, perceptual, sse
 from slotjax.losses.sets import set_loss
-from slotjax.losses.slots import contrast, kept, start
+from slotjax.losses.slots import contrast, kept, start, steady
 from slotjax.losses.structure import ssim
 from slotjax.models import Output
 
@@ -35,6 +35,7 @@ LOSSES: dict[str, Loss] = {
     "distillation": distillation,
     "contrast": contrast,
     "start": start,
+    "steady": steady,
     "kept": kept,
     "set": set_loss,
 }

@@ -1,5 +1,6 @@
 """What slots should be like: from frame to frame, when they start, and how many."""
 
+import math
 from typing import Any
 
 import jax
@@ -26,6 +27,25 @@ def contrast(out: Output, batch: Any = None, step: Any = None) -> jax.Array:
     directions = slots * jax.lax.rsqrt((slots**2).sum(-1, keepdims=True) + 1e-12)
     alike = jnp.einsum("btkd,btjd->btkj", directions[:, :-1], directions[:, 1:]) / TEMPERATURE
     return -jnp.diagonal(jax.nn.log_softmax(alike), axis1=-2, axis2=-1).mean((1, 2))
+
+
+def steady(out: Output, batch: Any = None, step: Any = None) -> jax.Array:
+    """How much each slot's colour changes from a frame to the next, by how much it draws: [b].
+
+    To the reconstruction it is all one which slot draws which object, and to `contrast` where a slot can be told by
+    what it keeps of its start. Here two slots that swap objects of different colours pay for it: what is seen of a
+    thing changes slowly (Wiskott & Sejnowski, 2002, Slow Feature Analysis, sec. 1). A slot's colour is the mean over
+    pixels of what it draws, weighted by its mask; a change counts by the smaller of the two frames' shares of pixels,
+    which get no gradient, or slots would draw less. With `model.restart` weigh it as `contrast`.
+    """
+    del batch, step
+    masks, components = out.need("masks", "components")
+    if masks.ndim != 5:
+        raise UserError("compares the frames of videos; with pictures set it to 0")
+    pixels = masks.sum((-2, -1))
+    colours = jnp.einsum("btkhw,btkhwc->btkc", masks, components) / (pixels[..., None] + 1)  # finite where none is left
+    shares = jax.lax.stop_gradient(jnp.minimum(pixels[:, :-1], pixels[:, 1:])) / math.prod(masks.shape[-2:])
+    return (shares * ((colours[:, 1:] - colours[:, :-1]) ** 2).sum(-1)).sum(-1).mean(-1)
 
 
 def start(out: Output, batch: Any = None, step: Any = None) -> jax.Array:

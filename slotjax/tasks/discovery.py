@@ -86,8 +86,9 @@ def _check_frames(config: ConfigDict, lengths: set[int]) -> None:
             raise UserError(
                 f"model.restart={restart}: must divide data.num_frames and data.eval_frames, of which one is {frames}"
             )
-        if frames == 1 and config.train.losses.get("contrast"):
-            raise UserError("train.losses.contrast: compares frames, and data.num_frames=1; set it to 0")
+        for name in ("contrast", "steady"):
+            if frames == 1 and config.train.losses.get(name):
+                raise UserError(f"train.losses.{name}: compares frames, and data.num_frames=1; set it to 0")
 
 
 def scores(
