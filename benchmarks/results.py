@@ -89,7 +89,7 @@ RUNS = {
         limit="It fails as `clevr6` does, on large objects, and the masks of some small ones are ragged.",
     ),
     "clevr_set": Entry("configs/clevr_set.py:small"),
-    "video": Entry("configs/video.py:small"),
+    "video": Entry("configs/video.py:small", (0, 1, 2, 3)),
     "video_clevr": Entry("configs/video.py:clevr,small"),
     # The paper's own models and schedules, for a GPU.
     "tetrominoes_paper": Entry("configs/tetrominoes.py", FIVE, TETROMINOES),
