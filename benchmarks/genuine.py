@@ -1,16 +1,17 @@
 """How a model that was trained on rendered scenes does on genuine CLEVR ones, which it has never seen.
 
-    python benchmarks/genuine.py --weights NAME_OR_DIR --sample clevr_with_masks.tfrecords [--sigma] [--figure FILE.png]
+    python benchmarks/genuine.py --weights NAME_OR_DIR --sample clevr_with_masks.tfrecords [--size 128] [--sigma]
+        [--figure FILE.png]
 
 Prints a table: scenes of at most 6 objects with 7 slots, as in the paper, and all scenes with 11; a model that learned
 a start for each slot has as many as it learned. Every figure is the mean over images with its bootstrap 95% interval
-(10,000 resamples of the images). --sigma adds how the segments of the responsibilities depend on sigma. Pictures come
-in the usual crop, in the model's resolution; the file's converted form is made beside it.
+(10,000 resamples of the images). Pictures come in the usual crop, in the model's resolution; with --size they are
+scored at that many pixels a side, and the model sees them at its own. --sigma adds how the segments of the
+responsibilities depend on sigma. The file's converted form is made beside it.
 """
 
 import argparse
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ import numpy as np
 import sigma
 from tables import table
 
-from slotjax import cli, load
+from slotjax import apply, cli, load, responsibilities
+from slotjax.api import masks_at
 from slotjax.data.batches import eval_batches, stack
 from slotjax.data.stored import open_stored
 from slotjax.drawing import slots as pictures
@@ -41,20 +43,26 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--sample", required=True, type=Path, help="CLEVR-with-masks TFRecords, or their converted form"
     )
+    parser.add_argument("--size", type=int, help="pixels a side at which pictures are scored; the model's by default")
     parser.add_argument("--sigma", action="store_true", help="also a table over sigma for each kind of scenes")
     parser.add_argument("--figure", type=Path, help="where to draw some scenes and what became of them")
     flags = parser.parse_args(argv)
     model, params = load(flags.weights)
     if not isinstance(model, ObjectDiscovery):
         raise UserError(f"--weights {flags.weights}: its model draws no masks; give one of object discovery")
+    if flags.size is not None and flags.size < max(model.resolution):
+        raise UserError(f"--size {flags.size}: must be at least the model's own, {max(model.resolution)}")
+    size = (flags.size, flags.size) if flags.size else model.resolution
     rows, curves = [], []
     for title, most, slots in CASES:
         slots = learned_slots(model) or slots
-        examples = scenes(flags.sample, model.resolution, most)
+        examples = scenes(flags.sample, size, most)
         figures = score(model, params, examples, slots)
         rows.append(
             [title, str(slots), str(len(examples)), *map(with_interval, map(figures.get, discovery.SEGMENTATION))]
         )
+        if size != model.resolution and (flags.sigma or flags.figure):
+            examples = scenes(flags.sample, model.resolution, most)
         if flags.sigma:
             found = sigma.curve(model, params, batches(examples), most_objects(examples) + 1, slots)
             curves.append(f"\n{title}\n\n{sigma.curve_table(found)}")
@@ -94,9 +102,19 @@ def batches(examples: Sequence[dict]) -> Iterator[dict]:
 
 
 def score(model: Any, params: Any, examples: Sequence[dict], slots: int) -> dict[str, np.ndarray]:
-    """Every image's figures, {figure: [n]}."""
-    scores = jax.jit(partial(discovery.scores, model, num_true=most_objects(examples) + 1, num_slots=slots))
-    return collect(lambda p, batch: scores(p, batch, slots_keys(batch["index"])), params, batches(examples))
+    """Every image's figures, {figure: [n]}, at the images' size; the model sees them at its own."""
+    num_true = most_objects(examples) + 1
+
+    @jax.jit
+    def scores(params, batch):
+        images, truth = batch["image"], batch["segments"]
+        seen = jax.image.resize(images, (len(images), *model.resolution, 3), "linear")
+        out = apply(model, params, seen, slots_keys(batch["index"]), num_slots=slots)
+        found = {"": masks_at(out, truth.shape[1:]), "posterior_": responsibilities(out, images)}
+        each = {kind: discovery.segmentation_scores(truth, x.argmax(1), num_true, slots) for kind, x in found.items()}
+        return {f"{kind}{name}": values for kind, figures in each.items() for name, values in figures.items()}
+
+    return collect(scores, params, batches(examples))
 
 
 def with_interval(values: np.ndarray) -> str:

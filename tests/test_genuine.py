@@ -11,6 +11,7 @@ from PIL import Image
 
 import slotjax
 from slotjax import weights
+from slotjax.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("as_commands_do")
 
@@ -51,6 +52,28 @@ def test_genuine_scenes_are_scored_with_both_numbers_of_slots(untrained, shared_
     assert "FG-ARI of the responsibilities (95% interval)" in out and "FG-ARI of the masks (95% interval)" in out
     with Image.open(figure) as picture:
         assert picture.height > 6 * 32  # a row for each scene
+
+
+def test_pictures_smaller_than_the_models_own_are_refused(untrained):
+    with pytest.raises(UserError, match="--size 16: must be at least the model's own, 32"):
+        module("genuine").main(["--weights", str(untrained), "--sample", "none.tfrecords", "--size", "16"])
+
+
+@pytest.mark.slow
+def test_pictures_are_scored_at_any_size_and_seen_at_the_models_own(untrained):
+    genuine = module("genuine")
+    model, params = slotjax.load(untrained)
+    scenes = jax.vmap(lambda key: slotjax.data.scenes.clevr(key, resolution=(64, 64)))(
+        jax.random.split(jax.random.key(0), 2)
+    )
+    truth, images = np.asarray(scenes.segments), np.asarray(scenes.image)
+    objects = {"present": np.ones(10, bool)}
+    examples = [{"image": images[i], "segments": truth[i], "objects": objects} for i in range(2)]
+    figures = genuine.score(model, params, examples, 7)
+    keys = genuine.slots_keys(np.arange(2))
+    found = slotjax.segments(model, params, images, keys, num_slots=7)
+    miou = slotjax.metrics.mean_iou(truth, found, num_true=11, num_pred=7)
+    np.testing.assert_allclose(figures["posterior_miou"], miou, atol=1e-3)  # of pixels whose slots tie rounding decides
 
 
 @pytest.mark.slow
