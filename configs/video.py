@@ -88,7 +88,7 @@ def small(config: ConfigDict) -> None:
     model.encoder.kernel_init = "he"
     model.predictor = ConfigDict({"name": "identity"})
     model.decoder = ConfigDict({"name": "mlp", "hidden": (128, 128), "patch": 4, "frequencies": 4, "position": "own"})
-    config.cores = "devices"  # videos fold into large batches of frames, which gain by it
+    config.cores = "threads"
     config.data.eval_frames = 20
     config.train.update(batch_size=4, schedule="cosine", warmup_steps=200, adam="keras", clip_norm=1.0)
     config.train.update(ema_decay=0.995, log_every=100, checkpoint_every=1_000)
@@ -97,6 +97,7 @@ def small(config: ConfigDict) -> None:
 
 def from_quick(config: ConfigDict) -> None:
     """Videos are long enough for sprites to hide and to come out again, once slots follow them."""
+    config.cores = "devices"  # faster for this one, small as it is (docs/performance.md)
     config.model.update(num_slots=5, resolution=(32, 32), num_iterations=3)
     config.model.encoder.strides = (2, 1, 1)
     config.model.decoder.frame = "picture"

@@ -98,11 +98,12 @@ with Interruption() as asked:
         time.sleep(0.01)
     signal.raise_signal(signal.SIGINT)  # within a second it is the same: `timeout` signals a child and then its group
     time.sleep(2)
+    print("went on", flush=True)
     signal.raise_signal(signal.SIGINT)
     time.sleep(30)
 """
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
-    assert result.returncode == 128 + signal.SIGINT
+    assert result.returncode == 128 + signal.SIGINT and "went on" in result.stdout
     assert "stopped at once" in result.stderr
 
 

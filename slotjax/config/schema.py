@@ -99,7 +99,7 @@ class Experiment:
 
     seed: Annotated[int, Range(-(2**63), 2**63 - 1)] = 0  # what `jax.random.key` takes
     parallel: Literal["pmap", "jit"] = "pmap"
-    # Of a CPU: "devices" gives each core a share of the batch, which is faster if convolutions are large, or many.
+    # Of a CPU: "devices" gives each core a share of the batch, which is faster if convolutions are large.
     cores: Literal["threads", "devices"] = "threads"
     mesh: Mesh = field(default_factory=Mesh)
     data: Data = field(default_factory=Data)
